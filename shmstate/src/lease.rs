@@ -79,9 +79,9 @@ impl Lease {
     #[must_use]
     pub const fn generation(self) -> u64 {
         match self {
-            Self::Vacant { generation }
-            | Self::Owned { generation, .. }
-            | Self::Offered { generation, .. } => generation,
+            Self::Vacant { generation } | Self::Owned { generation, .. } | Self::Offered { generation, .. } => {
+                generation
+            }
         }
     }
 
@@ -89,13 +89,11 @@ impl Lease {
     #[must_use]
     pub const fn release(self, me: u8, heir: u8) -> Option<Self> {
         match self {
-            Self::Owned { owner, generation } if owner == me && generation < MAX_GENERATION => {
-                Some(Self::Offered {
-                    owner,
-                    heir,
-                    generation: generation + 1,
-                })
-            }
+            Self::Owned { owner, generation } if owner == me && generation < MAX_GENERATION => Some(Self::Offered {
+                owner,
+                heir,
+                generation: generation + 1,
+            }),
             _ => None,
         }
     }
@@ -104,12 +102,7 @@ impl Lease {
     #[must_use]
     pub const fn take(self, me: u8) -> Option<Self> {
         match self {
-            Self::Offered {
-                heir, generation, ..
-            } if heir == me => Some(Self::Owned {
-                owner: me,
-                generation,
-            }),
+            Self::Offered { heir, generation, .. } if heir == me => Some(Self::Owned { owner: me, generation }),
             _ => None,
         }
     }
@@ -118,12 +111,12 @@ impl Lease {
     #[must_use]
     pub const fn take_back(self, me: u8) -> Option<Self> {
         match self {
-            Self::Offered {
-                owner, generation, ..
-            } if owner == me && generation < MAX_GENERATION => Some(Self::Owned {
-                owner: me,
-                generation: generation + 1,
-            }),
+            Self::Offered { owner, generation, .. } if owner == me && generation < MAX_GENERATION => {
+                Some(Self::Owned {
+                    owner: me,
+                    generation: generation + 1,
+                })
+            }
             _ => None,
         }
     }
@@ -172,10 +165,7 @@ pub fn load(cell: &AtomicU64) -> Option<Lease> {
 ///
 /// # Errors
 /// The word found, when it was not changed.
-pub fn change(
-    cell: &AtomicU64,
-    transition: impl FnOnce(Lease) -> Option<Lease>,
-) -> Result<Lease, u64> {
+pub fn change(cell: &AtomicU64, transition: impl FnOnce(Lease) -> Option<Lease>) -> Result<Lease, u64> {
     let found = cell.load(Ordering::Acquire);
     let Some(next) = Lease::from_word(found).and_then(transition) else {
         return Err(found);

@@ -1,2 +1,53 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+//!
+//! # Reading order
+//! The modules stand in the order of their dependence: each imports only what stands above it, except that a region lends
+//! itself to the transactions that change it.
+
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64", target_os = "linux")))]
+compile_error!("shmstate needs 64-bit little-endian Linux");
+
+#[allow(
+    unused_extern_crates,
+    reason = "the derive's code says ::shmstate, in this crate too"
+)]
+extern crate self as shmstate;
+
+mod broken;
+mod error;
+mod os;
+
+pub mod gate;
 pub mod lease;
+pub mod schema;
+
+mod archive;
+mod heap;
+mod region;
+mod table;
+mod tx;
+
+mod inspect;
+#[cfg(test)]
+mod replay;
+mod verify;
+
+pub use archive::Value;
+pub use error::{Error, Result};
+pub use gate::{Gate, Pass};
+pub use heap::HeapStats;
+pub use inspect::{Inspection, TableInfo};
+pub use os::clock::monotonic_ns;
+pub use os::tcp::Positions;
+pub use region::{Activity, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, Options, Reader, Region, View};
+pub use schema::Schema;
+pub use shmstate_derive::Schema;
+pub use table::catalog::{Kind, MAX_TABLE_NAME};
+pub use table::cell::Cell;
+pub use table::key::{Key, MAX_KEY};
+pub use table::map::{Iter, Map};
+pub use table::record::RecordMut;
+pub use table::streams::{Input, MAX_STREAMS, RING_SIZES, Received, Rings, Sent, StreamId, Streams};
+pub use tx::Tx;
+pub use tx::undo::Undone;
+pub use verify::{Verification, verify};

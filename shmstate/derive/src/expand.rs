@@ -1,0 +1,386 @@
+//! From a type's definition to its `Schema` implementation. See G1 to G3 in the crate's header.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{
+    Data, DataEnum, DeriveInput, Error, Field, Fields, GenericParam, Generics, Ident, Result, WhereClause,
+    ext::IdentExt, parse_quote,
+};
+
+use crate::attributes::{self, Declared};
+
+/// rkyv's tag is one byte.
+const VARIANT_LIMIT: usize = 256;
+
+/// Writes `impl Schema for …`, or says why the type cannot have one.
+pub(crate) fn schema(input: &DeriveInput) -> Result<TokenStream> {
+    let Declared { version, name } = attributes::declared(&input.attrs, &input.ident)?;
+    attributes::refuse_wrappers(&input.attrs)?;
+    if let Some(lifetime) = input.generics.lifetimes().next() {
+        return Err(Error::new_spanned(
+            lifetime,
+            "a type with a lifetime cannot be stored in a region; own the data (String, Vec, Box)",
+        ));
+    }
+
+    let arguments = arguments(&input.generics);
+    let body = match &input.data {
+        Data::Struct(data) => structure(&data.fields)?,
+        Data::Enum(data) => enumeration(&input.ident, data)?,
+        Data::Union(data) => {
+            return Err(Error::new_spanned(
+                data.union_token,
+                "a union says nowhere which field is valid, so it has no description; use an enum",
+            ));
+        }
+    };
+    let define = match &input.data {
+        Data::Enum(_) => quote!(enumeration),
+        _ => quote!(structure),
+    };
+
+    let ident = &input.ident;
+    let (impl_generics, type_generics, _) = input.generics.split_for_impl();
+    let bounds = bounds(&input.generics);
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impl_generics ::shmstate::schema::Schema for #ident #type_generics #bounds {
+            const VERSION: ::core::primitive::u16 = #version;
+
+            fn describe(
+                describer: &mut ::shmstate::schema::Describer,
+            ) -> ::shmstate::schema::TypeRef {
+                describer.#define::<Self>(#name, |outline| {
+                    #arguments
+                    #body
+                })
+            }
+        }
+    })
+}
+
+/// The user's where clause, and `Schema` for each type parameter. Bounds on field types would never
+/// resolve for a recursive type.
+fn bounds(generics: &Generics) -> Option<WhereClause> {
+    let mut generics = generics.clone();
+    let parameters: Vec<Ident> = generics.type_params().map(|p| p.ident.clone()).collect();
+    if !parameters.is_empty() {
+        let clause = generics.make_where_clause();
+        for parameter in parameters {
+            clause
+                .predicates
+                .push(parse_quote!(#parameter: ::shmstate::schema::Schema));
+        }
+    }
+    generics.where_clause
+}
+
+/// The arguments of a generic type, which are part of its name.
+fn arguments(generics: &Generics) -> TokenStream {
+    let calls = generics.params.iter().map(|parameter| match parameter {
+        GenericParam::Type(parameter) => {
+            let ident = &parameter.ident;
+            quote!(outline.argument::<#ident>();)
+        }
+        GenericParam::Const(parameter) => {
+            let ident = &parameter.ident;
+            quote!(outline.constant(&#ident);)
+        }
+        GenericParam::Lifetime(_) => TokenStream::new(),
+    });
+    quote!(#(#calls)*)
+}
+
+fn structure(fields: &Fields) -> Result<TokenStream> {
+    let mut calls = TokenStream::new();
+    for (position, (field, member)) in fields.iter().zip(fields.members()).enumerate() {
+        check_field(field)?;
+        let name = field_name(field, position);
+        let of = &field.ty;
+        // The closure is never called. It makes the compiler prove that the archived field has the
+        // archived type of the written field (G3).
+        calls.extend(quote! {
+            let _ = |archived: &<Self as ::shmstate::schema::__private::Archive>::Archived|
+                -> *const <#of as ::shmstate::schema::__private::Archive>::Archived {
+                &raw const archived.#member
+            };
+            outline.field::<#of>(
+                #name,
+                ::core::mem::offset_of!(
+                    <Self as ::shmstate::schema::__private::Archive>::Archived,
+                    #member
+                ),
+            );
+        });
+    }
+    Ok(calls)
+}
+
+fn enumeration(ident: &Ident, data: &DataEnum) -> Result<TokenStream> {
+    if data.variants.is_empty() {
+        return Err(Error::new_spanned(
+            ident,
+            "an enum without variants has no value to store",
+        ));
+    }
+    if data.variants.len() > VARIANT_LIMIT {
+        return Err(Error::new_spanned(
+            ident,
+            format!(
+                "an archived enum has a tag of one byte: {} variants are more than {VARIANT_LIMIT}",
+                data.variants.len()
+            ),
+        ));
+    }
+
+    let tag = Ident::new("tag", Span::mixed_site());
+    let mut calls = TokenStream::new();
+    let mut layouts = Vec::new();
+    for (index, variant) in data.variants.iter().enumerate() {
+        attributes::refuse_schema(&variant.attrs, "variant")?;
+        // rkyv copies an explicit discriminant to the archived enum, where it is the `u8` tag; without
+        // one the tag is the previous tag plus one, as in any enum.
+        let value = match (&variant.discriminant, index) {
+            (Some((_, expression)), _) => quote!(#expression),
+            (None, 0) => quote!(0),
+            // rustc refuses an enum in which this would wrap.
+            (None, _) => quote!(::core::primitive::u8::wrapping_add(#tag, 1)),
+        };
+        let name = variant.ident.unraw().to_string();
+        calls.extend(quote! {
+            let #tag: ::core::primitive::u8 = #value;
+            outline.variant(#name, #tag);
+        });
+        let mut sizes = Vec::new();
+        for (position, field) in variant.fields.iter().enumerate() {
+            check_field(field)?;
+            let name = field_name(field, position);
+            let of = &field.ty;
+            calls.extend(quote!(outline.payload::<#of>(#name);));
+            sizes.push(quote! {
+                ::shmstate::schema::__private::size_and_align::<
+                    <#of as ::shmstate::schema::__private::Archive>::Archived
+                >()
+            });
+        }
+        layouts.push(quote!(&[#(#sizes),*]));
+    }
+    Ok(quote! {
+        const {
+            ::core::assert!(
+                ::shmstate::schema::__private::enum_layout_holds(
+                    &[#(#layouts),*],
+                    ::shmstate::schema::__private::size_and_align::<
+                        <Self as ::shmstate::schema::__private::Archive>::Archived
+                    >(),
+                ),
+                "the archived enum is not laid out as repr(u8), so its field offsets are unknown; \
+                 is there a repr in #[rkyv(attr(…))], or an rkyv that lays enums out in another way?"
+            )
+        };
+        #calls
+    })
+}
+
+fn check_field(field: &Field) -> Result<()> {
+    attributes::refuse_schema(&field.attrs, "field")?;
+    attributes::refuse_wrappers(&field.attrs)
+}
+
+/// `name` of a named field, `.0` of a numbered one.
+fn field_name(field: &Field, position: usize) -> String {
+    match &field.ident {
+        Some(ident) => ident.unraw().to_string(),
+        None => format!(".{position}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The message of the refusal; that code without the fault is accepted is shown by shmstate's tests.
+    #[track_caller]
+    fn refused(input: DeriveInput, message: &str) {
+        let error = schema(&input).expect_err("the derive refuses").to_string();
+        assert!(error.contains(message), "{message:?} is not in: {error}");
+    }
+
+    #[test]
+    fn bad_keys_are_named() {
+        refused(
+            parse_quote!(
+                #[schema(verison = 2)]
+                struct A;
+            ),
+            "unknown key `verison`",
+        );
+        refused(
+            parse_quote!(
+                #[schema(verison = 2)]
+                struct A;
+            ),
+            "known keys are `version = N` and `name",
+        );
+        refused(
+            parse_quote!(
+                #[schema(a::b = 2)]
+                struct A;
+            ),
+            "unknown key in",
+        );
+        refused(
+            parse_quote!(
+                #[schema]
+                struct A;
+            ),
+            "takes keys in parentheses",
+        );
+        refused(
+            parse_quote!(
+                #[schema = 2]
+                struct A;
+            ),
+            "takes keys in parentheses",
+        );
+        refused(
+            parse_quote!(
+                #[schema(version = 1, version = 2)]
+                struct A;
+            ),
+            "`version` is given twice",
+        );
+        refused(
+            parse_quote!(
+                #[schema(name = "a")]
+                #[schema(name = "b")]
+                struct A;
+            ),
+            "`name` is given twice",
+        );
+        refused(
+            parse_quote!(
+                struct A {
+                    #[schema(version = 2)]
+                    a: u8,
+                }
+            ),
+            "no meaning on a field",
+        );
+        refused(
+            parse_quote!(
+                enum A {
+                    #[schema(name = "b")]
+                    B,
+                }
+            ),
+            "no meaning on a variant",
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for version in ["0", "65536", "70000u32"] {
+            let literal: syn::LitInt = syn::parse_str(version).unwrap();
+            refused(
+                parse_quote!(
+                    #[schema(version = #literal)]
+                    struct A;
+                ),
+                "from 1 to 65535",
+            );
+        }
+        refused(
+            parse_quote!(
+                #[schema(version = "2")]
+                struct A;
+            ),
+            "expected integer",
+        );
+        let long = "n".repeat(200);
+        for name in ["", "the player", "a<b>", "7up", "a#2", &long] {
+            refused(
+                parse_quote!(
+                    #[schema(name = #name)]
+                    struct A;
+                ),
+                "a schema name begins with",
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_described_is_refused() {
+        refused(
+            parse_quote!(
+                struct A {
+                    #[rkyv(with = Map<B, C>)]
+                    a: u8,
+                }
+            ),
+            "#[rkyv(with = …)]",
+        );
+        refused(
+            parse_quote!(
+                struct A {
+                    #[rkyv(omit_bounds, with = B)]
+                    a: u8,
+                }
+            ),
+            "#[rkyv(with = …)]",
+        );
+        refused(
+            parse_quote!(
+                enum A {
+                    B(#[rkyv(with = C)] u8),
+                }
+            ),
+            "#[rkyv(with = …)]",
+        );
+        refused(
+            parse_quote!(
+                #[rkyv(as = B)]
+                struct A;
+            ),
+            "#[rkyv(as = …)]",
+        );
+        refused(
+            parse_quote!(
+                #[rkyv(derive(Debug), remote = b::A)]
+                struct A;
+            ),
+            "#[rkyv(remote = …)]",
+        );
+        refused(
+            parse_quote!(
+                struct A<'a>(PhantomData<&'a u8>);
+            ),
+            "a type with a lifetime",
+        );
+        refused(parse_quote!(union A { a: u8 }), "a union says nowhere");
+        refused(
+            parse_quote!(
+                enum A {}
+            ),
+            "an enum without variants",
+        );
+    }
+
+    #[test]
+    fn harmless_rkyv_keys_pass() {
+        let input = parse_quote! {
+            #[rkyv(derive(Debug), compare(PartialEq), archived = Stored, bytecheck(bounds(__C: With)))]
+            struct A { #[rkyv(omit_bounds)] a: Vec<A> }
+        };
+        assert!(schema(&input).is_ok());
+    }
+
+    #[test]
+    fn too_many_variants_are_counted() {
+        let variants = (0..257).map(|i| quote::format_ident!("V{i}"));
+        refused(
+            parse_quote!(enum A { #(#variants),* }),
+            "257 variants are more than 256",
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! Switches for builds that are broken on purpose: the torture test must show violations in each of them.
+//!
+//! Such a build is a package of its own (`tests/broken/*`) that compiles these sources with `--cfg broken="…"`. In the
+//! library that users link, all are false and cost nothing.
+
+/// The length of the undo log is never published: recovery finds nothing to take back.
+pub(crate) const PUBLISH: bool = cfg!(broken = "publish");
+/// The order that the compiler fence keeps is given up: an entry is published only after the data it covers.
+pub(crate) const FENCE: bool = cfg!(broken = "fence");
+/// Freed blocks are forgotten at commit.
+pub(crate) const FREE: bool = cfg!(broken = "free");

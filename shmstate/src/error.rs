@@ -1,0 +1,223 @@
+//! What can go wrong, with the numbers and names that a caller needs to act.
+
+use std::io;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Every way in which a region can refuse.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("{what} {name}: {source}")]
+    Io {
+        /// What was being done, as a verb: "open", "map".
+        what: &'static str,
+        /// On which object.
+        name: Box<str>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The mount that holds the region has no memory left. Nothing was touched.
+    #[error(
+        "{mount} is full: {wanted} more bytes wanted for {name}, {free} free; free some, enlarge the mount, or lower the load"
+    )]
+    OutOfSpace {
+        /// The region.
+        name: Box<str>,
+        /// Where the region's memory comes from.
+        mount: Box<str>,
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes the mount says are free.
+        free: u64,
+    },
+    /// The region itself is used up. The transaction can only be rolled back; the region stays usable.
+    #[error("the region is full: {wanted} bytes wanted, {used} of {capacity} used; create it with a larger capacity")]
+    RegionFull {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes of the region in use.
+        used: u64,
+        /// Bytes the region was created with.
+        capacity: u64,
+    },
+    /// The capacity asked for cannot hold even an empty region, or cannot be addressed.
+    #[error("a region of {wanted} bytes cannot be made: the least is {least}, the most {most}")]
+    BadCapacity {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Least possible.
+        least: u64,
+        /// Most possible.
+        most: u64,
+    },
+    /// A name that shared memory or the catalog cannot carry.
+    #[error("{name:?} is no valid name: 1 to {most} of the characters A-Z a-z 0-9 . _ - and no dot in front")]
+    BadName {
+        /// The name.
+        name: Box<str>,
+        /// Longest allowed.
+        most: usize,
+    },
+    /// There is no such region.
+    #[error("there is no region {name}")]
+    NotFound {
+        /// The region.
+        name: Box<str>,
+    },
+    /// A region of that name exists already.
+    #[error("a region {name} exists already; open it, or remove it first")]
+    Exists {
+        /// The region.
+        name: Box<str>,
+    },
+    /// Its maker has not finished it and is alive.
+    #[error("region {name} is being made by another process; try again")]
+    NotReady {
+        /// The region.
+        name: Box<str>,
+    },
+    /// Another living process holds the region.
+    #[error("region {name} is in use by another process; hand it over, or end that process first")]
+    InUse {
+        /// The region.
+        name: Box<str>,
+    },
+    /// The bytes are no region, or one this version cannot read.
+    #[error("{name} is no region this version can read: {why}")]
+    NotARegion {
+        /// The object.
+        name: Box<str>,
+        /// What was found instead.
+        why: Box<str>,
+    },
+    /// Metadata says something that no version of this library writes. Nothing was changed.
+    #[error("the region is damaged: {what} at byte {at:#x} holds {found:#x}")]
+    Damaged {
+        /// Which structure.
+        what: &'static str,
+        /// Where in the region.
+        at: u64,
+        /// What was found there.
+        found: u64,
+    },
+    /// The table's records have another shape than the program's type.
+    #[error("{report}")]
+    SchemaMismatch {
+        /// The table.
+        table: Box<str>,
+        /// Both descriptions and what differs.
+        report: Box<str>,
+    },
+    /// There is no such table.
+    #[error("there is no table {name}; create it in a transaction")]
+    NoTable {
+        /// The table.
+        name: Box<str>,
+    },
+    /// A table of that name exists already.
+    #[error("a table {name} exists already")]
+    TableExists {
+        /// The table.
+        name: Box<str>,
+    },
+    /// The catalog has no free row.
+    #[error("the catalog is full: {rows} tables")]
+    CatalogFull {
+        /// Rows in the catalog.
+        rows: u64,
+    },
+    /// The catalog is being changed by its owner right now.
+    #[error("the catalog did not hold still for {waited_ms} ms; the owner is in a long transaction, try again")]
+    Busy {
+        /// Milliseconds waited.
+        waited_ms: u64,
+    },
+    /// The gate is closed: this process is handing over, or has.
+    #[error("the gate is closed")]
+    GateClosed,
+    /// Another process owns the node now. This one must not write any more.
+    #[error("fenced: this process held generation {held}, the lease word is {word:#018x}")]
+    Fenced {
+        /// Generation under which this process was serving.
+        held: u64,
+        /// The lease word found.
+        word: u64,
+    },
+    /// The pass is of another gate than the region.
+    #[error("the pass belongs to another gate than the region {name}")]
+    ForeignPass {
+        /// The region.
+        name: Box<str>,
+    },
+    /// The table handle is of another region.
+    #[error("the table handle belongs to another region")]
+    ForeignTable,
+    /// A record larger than the heap can hold in one piece.
+    #[error("a record of {bytes} bytes is too large: at most {most}")]
+    TooLarge {
+        /// Bytes of the record.
+        bytes: u64,
+        /// Largest possible.
+        most: u64,
+    },
+    /// The value's own serialisation failed or did not repeat itself.
+    #[error("the value could not be archived: {why}")]
+    Archive {
+        /// What happened.
+        why: &'static str,
+    },
+    /// A projection pointed outside the record it was given.
+    #[error("the field is not a part of the record")]
+    ForeignField,
+    /// The stream is not open (any more).
+    #[error("stream {token:#x} is not open")]
+    NoStream {
+        /// Its token.
+        token: u64,
+    },
+    /// More bytes were consumed than are there.
+    #[error("stream {token:#x}: {asked} bytes to consume, {there} are there")]
+    ShortInput {
+        /// Its token.
+        token: u64,
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes unprocessed.
+        there: u64,
+    },
+    /// The kernel's counts and the region's do not meet: the descriptor is of another connection, or another
+    /// process read from it or wrote to it.
+    #[error(
+        "stream {token:#x} cannot be continued: {direction} position {kernel} by the kernel, {low}..={high} by the region"
+    )]
+    StreamLost {
+        /// Its token.
+        token: u64,
+        /// "input" or "output".
+        direction: &'static str,
+        /// Position by the kernel's count.
+        kernel: u64,
+        /// Lowest possible by the region.
+        low: u64,
+        /// Highest possible by the region.
+        high: u64,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(what: &'static str, name: &str, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            what,
+            name: name.into(),
+            source: source.into(),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn damaged(what: &'static str, at: u64, found: u64) -> Self {
+        Self::Damaged { what, at, found }
+    }
+}

@@ -1,0 +1,226 @@
+//! Runs: blocks of whole chunks, and the free ones between them, joined again as they are freed.
+//!
+//! Free runs hang in lists by the logarithm of their length. A run is found in the list of its own size within a bounded
+//! search, else taken from the first longer list, else from the end of the heap, which takes memory from the mount
+//! **before** anything is written (a mount that is full is an error and the region stays as it was).
+
+use crate::error::{Error, Result};
+use crate::heap::chunk::{Chunk, Halves, Kind, Table};
+use crate::region::backing::{Backing, PAGE};
+use crate::region::header::{Activity, BINS, CHUNK, Layout, at};
+use crate::region::view::View;
+use crate::tx::Tx;
+
+const WHAT: &str = "free runs";
+/// How many runs of a list are looked at for one that is long enough.
+const SEARCH: usize = 16;
+
+fn bin(length: u64) -> u64 {
+    u64::from(length.ilog2()).min(BINS - 1)
+}
+
+fn head(bin: u64) -> u64 {
+    at::RUN_BINS + bin * 8
+}
+
+/// Takes a run of `length` chunks. Its contents are undefined.
+pub(crate) fn take(tx: &mut Tx<'_>, length: u64) -> Result<Chunk> {
+    let table = Table::of(tx.region.layout());
+    let first = match find(tx, table, length)? {
+        Some((chunk, found)) => {
+            unlink(tx, table, chunk, found)?;
+            if found > length {
+                let rest = table.chunk(tx, chunk.index + length)?;
+                link(tx, table, rest, found - length)?;
+            }
+            chunk
+        }
+        None => extend(tx, table, length)?,
+    };
+    mark(
+        tx,
+        table,
+        first,
+        length,
+        |length| Kind::Run { length },
+        |length| Kind::RunEnd { length },
+    )?;
+    Ok(first)
+}
+
+/// Gives a run back and joins it with its free neighbours.
+pub(crate) fn give(tx: &mut Tx<'_>, chunk: Chunk, length: u64) -> Result<()> {
+    let table = Table::of(tx.region.layout());
+    let (mut first, mut total) = (chunk, length);
+    if chunk.index > 0 {
+        let before = table.chunk(tx, chunk.index - 1)?;
+        let left = match before.kind(tx)? {
+            Kind::Free { length: 1 } => Some((before, 1)),
+            Kind::FreeEnd { length } => {
+                let index = before
+                    .index
+                    .checked_sub(length - 1)
+                    .ok_or_else(|| before.damaged(length))?;
+                Some((table.chunk(tx, index)?, length))
+            }
+            _ => None,
+        };
+        if let Some((run, length)) = left {
+            unlink(tx, table, run, length)?;
+            first = run;
+            total += length;
+        }
+    }
+    let after = chunk.index + length;
+    if after < table.used(tx) {
+        let next = table.chunk(tx, after)?;
+        if let Kind::Free { length } = next.kind(tx)? {
+            unlink(tx, table, next, length)?;
+            total += length;
+        }
+    }
+    link(tx, table, first, total)
+}
+
+fn find(tx: &Tx<'_>, table: Table, length: u64) -> Result<Option<(Chunk, u64)>> {
+    for bin in bin(length)..BINS {
+        let mut next = tx.header(head(bin));
+        for _ in 0..SEARCH {
+            if next == 0 {
+                break;
+            }
+            let chunk = table.chunk(tx, next - 1)?;
+            let Kind::Free { length: found } = chunk.kind(tx)? else {
+                return Err(chunk.damaged(next));
+            };
+            if found >= length {
+                return Ok(Some((chunk, found)));
+            }
+            next = u64::from(chunk.links(tx)?.low);
+        }
+    }
+    Ok(None)
+}
+
+fn mark(
+    tx: &mut Tx<'_>,
+    table: Table,
+    first: Chunk,
+    length: u64,
+    start: impl Fn(u64) -> Kind,
+    end: impl Fn(u64) -> Kind,
+) -> Result<()> {
+    first.set_kind(tx, start(length))?;
+    if length > 1 {
+        let last = table.chunk(tx, first.index + length - 1)?;
+        last.set_kind(tx, end(length))?;
+    }
+    Ok(())
+}
+
+fn link(tx: &mut Tx<'_>, table: Table, first: Chunk, length: u64) -> Result<()> {
+    mark(
+        tx,
+        table,
+        first,
+        length,
+        |length| Kind::Free { length },
+        |length| Kind::FreeEnd { length },
+    )?;
+    push(tx, table, head(bin(length)), first)
+}
+
+fn unlink(tx: &mut Tx<'_>, table: Table, chunk: Chunk, length: u64) -> Result<()> {
+    pull(tx, table, head(bin(length)), chunk)
+}
+
+/// Puts a chunk at the front of the list whose head word is at `head`.
+pub(crate) fn push(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk) -> Result<()> {
+    let first = tx.header(head);
+    let me = chunk.index as u32 + 1;
+    chunk.set_links(
+        tx,
+        Halves {
+            low: first as u32,
+            high: 0,
+        },
+    )?;
+    if first != 0 {
+        let next = table.chunk(tx, first - 1)?;
+        let links = next.links(tx)?;
+        next.set_links(tx, Halves { high: me, ..links })?;
+    }
+    tx.put(head, u64::from(me), WHAT)
+}
+
+/// Takes a chunk out of the list whose head word is at `head`.
+pub(crate) fn pull(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk) -> Result<()> {
+    let links = chunk.links(tx)?;
+    if links.low != 0 {
+        let next = table.chunk(tx, u64::from(links.low) - 1)?;
+        let theirs = next.links(tx)?;
+        next.set_links(
+            tx,
+            Halves {
+                high: links.high,
+                ..theirs
+            },
+        )?;
+    }
+    if links.high != 0 {
+        let previous = table.chunk(tx, u64::from(links.high) - 1)?;
+        let theirs = previous.links(tx)?;
+        previous.set_links(
+            tx,
+            Halves {
+                low: links.low,
+                ..theirs
+            },
+        )
+    } else if tx.header(head) == chunk.index + 1 {
+        tx.put(head, u64::from(links.low), WHAT)
+    } else {
+        Err(chunk.damaged(head))
+    }
+}
+
+fn extend(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Chunk> {
+    let end = tx.header(at::HEAP_END);
+    let bytes = length * CHUNK;
+    if end + bytes > tx.header(at::TAKEN) {
+        let before = tx.activity(Activity::Growth);
+        let layout = *tx.region.layout();
+        reserve(&tx.region.view, &*tx.region.backing, &layout, bytes)?;
+        tx.set_header(at::SMALL_STEPS, tx.header(at::SMALL_STEPS) + 1);
+        tx.set_header(at::ACTIVITY, before);
+    }
+    tx.put(at::HEAP_END, end + bytes, WHAT)?;
+    table.chunk_at(tx, end)
+}
+
+/// Makes sure that the heap can grow by `bytes`: memory is taken from the mount, no word that a transaction covers changes.
+pub(crate) fn reserve(view: &View, backing: &dyn Backing, layout: &Layout, bytes: u64) -> Result<()> {
+    let (end, taken) = (view.header(at::HEAP_END), view.header(at::TAKEN));
+    let floor = view.header(at::LOG_FLOOR).min(layout.heap + layout.chunk_count * CHUNK);
+    let wanted = bytes.next_multiple_of(CHUNK);
+    let target = end.checked_add(wanted).filter(|target| *target <= floor);
+    let Some(target) = target else {
+        return Err(Error::RegionFull {
+            wanted,
+            used: end + (layout.capacity - view.header(at::LOG_FLOOR)),
+            capacity: layout.capacity,
+        });
+    };
+    if target <= taken {
+        return Ok(());
+    }
+    let table = Table::of(layout);
+    let first = (taken - layout.heap) / CHUNK;
+    let (at_entry, length) = table.entries(first, (target - taken) / CHUNK);
+    let start = at_entry / PAGE * PAGE;
+    backing.take(start, at_entry + length - start)?;
+    backing.take(taken, target - taken)?;
+    // A kill before this store leaves memory that is taken again, which does nothing.
+    view.set_header(at::TAKEN, target);
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! System calls, and nothing else: what the rest of the crate needs of Linux, each as a safe function.
+
+pub(crate) mod clock;
+pub(crate) mod shm;
+pub(crate) mod tcp;

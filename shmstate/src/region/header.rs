@@ -1,0 +1,322 @@
+//! The header of a region: 4 KiB that can be read knowing nothing else (R2), and the sizes that follow from a capacity.
+//!
+//! ```text
+//!    0 u64 magic, written last (R4)        256 u64      lease word of a region that has its own
+//!    8 u32 format version                  320 u64      length of the undo log: 0 = nothing open   (T6)
+//!   12 u32 header length                   328 u64      what the owner is doing (Activity)
+//!   16 u64 capacity                        336 u64      transactions committed
+//!   24 u64 reserved address space          344 u64      records made: source of their generations
+//!   32 u128 region id                      352 u64      end of the memory taken from the mount
+//!   48 u128 boot id                        360 u64      end of the heap in use (logged)
+//!   64 u64 made at, ns since 1970          368 u64      lowest byte of the log extents at the region's end
+//!   72 u64 pid of the maker                376 u64      log extents in use
+//!   80 u64 seed of the hashes              384 u64      recoveries
+//!   88 u64 catalog: offset                 392 u64      undo entries taken back by recoveries
+//!   96 u64 catalog: rows                   400 u64      transactions rolled back
+//!  104 u64 chunk table: offset             408 u64      growth steps taken by a writer itself
+//!  112 u64 chunk table: entries            512 [32 x 32] log extents: u64 offset, u64 length, u64 used, u64 0
+//!  120 u64 heap: offset                   1536 [96 x u64] first chunk with a free slot, by size class
+//!  128 u128 node id, 0 if used alone      2304 [32 x u64] first free run, by log2 of its length in chunks
+//!  248 u64 XXH3 of bytes 8..248           2560 reserved, zero
+//! ```
+//!
+//! What lies between 144 and 248, 416 and 512, and after 2560 is zero and belongs to later versions.
+
+use crate::error::{Error, Result};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// "SHMSTATE" read as a little-endian word.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMSTATE");
+/// Bytes of the header.
+pub(crate) const HEADER: u64 = 4096;
+
+/// Every version of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FormatVersion {
+    /// The first: one catalog page, extensible-hash maps, cells, streams.
+    V1 = 1,
+}
+
+/// Byte offsets of the header's fields.
+pub(crate) mod at {
+    pub(crate) const MAGIC: u64 = 0;
+    pub(crate) const VERSION: u64 = 8;
+    pub(crate) const CAPACITY: u64 = 16;
+    pub(crate) const RESERVE: u64 = 24;
+    pub(crate) const REGION_ID: u64 = 32;
+    pub(crate) const BOOT_ID: u64 = 48;
+    pub(crate) const MADE_AT: u64 = 64;
+    pub(crate) const MAKER: u64 = 72;
+    pub(crate) const SEED: u64 = 80;
+    pub(crate) const CATALOG: u64 = 88;
+    pub(crate) const CATALOG_ROWS: u64 = 96;
+    pub(crate) const CHUNKS: u64 = 104;
+    pub(crate) const CHUNK_COUNT: u64 = 112;
+    pub(crate) const HEAP: u64 = 120;
+    pub(crate) const NODE_ID: u64 = 128;
+    pub(crate) const CHECKSUM: u64 = 248;
+    pub(crate) const LEASE: u64 = 256;
+    pub(crate) const LOG_LENGTH: u64 = 320;
+    pub(crate) const ACTIVITY: u64 = 328;
+    pub(crate) const COMMITS: u64 = 336;
+    pub(crate) const RECORDS_MADE: u64 = 344;
+    pub(crate) const TAKEN: u64 = 352;
+    pub(crate) const HEAP_END: u64 = 360;
+    pub(crate) const LOG_FLOOR: u64 = 368;
+    pub(crate) const LOG_EXTENTS: u64 = 376;
+    pub(crate) const RECOVERIES: u64 = 384;
+    pub(crate) const ENTRIES_UNDONE: u64 = 392;
+    pub(crate) const ROLLBACKS: u64 = 400;
+    pub(crate) const SMALL_STEPS: u64 = 408;
+    pub(crate) const LOG_TABLE: u64 = 512;
+    pub(crate) const CLASS_HEADS: u64 = 1536;
+    pub(crate) const RUN_BINS: u64 = 2304;
+    pub(crate) const RESERVED: u64 = 2560;
+}
+
+/// Entries of the table of log extents.
+pub(crate) const LOG_TABLE_ROWS: u64 = 32;
+/// Bytes of one of them.
+pub(crate) const LOG_TABLE_ROW: u64 = 32;
+/// Size classes the header has room for.
+pub(crate) const MAX_CLASSES: u64 = 96;
+/// Lists of free runs.
+pub(crate) const BINS: u64 = 32;
+
+/// The unit of the heap: a chunk holds slots of one size class, or is part of a run.
+pub(crate) const CHUNK: u64 = 64 * 1024;
+/// Bytes of a chunk's entry in the chunk table.
+pub(crate) const CHUNK_ENTRY: u64 = 288;
+/// Bytes of a catalog row.
+pub(crate) const ROW: u64 = 256;
+/// Rows of the catalog.
+pub(crate) const ROWS: u64 = 64;
+/// Bytes of the first log extent.
+pub(crate) const FIRST_LOG: u64 = 64 * 1024;
+/// Largest capacity: an index word has 48 bits for an offset.
+pub(crate) const MAX_CAPACITY: u64 = 1 << 46;
+
+// The picture above, as numbers that the compiler checks.
+const _: () = {
+    assert!(at::LOG_TABLE + LOG_TABLE_ROWS * LOG_TABLE_ROW == at::CLASS_HEADS);
+    assert!(at::CLASS_HEADS + MAX_CLASSES * 8 == at::RUN_BINS);
+    assert!(at::RUN_BINS + BINS * 8 == at::RESERVED);
+    assert!(at::RESERVED <= HEADER);
+    assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
+    assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));
+    assert!(at::SMALL_STEPS + 8 <= at::LOG_TABLE);
+    assert!(at::VERSION == 8 && at::CAPACITY == 16 && at::RESERVE == 24 && at::REGION_ID == 32);
+    assert!(at::BOOT_ID == 48 && at::MADE_AT == 64 && at::MAKER == 72 && at::SEED == 80);
+    assert!(at::CATALOG == 88 && at::CHUNKS == 104 && at::HEAP == 120 && at::NODE_ID == 128);
+};
+
+/// What the owner of a region is doing; a survivor reads it to say where a dead one was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Activity {
+    /// No transaction.
+    Idle = 0,
+    /// Inside a transaction.
+    Transaction = 1,
+    /// Inside a commit.
+    Commit = 2,
+    /// Making an index, a heap or the log larger, inside a transaction.
+    Growth = 3,
+    /// Taking back what a dead owner left, or rolling back.
+    Recovery = 4,
+}
+
+impl Activity {
+    pub(crate) const fn from_word(word: u64) -> Self {
+        match word {
+            1 => Self::Transaction,
+            2 => Self::Commit,
+            3 => Self::Growth,
+            4 => Self::Recovery,
+            _ => Self::Idle,
+        }
+    }
+}
+
+/// Where everything is in a region of a given capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) capacity: u64,
+    pub(crate) catalog: u64,
+    pub(crate) log: u64,
+    pub(crate) chunks: u64,
+    pub(crate) chunk_count: u64,
+    pub(crate) heap: u64,
+}
+
+impl Layout {
+    /// Least capacity: all fixed parts, one log extent, and sixteen chunks.
+    pub(crate) const LEAST: u64 = Self::FIXED + 18 * CHUNK;
+    const FIXED: u64 = HEADER + ROWS * ROW + FIRST_LOG;
+
+    pub(crate) fn of(capacity: u64) -> Result<Self> {
+        let capacity = capacity / CHUNK * CHUNK;
+        if !(Self::LEAST..=MAX_CAPACITY).contains(&capacity) {
+            return Err(Error::BadCapacity {
+                wanted: capacity,
+                least: Self::LEAST.next_multiple_of(CHUNK),
+                most: MAX_CAPACITY,
+            });
+        }
+        let catalog = HEADER;
+        let log = catalog + ROWS * ROW;
+        let chunks = log + FIRST_LOG;
+        // An entry for every chunk that could follow; a few too many, because the table itself takes room.
+        let chunk_count = (capacity - chunks) / CHUNK;
+        let heap = (chunks + chunk_count * CHUNK_ENTRY).next_multiple_of(CHUNK);
+        Ok(Self {
+            capacity,
+            catalog,
+            log,
+            chunks,
+            chunk_count: (capacity - heap) / CHUNK,
+            heap,
+        })
+    }
+}
+
+/// What stands in the header from birth and never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Birth {
+    pub(crate) layout: Layout,
+    pub(crate) region_id: [u64; 2],
+    pub(crate) boot_id: [u64; 2],
+    pub(crate) made_at: u64,
+    pub(crate) maker: u64,
+    pub(crate) seed: u64,
+    pub(crate) node_id: [u64; 2],
+}
+
+impl Birth {
+    /// Bytes 0..256 of the header, magic included.
+    pub(crate) fn encode(&self) -> [u8; 256] {
+        let mut bytes = [0u8; 256];
+        let mut put = |at: u64, word: u64| {
+            bytes[at as usize..at as usize + 8].copy_from_slice(&word.to_le_bytes());
+        };
+        let l = &self.layout;
+        put(at::MAGIC, MAGIC);
+        put(at::VERSION, FormatVersion::V1 as u64 | HEADER << 32);
+        put(at::CAPACITY, l.capacity);
+        put(at::RESERVE, l.capacity);
+        put(at::REGION_ID, self.region_id[0]);
+        put(at::REGION_ID + 8, self.region_id[1]);
+        put(at::BOOT_ID, self.boot_id[0]);
+        put(at::BOOT_ID + 8, self.boot_id[1]);
+        put(at::MADE_AT, self.made_at);
+        put(at::MAKER, self.maker);
+        put(at::SEED, self.seed);
+        put(at::CATALOG, l.catalog);
+        put(at::CATALOG_ROWS, ROWS);
+        put(at::CHUNKS, l.chunks);
+        put(at::CHUNK_COUNT, l.chunk_count);
+        put(at::HEAP, l.heap);
+        put(at::NODE_ID, self.node_id[0]);
+        put(at::NODE_ID + 8, self.node_id[1]);
+        let sum = xxh3_64(&bytes[8..at::CHECKSUM as usize]);
+        bytes[at::CHECKSUM as usize..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// Decodes and checks bytes 0..256 of a header: magic, version, checksum, and that every place is the one this
+    /// version computes for the capacity.
+    pub(crate) fn decode(name: &str, bytes: &[u8; 256]) -> Result<Self> {
+        let get = |at: u64| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at as usize..at as usize + 8]);
+            u64::from_le_bytes(word)
+        };
+        let refuse = |why: String| Error::NotARegion {
+            name: name.into(),
+            why: why.into(),
+        };
+        match get(at::MAGIC) {
+            MAGIC => {}
+            0 => return Err(Error::NotReady { name: name.into() }),
+            other => return Err(refuse(format!("it starts with {other:#018x}, not with \"SHMSTATE\""))),
+        }
+        let version = get(at::VERSION) as u32;
+        if version != FormatVersion::V1 as u32 {
+            return Err(refuse(format!(
+                "format version {version}; this library reads {}",
+                FormatVersion::V1 as u32
+            )));
+        }
+        let sum = xxh3_64(&bytes[8..at::CHECKSUM as usize]);
+        if sum != get(at::CHECKSUM) {
+            return Err(refuse(format!(
+                "the header's checksum is {sum:#018x}, {:#018x} stands in it",
+                get(at::CHECKSUM)
+            )));
+        }
+        let birth = Self {
+            layout: Layout {
+                capacity: get(at::CAPACITY),
+                catalog: get(at::CATALOG),
+                log: HEADER + ROWS * ROW,
+                chunks: get(at::CHUNKS),
+                chunk_count: get(at::CHUNK_COUNT),
+                heap: get(at::HEAP),
+            },
+            region_id: [get(at::REGION_ID), get(at::REGION_ID + 8)],
+            boot_id: [get(at::BOOT_ID), get(at::BOOT_ID + 8)],
+            made_at: get(at::MADE_AT),
+            maker: get(at::MAKER),
+            seed: get(at::SEED),
+            node_id: [get(at::NODE_ID), get(at::NODE_ID + 8)],
+        };
+        if Layout::of(birth.layout.capacity)? != birth.layout || get(at::CATALOG_ROWS) != ROWS {
+            return Err(refuse(format!(
+                "its parts do not lie where version {version} puts them for a capacity of {}",
+                birth.layout.capacity
+            )));
+        }
+        Ok(birth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn birth() -> Birth {
+        Birth {
+            layout: Layout::of(4 << 20).expect("layout"),
+            region_id: [1, 2],
+            boot_id: [3, 4],
+            made_at: 5,
+            maker: 6,
+            seed: 7,
+            node_id: [8, 9],
+        }
+    }
+
+    #[test]
+    fn round_trip_and_every_flipped_bit_is_refused() {
+        let bytes = birth().encode();
+        assert_eq!(&bytes[..12], b"SHMSTATE\x01\0\0\0", "the greeting is pinned");
+        assert_eq!(Birth::decode("r", &bytes).expect("decode"), birth());
+        for bit in 0..256 * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Birth::decode("r", &bad).is_err(), "bit {bit} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn layouts_do_not_overlap() {
+        for capacity in [Layout::LEAST + CHUNK, 1 << 22, 1 << 30, 1 << 33, MAX_CAPACITY] {
+            let l = Layout::of(capacity).expect("layout");
+            assert!(l.chunks + l.chunk_count * CHUNK_ENTRY <= l.heap);
+            assert!(l.heap + l.chunk_count * CHUNK <= l.capacity);
+            assert!(l.chunk_count >= 16);
+        }
+        assert!(Layout::of(1 << 20).is_err());
+    }
+}

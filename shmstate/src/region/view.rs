@@ -1,0 +1,294 @@
+#![expect(unsafe_code, reason = "the one file that turns offsets into pointers (R3)")]
+//! The pointer core: offsets in, words and bytes out, every access checked against the memory that is there (R3).
+//!
+//! - **V1** Every access is checked to lie inside the memory taken from the mount and to be aligned; an offset that
+//!   does not is damage, a typed error.
+//! - **V2** Words are written by relaxed or release atomic stores; bytes of fresh memory by plain copies through
+//!   pointers that derive from the base of the mapping.
+//! - **V3** The memory outlives the view: a view is only ever lent out by the `Region` that owns the mapping.
+//! - **V4** One process and, in it, one thread writes at a time (T4, T5); whoever reads through references does so
+//!   under a pass, so that nobody writes meanwhile (R5).
+//!
+//! It does not know what the bytes mean, except for the two words that say how much memory there is.
+
+use crate::error::{Error, Result};
+use crate::region::header::at;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A cache line of eight words: a group of an index.
+pub(crate) type Line = [AtomicU64; 8];
+
+/// The memory of a region, as whoever holds a pass may see it. `Reader`, `Io` and `Tx` lend it out.
+#[derive(Debug)]
+pub struct View {
+    base: NonNull<u8>,
+    capacity: u64,
+    /// Accesses below this are inside taken memory; a cache of the header's word.
+    limit: AtomicU64,
+    #[cfg(test)]
+    stores: std::sync::Mutex<Option<Vec<Store>>>,
+}
+
+/// One store, as the replay test records it.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+// SAFETY: the pointer is to memory that any thread may access (V3); who writes is ruled by V4.
+unsafe impl Send for View {}
+// SAFETY: as above; words are atomics and references are only made under a pass (V4).
+unsafe impl Sync for View {}
+
+impl View {
+    /// A view of `capacity` bytes at `base`.
+    ///
+    /// # Safety
+    /// `base` must be 64-byte aligned and point to `capacity` bytes that stay mapped and are accessed by this process only
+    /// through this view for as long as the view lives (V3), of which the first `limit` can be touched.
+    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: u64, limit: u64) -> Self {
+        Self {
+            base,
+            capacity,
+            limit: AtomicU64::new(limit),
+            #[cfg(test)]
+            stores: std::sync::Mutex::new(None),
+        }
+    }
+
+    /// A number that tells this region from others, for table handles.
+    #[inline]
+    pub(crate) fn tag(&self) -> u64 {
+        self.header(at::REGION_ID)
+    }
+
+    /// Bytes of the mapping.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    #[inline]
+    fn check(&self, offset: u64, length: u64, align: u64, what: &'static str) -> Result<()> {
+        let end = offset.wrapping_add(length);
+        if end <= self.limit.load(Ordering::Relaxed) && end >= offset && offset & (align - 1) == 0 {
+            return Ok(());
+        }
+        self.check_again(offset, length, align, what)
+    }
+
+    /// The watermark may have moved since it was cached, and the log has extents at the other end.
+    #[cold]
+    fn check_again(&self, offset: u64, length: u64, align: u64, what: &'static str) -> Result<()> {
+        let header = self.limit.load(Ordering::Relaxed);
+        let end = offset.checked_add(length);
+        if let Some(end) = end
+            && offset & (align - 1) == 0
+            && header >= at::RESERVED
+        {
+            let taken = self.raw_word(at::TAKEN).load(Ordering::Relaxed).min(self.capacity);
+            if taken > header {
+                self.limit.store(taken, Ordering::Relaxed);
+            }
+            let floor = self.raw_word(at::LOG_FLOOR).load(Ordering::Relaxed);
+            if end <= taken || (offset >= floor && floor > taken && end <= self.capacity) {
+                return Ok(());
+            }
+        }
+        Err(Error::damaged(what, offset, length))
+    }
+
+    /// A word that is known to be inside the header.
+    #[inline]
+    fn raw_word(&self, offset: u64) -> &AtomicU64 {
+        debug_assert!(offset + 8 <= at::RESERVED && offset.is_multiple_of(8));
+        // SAFETY: callers pass offsets of header words, which lie in the first page of every mapping (V1, V3).
+        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The word at `offset`.
+    #[inline]
+    pub(crate) fn word(&self, offset: u64, what: &'static str) -> Result<&AtomicU64> {
+        self.check(offset, 8, 8, what)?;
+        // SAFETY: checked to be inside and aligned (V1); the memory outlives the view (V3).
+        Ok(unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() })
+    }
+
+    /// The eight words at `offset`, which is a multiple of 64.
+    #[inline]
+    pub(crate) fn line(&self, offset: u64, what: &'static str) -> Result<&Line> {
+        self.check(offset, 64, 64, what)?;
+        // SAFETY: checked to be inside and aligned (V1); atomics may be shared (V2).
+        Ok(unsafe { self.base.add(offset as usize).cast::<Line>().as_ref() })
+    }
+
+    /// Reads the word at `offset`.
+    #[inline]
+    pub(crate) fn load(&self, offset: u64, what: &'static str) -> Result<u64> {
+        Ok(self.word(offset, what)?.load(Ordering::Relaxed))
+    }
+
+    /// Reads a header word.
+    #[inline]
+    pub(crate) fn header(&self, offset: u64) -> u64 {
+        self.raw_word(offset).load(Ordering::Relaxed)
+    }
+
+    /// A header word that other processes change or wait for.
+    #[inline]
+    pub(crate) fn header_word(&self, offset: u64) -> &AtomicU64 {
+        self.raw_word(offset)
+    }
+
+    /// Writes a header word that no transaction covers.
+    #[inline]
+    pub(crate) fn set_header(&self, offset: u64, value: u64) {
+        self.raw_word(offset).store(value, Ordering::Relaxed);
+        self.record(offset, 8);
+    }
+
+    /// Writes a header word after everything before it (T6).
+    #[inline]
+    pub(crate) fn publish_header(&self, offset: u64, value: u64) {
+        self.raw_word(offset).store(value, Ordering::Release);
+        self.record(offset, 8);
+    }
+
+    /// Writes a word. The caller has logged it, or nobody refers to the memory yet.
+    #[inline]
+    pub(crate) fn store(&self, offset: u64, value: u64, what: &'static str) -> Result<()> {
+        self.word(offset, what)?.store(value, Ordering::Relaxed);
+        self.record(offset, 8);
+        Ok(())
+    }
+
+    /// Copies `words` words from one place of the region to another, as words.
+    #[inline]
+    pub(crate) fn copy_words(&self, from: u64, to: u64, words: u64, what: &'static str) -> Result<()> {
+        self.check(from, words * 8, 8, what)?;
+        self.check(to, words * 8, 8, what)?;
+        for i in 0..words as usize {
+            // SAFETY: both ranges were checked (V1); words are atomics (V2).
+            unsafe {
+                let from = self.base.add(from as usize).cast::<AtomicU64>().add(i).as_ref();
+                let to = self.base.add(to as usize).cast::<AtomicU64>().add(i).as_ref();
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        self.record(to, words * 8);
+        Ok(())
+    }
+
+    /// Copies bytes into memory that nobody refers to: a fresh allocation, or the free part of a ring.
+    #[inline]
+    pub(crate) fn write_fresh(&self, offset: u64, bytes: &[u8], what: &'static str) -> Result<()> {
+        self.check(offset, bytes.len() as u64, 1, what)?;
+        // SAFETY: checked to be inside (V1); nobody holds a reference into it, by the caller's word and V4; a slice of
+        // this process cannot overlap memory that is only reached through this view (V3).
+        unsafe {
+            let to = self.base.add(offset as usize).as_ptr();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        self.record(offset, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Zeroes memory that nobody refers to.
+    pub(crate) fn zero_fresh(&self, offset: u64, length: u64, what: &'static str) -> Result<()> {
+        self.check(offset, length, 1, what)?;
+        // SAFETY: as in `write_fresh`.
+        unsafe { self.base.add(offset as usize).as_ptr().write_bytes(0, length as usize) };
+        self.record(offset, length);
+        Ok(())
+    }
+
+    /// The bytes at `offset`, for as long as the view is lent out: nobody writes meanwhile (V4).
+    #[inline]
+    pub(crate) fn bytes(&self, offset: u64, length: u64, what: &'static str) -> Result<&[u8]> {
+        self.check(offset, length, 1, what)?;
+        // SAFETY: inside (V1), initialised (shared memory starts as zeroes), not written while lent out (V4).
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).as_ptr(), length as usize) })
+    }
+
+    /// A checked pointer to `length` bytes at `offset`.
+    #[inline]
+    pub(crate) fn pointer(&self, offset: u64, length: u64, align: u64, what: &'static str) -> Result<NonNull<u8>> {
+        self.check(offset, length, align, what)?;
+        // SAFETY: inside the mapping (V1).
+        Ok(unsafe { self.base.add(offset as usize) })
+    }
+
+    /// Lends two pieces of a ring's free part to `io` for the kernel to fill.
+    ///
+    /// The caller vouches that no committed byte lies in them and that it holds the region exclusively (S4 of streams).
+    pub(crate) fn fill<R>(
+        &self,
+        first: (u64, u64),
+        second: (u64, u64),
+        io: impl FnOnce(&mut [u8], &mut [u8]) -> R,
+    ) -> Result<R> {
+        self.check(first.0, first.1, 1, "ring")?;
+        self.check(second.0, second.1, 1, "ring")?;
+        if first.1 != 0 && second.1 != 0 && first.0 < second.0 + second.1 && second.0 < first.0 + first.1 {
+            return Err(Error::damaged("ring", first.0, second.0));
+        }
+        // SAFETY: both inside (V1) and apart (just checked); nobody else refers to the free part of a ring (V4, S4).
+        let (a, b) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(self.base.add(first.0 as usize).as_ptr(), first.1 as usize),
+                std::slice::from_raw_parts_mut(self.base.add(second.0 as usize).as_ptr(), second.1 as usize),
+            )
+        };
+        let result = io(a, b);
+        self.record(first.0, first.1);
+        self.record(second.0, second.1);
+        Ok(result)
+    }
+
+    /// Notes a store for the replay test.
+    #[cfg(not(test))]
+    #[inline(always)]
+    pub(crate) fn record(&self, _offset: u64, _length: u64) {}
+
+    /// Notes a store for the replay test: what the bytes are now.
+    #[cfg(test)]
+    pub(crate) fn record(&self, offset: u64, length: u64) {
+        let mut stores = self.stores.lock().expect("recorder");
+        if let Some(stores) = stores.as_mut() {
+            // SAFETY: the store that is recorded was checked (V1).
+            let bytes = unsafe {
+                std::slice::from_raw_parts(self.base.add(offset as usize).as_ptr(), length as usize).to_vec()
+            };
+            // The replay stops between any two words: a SIGKILL may fall between any two stores.
+            for (i, word) in bytes.chunks(8).enumerate() {
+                stores.push(Store {
+                    offset: offset + i as u64 * 8,
+                    bytes: word.to_vec(),
+                });
+            }
+        }
+    }
+
+    /// Starts recording, from an image of the memory as it is.
+    #[cfg(test)]
+    pub(crate) fn start_recording(&self) -> Vec<u8> {
+        let image = self.image();
+        *self.stores.lock().expect("recorder") = Some(Vec::new());
+        image
+    }
+
+    /// Stops recording and gives every store since.
+    #[cfg(test)]
+    pub(crate) fn stop_recording(&self) -> Vec<Store> {
+        self.stores.lock().expect("recorder").take().unwrap_or_default()
+    }
+
+    /// A copy of all memory.
+    #[cfg(test)]
+    pub(crate) fn image(&self) -> Vec<u8> {
+        // SAFETY: tests only view plain memory, all of which can be touched.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.capacity as usize).to_vec() }
+    }
+}

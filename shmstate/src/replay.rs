@@ -1,0 +1,266 @@
+//! Every-prefix replay (T1, T6): every store of a transaction is recorded; for each prefix of them a region is made as a
+//! SIGKILL at that point would have left it, recovered, and compared with the states before and after the transaction.
+
+use crate::region::view::Store;
+
+use crate::{Cell, Map, Region, Result, Schema, Tx, verify};
+use rkyv::{Archive, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Archive, Serialize, Schema, Clone, Debug, PartialEq)]
+struct Player {
+    name: String,
+    score: u32,
+    bag: Vec<u16>,
+}
+
+#[derive(Clone, Copy)]
+struct Tables {
+    players: Map<u64, Player>,
+    ledger: Map<u32, u64>,
+    clock: Cell<u64>,
+}
+
+/// Everything that committed state says.
+#[derive(Clone, Debug, PartialEq, Default)]
+struct World {
+    players: BTreeMap<u64, (String, u32, Vec<u16>)>,
+    ledger: BTreeMap<u32, u64>,
+    clock: u64,
+}
+
+fn player(seed: u64) -> Player {
+    Player {
+        name: format!("player {} {}", seed, "x".repeat((seed % 37) as usize)),
+        score: seed as u32,
+        bag: (0..seed % 23).map(|i| i as u16).collect(),
+    }
+}
+
+fn create(tx: &mut Tx<'_>) -> Result<Tables> {
+    Ok(Tables {
+        players: Map::create(tx, "players")?,
+        ledger: Map::create(tx, "ledger")?,
+        clock: Cell::create(tx, "clock", &0)?,
+    })
+}
+
+fn world(region: &Region, tables: Tables) -> World {
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let reader = region.read(&pass).expect("reader");
+    let verification = verify(&reader).expect("metadata is sound");
+    assert!(verification.is_sound(), "{verification:?}");
+    let mut world = World {
+        clock: tables.clock.get(&reader).expect("clock").to_native(),
+        ..World::default()
+    };
+    for item in tables.players.iter(&reader).expect("players") {
+        let (id, p) = item.expect("player");
+        let bag = p.bag.iter().map(|item| item.to_native()).collect();
+        world.players.insert(id, (p.name.to_string(), p.score.to_native(), bag));
+    }
+    for item in tables.ledger.iter(&reader).expect("ledger") {
+        let (id, amount) = item.expect("entry");
+        world.ledger.insert(id, amount.to_native());
+    }
+    world
+}
+
+fn apply(image: &[u8], stores: &[Store]) -> Vec<u8> {
+    let mut image = image.to_vec();
+    for store in stores {
+        image[store.offset as usize..store.offset as usize + store.bytes.len()].copy_from_slice(&store.bytes);
+    }
+    image
+}
+
+/// Runs `change` in a transaction and checks recovery after each prefix of its stores. Gives the number of prefixes.
+fn every_prefix(
+    region: &mut Region,
+    tables: Tables,
+    step: usize,
+    change: impl FnOnce(&mut Tx<'_>) -> Result<()>,
+) -> usize {
+    let before = world(region, tables);
+    let image = region.view.start_recording();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let mut tx = region.begin(&pass).expect("begin");
+    change(&mut tx).expect("change");
+    tx.commit().expect("commit");
+    drop(pass);
+    let stores = region.view.stop_recording();
+    let after = world(region, tables);
+    assert_ne!(before, after, "the transaction must do something");
+
+    let mut committed = false;
+    let mut at = image.clone();
+    for n in 0..=stores.len() {
+        if n > 0 {
+            at = apply(&at, &stores[n - 1..n]);
+        }
+        if n % step != 0 && n + 40 < stores.len() {
+            continue;
+        }
+        let crashed = Region::from_image(&at).expect("a region after a crash");
+        let recorded = crashed.view.start_recording();
+        let found = world(&crashed, tables);
+        // The reader's pass has recovered it; its stores are what a kill during recovery would cut.
+        let recovery = crashed.view.stop_recording();
+        assert!(
+            found == before || found == after,
+            "after {n} of {} stores: {found:?}",
+            stores.len()
+        );
+        committed |= found == after;
+        assert!(!committed || found == after, "store {n} took a commit back");
+        // Killed again in the middle of recovery, at a few places.
+        for cut in [recovery.len() / 3, recovery.len() / 2, recovery.len().saturating_sub(2)] {
+            let twice = Region::from_image(&apply(&recorded, &recovery[..cut])).expect("a region after two crashes");
+            assert_eq!(
+                world(&twice, tables),
+                found,
+                "recovery cut at {cut} of {}",
+                recovery.len()
+            );
+        }
+    }
+    assert!(committed, "the last prefix holds the commit");
+    stores.len()
+}
+
+fn small_world() -> (Region, Tables) {
+    let mut region = Region::in_memory(2 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let tables = region.write(&pass, create).expect("tables");
+    region
+        .write(&pass, |tx| {
+            for i in 0..100u64 {
+                tables.players.insert(tx, &i, &player(i))?;
+                tables.ledger.insert(tx, &(i as u32), &(1000 + i))?;
+            }
+            Result::Ok(())
+        })
+        .expect("fill");
+    drop(pass);
+    (region, tables)
+}
+
+#[test]
+fn in_place_changes_of_several_tables() {
+    let (mut region, tables) = small_world();
+    let n = every_prefix(&mut region, tables, 1, |tx| {
+        tables.clock.get_mut(tx)?.set(|c| c, 7.into())?;
+        for (from, to) in [(1, 2), (3, 4)] {
+            tables
+                .ledger
+                .get_mut(tx, &from)?
+                .expect("entry")
+                .set(|a| a, 900.into())?;
+            tables
+                .ledger
+                .get_mut(tx, &to)?
+                .expect("entry")
+                .set(|a| a, 1100.into())?;
+        }
+        let mut p = tables.players.get_mut(tx, &22)?.expect("player");
+        p.set(|p| &p.score, 1_000_000.into())?;
+        p.set(|p| &p.bag[3], 77.into())
+    });
+    assert!(n > 45, "only {n} stores");
+}
+
+#[test]
+fn whole_records_through_seal() {
+    let (mut region, tables) = small_world();
+    every_prefix(&mut region, tables, 1, |tx| {
+        let mut entry = tables.ledger.get_mut(tx, &33)?.expect("entry");
+        *entry.seal()? = 5.into();
+        Ok(())
+    });
+}
+
+#[test]
+fn replaced_inserted_and_removed_records() {
+    let (mut region, tables) = small_world();
+    every_prefix(&mut region, tables, 1, |tx| {
+        tables.players.insert(tx, &5, &player(30))?;
+        tables.players.insert(tx, &1000, &player(7))?;
+        tables.players.remove(tx, &6)?;
+        tables.players.remove(tx, &7)?;
+        tables.players.insert(tx, &7, &player(8))?;
+        tables.clock.set(tx, &99)
+    });
+}
+
+#[test]
+fn growth_of_index_heap_and_log() {
+    let (mut region, tables) = small_world();
+    let n = every_prefix(&mut region, tables, 23, |tx| {
+        for i in 2000..2900u64 {
+            tables.players.insert(tx, &i, &player(i))?;
+        }
+        Ok(())
+    });
+    assert!(n > 10_000, "only {n} stores");
+}
+
+#[test]
+fn rollback_by_drop_panic_and_forgotten_guard() {
+    let (mut region, tables) = small_world();
+    let before = world(&region, tables);
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let change = |tx: &mut Tx<'_>| {
+        tables.players.insert(tx, &5, &player(30)).expect("insert");
+        tables.players.remove(tx, &6).expect("remove");
+    };
+    let mut tx = region.begin(&pass).expect("begin");
+    change(&mut tx);
+    drop(tx);
+    assert_eq!(world(&region, tables), before, "drop");
+    let mut tx = region.begin(&pass).expect("begin");
+    change(&mut tx);
+    std::mem::forget(tx);
+    assert_eq!(world(&region, tables), before, "forgotten, found by a reader");
+    let mut tx = region.begin(&pass).expect("begin");
+    change(&mut tx);
+    std::mem::forget(tx);
+    region.begin(&pass).expect("begin").rollback();
+    assert_eq!(world(&region, tables), before, "forgotten, found by a writer");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut tx = region.begin(&pass).expect("begin");
+        change(&mut tx);
+        panic!("in the middle");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(world(&region, tables), before, "panic");
+}
+
+/// A store that the log does not cover must be noticed by these tests: the checks can fail.
+#[test]
+fn an_unlogged_store_is_seen() {
+    let (mut region, tables) = small_world();
+    let before = world(&region, tables);
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let mut tx = region.begin(&pass).expect("begin");
+    tables
+        .ledger
+        .get_mut(&mut tx, &1)
+        .expect("find")
+        .expect("entry")
+        .set(|a| a, 5.into())
+        .expect("set");
+    let at = {
+        let amount = tables.ledger.get(&tx, &2).expect("find").expect("entry");
+        crate::archive::offset_of(&tx, amount).expect("inside")
+    };
+    tx.store(at, 6, "test").expect("store around the log");
+    drop(tx);
+    let after = world(&region, tables);
+    assert_eq!(after.ledger[&1], before.ledger[&1]);
+    assert_ne!(after.ledger[&2], before.ledger[&2]);
+}

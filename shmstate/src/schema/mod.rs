@@ -1,0 +1,161 @@
+//! The shape of a table's records: what an archive of a type looks like, byte by byte, as a text that
+//! people read and programs parse, and as a 128-bit fingerprint.
+//!
+//! - **D1** A description speaks of the *archived* form. Sizes, alignments and struct offsets are asked of
+//!   the compiler; enum offsets follow from the `repr(u8)` rule (RFC 2195), and a type for which the rule
+//!   gives another size or alignment than the compiler does not compile.
+//! - **D2** The text is canonical: it depends on the shape alone, not on module paths, addresses, hashing
+//!   or the order in which other types were described.
+//! - **D3** The fingerprint is XXH3-128 of the text without its first line. The first line carries the
+//!   name and the declared version, so "the shape changed and the version did not" can be seen.
+//! - **D4** Two types of one name in one description stay apart: the second is called `Name#2`.
+//! - **D5** The layout that rkyv's cargo features choose (byte order, alignment, pointer width) has a line
+//!   of its own, and every primitive has one with its size and alignment.
+//!
+//! It does not know regions, tables or records. The catalog keeps text, fingerprint and version of a
+//! table; opening compares fingerprints and refuses with [`mismatch`].
+//!
+//! # Grammar of the text, version 1
+//!
+//! Lines end in `\n`, the last one too. Words are parted by one space, levels are indented by two spaces,
+//! and no name holds a space. Numbers are decimal; sizes and offsets are bytes.
+//!
+//! ```text
+//! text     = header layout item item*
+//! header   = "schema 1 " NAME " version " N
+//! layout   = "layout rkyv 0.8 " ("little" | "big") " " ("aligned" | "unaligned") " pointer " BITS
+//! item     = struct | enum | opaque
+//! struct   = "struct " NAME " size " N " align " N   field*
+//! field    = "  " OFFSET " " FIELD ": " NAME         FIELD is `.0`, `.1` … in a tuple struct or a tuple
+//! enum     = "enum " NAME " size " N " align " N     variant*
+//! variant  = "  tag " N " " VARIANT                  payload*      the tag is one byte at offset 0
+//! payload  = "    " OFFSET " " FIELD ": " NAME       the offset counts from the enum's first byte
+//! opaque   = "type " NAME " size " N " align " N     primitives and rkyv's containers
+//! NAME     = IDENT ["<" ARG ("," ARG)* ">"] ["#" N] | "(" [NAME ("," NAME)* [","]] ")"
+//!          | "[" NAME "]" | "[" NAME ";" N "]"
+//! ARG      = NAME | the value of a const parameter
+//! ```
+//!
+//! The first item is the described type itself. Then follow the derived types, in the order in which a
+//! breadth-first walk meets them, then the built-in ones, sorted by name. Each appears once; recursion is
+//! a name that appears again. `Option` is an enum and a tuple is a struct like any other.
+//!
+//! ```
+//! use shmstate::schema::Description;
+//!
+//! #[derive(rkyv::Archive, shmstate::Schema)]
+//! #[schema(version = 3)]
+//! struct Player {
+//!     name: String,
+//!     score: u32,
+//! }
+//!
+//! let description = Description::of::<Player>();
+//! assert_eq!(
+//!     description.text(),
+//!     "schema 1 Player version 3\n\
+//!      layout rkyv 0.8 little aligned pointer 32\n\
+//!      struct Player size 12 align 4\n  \
+//!        0 name: String\n  \
+//!        8 score: u32\n\
+//!      type String size 8 align 4\n\
+//!      type u32 size 4 align 4\n",
+//! );
+//! assert_eq!((description.name(), description.version()), ("Player", 3));
+//! ```
+
+mod fingerprint;
+mod layout;
+
+mod describe;
+mod description;
+mod render;
+
+mod diff;
+mod plain;
+mod types;
+
+pub use describe::{Describer, Outline, TypeRef};
+pub use description::Description;
+pub use diff::mismatch;
+pub use fingerprint::Fingerprint;
+pub use plain::Plain;
+
+/// A type whose archived form can be described.
+///
+/// Derive it beside `rkyv::Archive`; the keys of `#[schema(…)]` stand at the derive. Implemented for the
+/// primitives of fixed width, `String`, `Box`, `Vec`, `Option`, arrays, tuples of one to six and the maps
+/// of std. A hand-written implementation calls one method of [`Describer`] and returns what it returns.
+///
+/// `usize` and `isize` have no description, because their width is not fixed:
+///
+/// ```compile_fail,E0277
+/// shmstate::schema::Description::of::<usize>();
+/// ```
+/// ```compile_fail,E0277
+/// shmstate::schema::Description::of::<isize>();
+/// ```
+/// ```compile_fail,E0277
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// struct Counter { hits: usize }
+/// ```
+///
+/// A key that is not known, a version out of range, a key given twice, a name that would break the grammar,
+/// and `#[schema]` away from the type do not compile:
+///
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// #[schema(verison = 2)]
+/// struct Player { score: u32 }
+/// ```
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// #[schema(version = 0)]
+/// struct Player { score: u32 }
+/// ```
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// #[schema(version = 2, version = 3)]
+/// struct Player { score: u32 }
+/// ```
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// #[schema(name = "the player")]
+/// struct Player { score: u32 }
+/// ```
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// struct Player { #[schema(version = 2)] score: u32 }
+/// ```
+///
+/// Nor does a field that is archived through a wrapper, or a type that borrows:
+///
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// struct Player { #[rkyv(with = rkyv::with::AsBox)] score: u32 }
+/// ```
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// struct Player<'a> { of: std::marker::PhantomData<&'a str> }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no schema, so it cannot be stored in a table",
+    label = "its archived form cannot be described",
+    note = "a struct or an enum of your own: `#[derive(rkyv::Archive, shmstate::Schema)]`",
+    note = "`usize` and `isize` have no fixed width: store `u32` or `u64`"
+)]
+pub trait Schema: rkyv::Archive + 'static {
+    /// What `#[schema(version = N)]` declares, 1 without it; 0 for types that carry none (primitives,
+    /// `String`, `Vec` …).
+    const VERSION: u16 = 0;
+
+    /// Adds the description of this type's archived form, and of all it holds, to `describer`.
+    fn describe(describer: &mut Describer) -> TypeRef;
+}
+
+/// What the derive's code needs. Not public interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use super::layout::{enum_layout_holds, size_and_align};
+    pub use rkyv::Archive;
+}

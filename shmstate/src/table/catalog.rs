@@ -1,0 +1,250 @@
+//! The catalog: a row for each table, with its name, its shape and its roots.
+//!
+//! ```text
+//!   0 u32 state (0 empty, 1 live) · u16 kind · u16 length of the name      8 [u8; 64] name
+//!  72 u128 fingerprint of the value    88 u128 fingerprint of the key
+//! 104 u16 declared version · u16 0 · u32 flags (0)                       112 u64 block with the descriptions
+//! 120 u64 their length in bytes                                          128 [16 x u64] roots, by kind
+//! ```
+//!
+//! The descriptions are text: the key's shape, a line `---`, the value's description. A row appears and changes inside a
+//! transaction like everything else. A successor reads rows while the owner is at work, so it reads until they hold still.
+
+use crate::error::{Error, Result};
+use crate::heap;
+use crate::region::Region;
+use crate::region::header::{ROW, ROWS, at};
+use crate::region::view::View;
+use crate::schema::{self, Description};
+use crate::tx::Tx;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_128;
+
+const WHAT: &str = "catalog";
+/// Longest name of a table, in bytes.
+pub const MAX_TABLE_NAME: usize = 64;
+/// Longest text of both descriptions, in bytes.
+const MAX_DESCRIPTION: u64 = 1 << 20;
+/// Roots of a row.
+pub(crate) const ROOTS: usize = 16;
+/// Where they start in the row.
+pub(crate) const ROOT: u64 = 128;
+/// How long a reader waits for the catalog to hold still while its owner works.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const LIVE: u64 = 1;
+
+const _: () = assert!(ROOT + ROOTS as u64 * 8 == ROW);
+
+/// What a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+#[non_exhaustive]
+pub enum Kind {
+    /// `Map<K, V>`
+    Map = 1,
+    /// `Cell<T>`
+    Cell = 3,
+    /// `Streams`
+    Streams = 7,
+}
+
+impl Kind {
+    pub(crate) fn from_number(number: u16) -> Option<Self> {
+        match number {
+            1 => Some(Self::Map),
+            3 => Some(Self::Cell),
+            7 => Some(Self::Streams),
+            _ => None,
+        }
+    }
+}
+
+/// What a program says that a table is.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) kind: Kind,
+    pub(crate) key: String,
+    pub(crate) value: Description,
+}
+
+impl Spec {
+    fn key_print(&self) -> u128 {
+        xxh3_128(self.key.as_bytes())
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n---\n{}", self.key, self.value.text())
+    }
+}
+
+/// A row that is live, as read.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) offset: u64,
+    pub(crate) kind: u16,
+    pub(crate) name: String,
+    pub(crate) value: u128,
+    pub(crate) key: u128,
+    pub(crate) version: u16,
+    pub(crate) description: (u64, u64),
+}
+
+fn words(view: &View, at: u64) -> Result<u128> {
+    Ok(u128::from(view.load(at, WHAT)?) | u128::from(view.load(at + 8, WHAT)?) << 64)
+}
+
+/// Reads row `index` of the catalog; `None` if it is empty.
+pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
+    let offset = view.header(at::CATALOG) + index * ROW;
+    let head = view.load(offset, WHAT)?;
+    if head as u32 == 0 {
+        return Ok(None);
+    }
+    let length = (head >> 48) as usize;
+    if head as u32 != LIVE as u32 || length == 0 || length > MAX_TABLE_NAME {
+        return Err(Error::damaged(WHAT, offset, head));
+    }
+    let mut name = Vec::with_capacity(MAX_TABLE_NAME);
+    for i in 0..MAX_TABLE_NAME as u64 / 8 {
+        name.extend_from_slice(&view.load(offset + 8 + i * 8, WHAT)?.to_le_bytes());
+    }
+    name.truncate(length);
+    let name = String::from_utf8(name).map_err(|_| Error::damaged(WHAT, offset + 8, head))?;
+    Ok(Some(Row {
+        offset,
+        kind: (head >> 32) as u16,
+        name,
+        value: words(view, offset + 72)?,
+        key: words(view, offset + 88)?,
+        version: view.load(offset + 104, WHAT)? as u16,
+        description: (view.load(offset + 112, WHAT)?, view.load(offset + 120, WHAT)?),
+    }))
+}
+
+/// All live rows.
+pub(crate) fn rows(view: &View) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for index in 0..ROWS {
+        rows.extend(row(view, index)?);
+    }
+    Ok(rows)
+}
+
+/// The text of both descriptions of a row.
+pub(crate) fn description(view: &View, row: &Row) -> Result<String> {
+    let (offset, length) = row.description;
+    if length > MAX_DESCRIPTION {
+        return Err(Error::damaged(WHAT, row.offset + 120, length));
+    }
+    let bytes = view.bytes(offset, length, "description")?.to_vec();
+    String::from_utf8(bytes).map_err(|_| Error::damaged("description", offset, length))
+}
+
+/// Finds the table and compares its shape with what the program says. Gives the row's offset.
+pub(crate) fn find(view: &View, name: &str, spec: &Spec) -> Result<u64> {
+    let found = rows(view)?.into_iter().find(|row| row.name == name);
+    let row = found.ok_or_else(|| Error::NoTable { name: name.into() })?;
+    let same = row.kind == spec.kind as u16
+        && row.value == spec.value.fingerprint().as_u128()
+        && row.key == spec.key_print()
+        && row.version == spec.value.version();
+    if same {
+        return Ok(row.offset);
+    }
+    let text = description(view, &row)?;
+    let (key, value) = text.split_once("\n---\n").unwrap_or(("", &text));
+    let mut report = schema::mismatch(name, value, spec.value.text());
+    if row.kind != spec.kind as u16 {
+        let stored =
+            Kind::from_number(row.kind).map_or_else(|| format!("kind {}", row.kind), |kind| format!("{kind:?}"));
+        report.push_str(&format!(
+            "\nthe table is a {stored}, the program expects a {:?}",
+            spec.kind
+        ));
+    }
+    if row.key != spec.key_print() {
+        report.push_str(&format!("\nits keys are {key:?}, the program expects {:?}", spec.key));
+    }
+    Err(Error::SchemaMismatch {
+        table: name.into(),
+        report: report.into(),
+    })
+}
+
+/// [`find`] without a pass: for a successor whose predecessor may be changing the catalog right now.
+pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64> {
+    let view = &region.view;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // CATALOG pair: no transaction was open before and after, and none was committed between: what was read is committed.
+        let before = (
+            view.header_word(at::LOG_LENGTH).load(Ordering::Acquire),
+            view.header(at::COMMITS),
+        );
+        let found = find(view, name, spec);
+        std::sync::atomic::fence(Ordering::Acquire);
+        let after = (
+            view.header_word(at::LOG_LENGTH).load(Ordering::Acquire),
+            view.header(at::COMMITS),
+        );
+        if before.0 == 0 && before == after {
+            return found;
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Busy {
+                waited_ms: PATIENCE.as_millis() as u64,
+            });
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Makes a row. `roots` are its first roots, the rest are zero. Gives the row's offset.
+pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, roots: &[u64]) -> Result<u64> {
+    let fits = !name.is_empty()
+        && name.len() <= MAX_TABLE_NAME
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if !fits {
+        return Err(Error::BadName {
+            name: name.into(),
+            most: MAX_TABLE_NAME,
+        });
+    }
+    let mut vacant = None;
+    for index in 0..ROWS {
+        match row(tx, index)? {
+            Some(row) if row.name == name => return Err(Error::TableExists { name: name.into() }),
+            Some(_) => {}
+            None => vacant = vacant.or(Some(index)),
+        }
+    }
+    let index = vacant.ok_or(Error::CatalogFull { rows: ROWS })?;
+    let text = spec.text();
+    let block = heap::alloc(tx, text.len() as u64)?;
+    tx.write_fresh(block.offset, text.as_bytes(), "description")?;
+    let mut words = [0u64; (ROW / 8) as usize];
+    words[0] = LIVE | u64::from(spec.kind as u16) << 32 | (name.len() as u64) << 48;
+    for (i, bytes) in name.as_bytes().chunks(8).enumerate() {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        words[1 + i] = u64::from_le_bytes(word);
+    }
+    let value = spec.value.fingerprint().as_u128();
+    let key = spec.key_print();
+    for (i, print) in [value, key].into_iter().enumerate() {
+        words[9 + i * 2] = print as u64;
+        words[10 + i * 2] = (print >> 64) as u64;
+    }
+    words[13] = u64::from(spec.value.version());
+    words[14] = block.offset;
+    words[15] = text.len() as u64;
+    words[16..16 + roots.len()].copy_from_slice(roots);
+    let offset = tx.header(at::CATALOG) + index * ROW;
+    tx.put_all(offset, &words, WHAT)?;
+    Ok(offset)
+}

@@ -1,0 +1,143 @@
+//! `Cell<T>`: one value with a name. Roots in the catalog row: its record, the bytes of its archive.
+
+use crate::archive::{self, Geometry, Value};
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::region::view::View;
+use crate::schema::Description;
+use crate::table::catalog::{self, Kind, ROOT, Spec};
+use crate::table::record::{self, RecordMut};
+use crate::tx::Tx;
+use std::fmt;
+use std::marker::PhantomData;
+
+const WHAT: &str = "cell";
+
+/// One value in a region. The handle is small, can be copied and kept, and belongs to one region.
+///
+/// ```
+/// # fn main() -> shmstate::Result<()> {
+/// # use shmstate::{Cell, Region};
+/// let mut region = Region::in_memory(4 << 20)?;
+/// let gate = region.gate().clone();
+/// let pass = gate.enter()?;
+/// let mut tx = region.begin(&pass)?;
+/// let clock: Cell<u64> = Cell::create(&mut tx, "clock", &0)?;
+/// clock.get_mut(&mut tx)?.set(|ticks| ticks, 41.into())?;
+/// clock.set(&mut tx, &42)?;
+/// tx.commit()?;
+/// assert_eq!(clock.get(&*region.read(&pass)?)?.to_native(), 42);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Cell<T> {
+    row: u64,
+    region: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Cell<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Cell<T> {}
+
+impl<T> fmt::Debug for Cell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell").field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+impl<T: Value> Cell<T> {
+    const GEOMETRY: Geometry = Geometry::of::<T>(0);
+
+    fn spec() -> Spec {
+        Spec {
+            kind: Kind::Cell,
+            key: String::new(),
+            value: Description::of::<T>(),
+        }
+    }
+
+    fn handle(row: u64, view: &View) -> Self {
+        Self {
+            row,
+            region: view.tag(),
+            value: PhantomData,
+        }
+    }
+
+    /// Makes the cell with its first value.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    pub fn create(tx: &mut Tx<'_>, name: &str, value: &T) -> Result<Self> {
+        let (record, archived) = record::create(tx, Self::GEOMETRY, &[], value)?;
+        let row = catalog::create(tx, name, &Self::spec(), &[record, archived])?;
+        Ok(Self::handle(row, tx))
+    }
+
+    /// Finds the cell and checks that its value has the shape of `T`. Needs no pass: a successor does this while the
+    /// predecessor is at work.
+    ///
+    /// # Errors
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    pub fn open(region: &Region, name: &str) -> Result<Self> {
+        let row = catalog::find_live(region, name, &Self::spec())?;
+        Ok(Self::handle(row, &region.view))
+    }
+
+    /// Finds the cell, or makes it with `first` as its value.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
+    pub fn open_or_create(tx: &mut Tx<'_>, name: &str, first: &T) -> Result<Self> {
+        match catalog::find(tx, name, &Self::spec()) {
+            Ok(row) => Ok(Self::handle(row, tx)),
+            Err(Error::NoTable { .. }) => Self::create(tx, name, first),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn record(&self, view: &View) -> Result<u64> {
+        if view.tag() != self.region {
+            return Err(Error::ForeignTable);
+        }
+        view.load(self.row + ROOT, WHAT)
+    }
+
+    /// The value, in place.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn get<'v>(&self, view: &'v View) -> Result<&'v T::Archived> {
+        archive::root::<T>(view, self.record(view)?.wrapping_sub(Self::GEOMETRY.root))
+    }
+
+    /// The value, to be changed in place.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>) -> Result<RecordMut<'t, 'a, T>> {
+        let record = self.record(tx)?;
+        RecordMut::new(tx, Self::GEOMETRY, record)
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
+        let before = self.record(tx)?;
+        let (new, archived) = record::create(tx, Self::GEOMETRY, &[], value)?;
+        record::discard(tx, Self::GEOMETRY, before)?;
+        tx.put_all(self.row + ROOT, &[new, archived], WHAT)
+    }
+}
+
+/// The record of the cell whose row is given, and the bytes of its archive.
+pub(crate) fn roots(view: &View, row: u64) -> Result<(u64, u64)> {
+    Ok((view.load(row + ROOT, WHAT)?, view.load(row + ROOT + 8, WHAT)?))
+}

@@ -1,0 +1,84 @@
+//! Keys of maps: values of fixed length that are compared and hashed as bytes.
+
+/// Longest key, in bytes.
+pub const MAX_KEY: usize = 32;
+
+/// What can be the key of a map: integers, byte arrays, and pairs of them.
+pub trait Key: Clone {
+    /// Bytes of the encoded key, at most [`MAX_KEY`].
+    const SIZE: usize;
+
+    /// Writes the key's bytes, little-endian, into `out[..SIZE]`.
+    fn encode(&self, out: &mut [u8]);
+
+    /// Reads a key from `SIZE` bytes that `encode` wrote.
+    fn decode(bytes: &[u8]) -> Self;
+
+    /// What the catalog says of the key's shape.
+    fn shape() -> String;
+}
+
+macro_rules! integer_keys {
+    ($($t:ty),*) => {$(
+        impl Key for $t {
+            const SIZE: usize = size_of::<$t>();
+
+            #[inline]
+            fn encode(&self, out: &mut [u8]) {
+                out[..Self::SIZE].copy_from_slice(&self.to_le_bytes());
+            }
+
+            #[inline]
+            fn decode(bytes: &[u8]) -> Self {
+                let mut word = [0; size_of::<$t>()];
+                word.copy_from_slice(&bytes[..Self::SIZE]);
+                <$t>::from_le_bytes(word)
+            }
+
+            fn shape() -> String {
+                stringify!($t).into()
+            }
+        }
+    )*};
+}
+
+integer_keys!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
+
+impl<const N: usize> Key for [u8; N] {
+    const SIZE: usize = N;
+
+    #[inline]
+    fn encode(&self, out: &mut [u8]) {
+        out[..N].copy_from_slice(self);
+    }
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Self {
+        let mut key = [0; N];
+        key.copy_from_slice(&bytes[..N]);
+        key
+    }
+
+    fn shape() -> String {
+        format!("[u8; {N}]")
+    }
+}
+
+impl<A: Key, B: Key> Key for (A, B) {
+    const SIZE: usize = A::SIZE + B::SIZE;
+
+    #[inline]
+    fn encode(&self, out: &mut [u8]) {
+        self.0.encode(&mut out[..A::SIZE]);
+        self.1.encode(&mut out[A::SIZE..]);
+    }
+
+    #[inline]
+    fn decode(bytes: &[u8]) -> Self {
+        (A::decode(&bytes[..A::SIZE]), B::decode(&bytes[A::SIZE..]))
+    }
+
+    fn shape() -> String {
+        format!("({}, {})", A::shape(), B::shape())
+    }
+}

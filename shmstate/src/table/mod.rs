@@ -1,0 +1,8 @@
+//! Tables: named, typed collections of records in a region.
+
+pub(crate) mod catalog;
+pub(crate) mod cell;
+pub(crate) mod key;
+pub(crate) mod map;
+pub(crate) mod record;
+pub(crate) mod streams;

@@ -1,0 +1,200 @@
+//! The slot of a stream: 128 bytes.
+//!
+//! ```text
+//!  0 u64 token (place low, serial high), 0 = free     64 u64 received  } hints of the owner (S5),
+//!  8 u32 state (0 free, 1 open) · u32 0               88 u64 sent      } bytes since the baseline
+//! 16 u64 input ring     24 u64 output ring            72 u64 consumed, logged
+//! 32 u32 bytes of the input ring · u32 of the output  80 u64 produced, logged
+//! 40 u64 baseline of S1                               96 u64 socket cookie
+//! 48 u64 baseline of S2                              104 u64 next free slot + 1
+//! 56 u64 the application's word                      112 u64 adopted at, ns   120 u64 reserved, 0
+//! ```
+
+use crate::error::{Error, Result};
+use crate::os::clock::monotonic_ns;
+use crate::os::tcp::Positions as Kernel;
+use crate::region::View;
+use crate::table::streams::RING_SIZES;
+use crate::tx::Tx;
+
+const WHAT: &str = "stream slot";
+/// Bytes of a slot.
+pub(crate) const SLOT: u64 = 128;
+/// Words of a slot.
+pub(crate) const SLOT_WORDS: usize = 16;
+/// Slots of a page.
+pub(crate) const PAGE_SLOTS: u64 = 64;
+
+mod at {
+    pub(super) const TOKEN: u64 = 0;
+    pub(super) const STATE: u64 = 8;
+    pub(super) const INPUT: u64 = 16;
+    pub(super) const OUTPUT: u64 = 24;
+    pub(super) const SIZES: u64 = 32;
+    pub(super) const BASE_TAKEN: u64 = 40;
+    pub(super) const BASE_ACCEPTED: u64 = 48;
+    pub(super) const USER: u64 = 56;
+    pub(super) const RECEIVED: u64 = 64;
+    pub(super) const CONSUMED: u64 = 72;
+    pub(super) const PRODUCED: u64 = 80;
+    pub(super) const SENT: u64 = 88;
+    pub(super) const COOKIE: u64 = 96;
+    pub(super) const NEXT_FREE: u64 = 104;
+    pub(super) const ADOPTED: u64 = 112;
+}
+
+/// What a new stream starts with.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) token: u64,
+    pub(super) input: u64,
+    pub(super) output: u64,
+    pub(super) sizes: u64,
+    pub(super) base: Kernel,
+    pub(super) user: u64,
+    pub(super) cookie: u64,
+}
+
+/// Rings and positions, checked against each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Positions {
+    pub(super) input: u64,
+    pub(super) input_size: u64,
+    pub(super) output: u64,
+    pub(super) output_size: u64,
+    pub(super) received: u64,
+    pub(super) consumed: u64,
+    pub(super) produced: u64,
+    pub(super) sent: u64,
+}
+
+/// A slot by its offset.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot(u64);
+
+impl Slot {
+    pub(super) fn at(offset: u64) -> Self {
+        Self(offset)
+    }
+
+    fn get(self, view: &View, field: u64) -> Result<u64> {
+        view.load(self.0 + field, WHAT)
+    }
+
+    pub(super) fn token(self, view: &View) -> Result<u64> {
+        self.get(view, at::TOKEN)
+    }
+
+    pub(super) fn user(self, view: &View) -> Result<u64> {
+        self.get(view, at::USER)
+    }
+
+    pub(super) fn cookie(self, view: &View) -> Result<u64> {
+        self.get(view, at::COOKIE)
+    }
+
+    pub(super) fn next_free(self, view: &View) -> Result<u64> {
+        self.get(view, at::NEXT_FREE)
+    }
+
+    pub(super) fn rings(self, view: &View) -> Result<(u64, u64)> {
+        Ok((self.get(view, at::INPUT)?, self.get(view, at::OUTPUT)?))
+    }
+
+    pub(super) fn baseline(self, view: &View) -> Result<(u64, u64)> {
+        Ok((self.get(view, at::BASE_TAKEN)?, self.get(view, at::BASE_ACCEPTED)?))
+    }
+
+    /// Rings and positions; the two hints are not looked at (they are stale after a kill).
+    pub(super) fn bounds(self, view: &View) -> Result<Positions> {
+        let sizes = self.get(view, at::SIZES)?;
+        let (input_size, output_size) = (sizes & 0xffff_ffff, sizes >> 32);
+        let (least, most) = RING_SIZES;
+        for size in [input_size, output_size] {
+            if !size.is_power_of_two() || size < least.into() || size > most.into() {
+                return Err(Error::damaged(WHAT, self.0 + at::SIZES, sizes));
+            }
+        }
+        let (input, output) = self.rings(view)?;
+        Ok(Positions {
+            input,
+            input_size,
+            output,
+            output_size,
+            received: 0,
+            consumed: self.get(view, at::CONSUMED)?,
+            produced: self.get(view, at::PRODUCED)?,
+            sent: 0,
+        })
+    }
+
+    /// Rings and positions of a stream whose hints are right.
+    pub(super) fn positions(self, view: &View) -> Result<Positions> {
+        let p = Positions {
+            received: self.get(view, at::RECEIVED)?,
+            sent: self.get(view, at::SENT)?,
+            ..self.bounds(view)?
+        };
+        if p.received.wrapping_sub(p.consumed) > p.input_size {
+            return Err(Error::damaged(WHAT, self.0 + at::RECEIVED, p.received));
+        }
+        if p.produced.wrapping_sub(p.sent) > p.output_size {
+            return Err(Error::damaged(WHAT, self.0 + at::SENT, p.sent));
+        }
+        Ok(p)
+    }
+
+    /// Writes a slot of a fresh page: free, in a list.
+    pub(super) fn prepare(self, tx: &Tx<'_>, next_free: u64) -> Result<()> {
+        tx.store(self.0 + at::NEXT_FREE, next_free, WHAT)
+    }
+
+    pub(super) fn open(self, tx: &mut Tx<'_>, o: &Opening) -> Result<()> {
+        let words: [u64; SLOT_WORDS] = [
+            o.token,
+            1,
+            o.input,
+            o.output,
+            o.sizes,
+            o.base.taken,
+            o.base.accepted,
+            o.user,
+            0,
+            0,
+            0,
+            0,
+            o.cookie,
+            0,
+            monotonic_ns(),
+            0,
+        ];
+        const { assert!(at::COOKIE == 12 * 8 && at::ADOPTED == 14 * 8 && at::USER == 7 * 8) };
+        tx.put_all(self.0, &words, WHAT)
+    }
+
+    pub(super) fn close(self, tx: &mut Tx<'_>, next_free: u64) -> Result<()> {
+        const { assert!(at::TOKEN == 0 && at::STATE == 8) };
+        tx.put_all(self.0 + at::TOKEN, &[0, 0], WHAT)?;
+        tx.put(self.0 + at::NEXT_FREE, next_free, WHAT)
+    }
+
+    pub(super) fn set_user(self, tx: &mut Tx<'_>, user: u64) -> Result<()> {
+        tx.put(self.0 + at::USER, user, WHAT)
+    }
+
+    pub(super) fn set_consumed(self, tx: &mut Tx<'_>, position: u64) -> Result<()> {
+        tx.put(self.0 + at::CONSUMED, position, WHAT)
+    }
+
+    pub(super) fn set_produced(self, tx: &mut Tx<'_>, position: u64) -> Result<()> {
+        tx.put(self.0 + at::PRODUCED, position, WHAT)
+    }
+
+    pub(super) fn set_received(self, view: &View, position: u64) -> Result<()> {
+        view.store(self.0 + at::RECEIVED, position, WHAT)
+    }
+
+    pub(super) fn set_sent(self, view: &View, position: u64) -> Result<()> {
+        view.store(self.0 + at::SENT, position, WHAT)
+    }
+}

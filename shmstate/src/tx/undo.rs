@@ -1,0 +1,341 @@
+//! The undo log: the bytes that a transaction overwrote, in the region, so that any process can take them back.
+//!
+//! An entry is its data followed by a footer, so that the log is read backwards from its length:
+//!
+//! ```text
+//! old bytes, a multiple of 8 · footer: u64 offset they were at · u32 their length · i32 record
+//! ```
+//!
+//! `record` is the distance in bytes from the offset to the header of the record that was being changed in place, 0 if
+//! none: taking the entry back makes that record's sequence even again.
+//!
+//! - **U1** The log is a chain of extents kept for the region's life (T7). The first lies behind the catalog, each further
+//!   one is twice as long and grows down from the region's end; they are linked outside any transaction.
+//! - **U2** Positions are logical: extent `i` covers `start_i .. start_i + length_i`. An entry never straddles two extents;
+//!   where the log goes on in the next extent, the row of the one before says how much of it was used.
+//! - **U3** Order (T6): data and footer → release store of the length → compiler fence → the change itself.
+//! - **U4** `undo` checks the whole log before it writes the first byte, needs no memory, and may be killed and repeated
+//!   at any point: it restores the same bytes to the same places, and empties the log last (T1).
+
+use crate::broken;
+use crate::error::{Error, Result};
+use crate::region::backing::Backing;
+use crate::region::header::{Activity, FIRST_LOG, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
+use crate::region::view::View;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// Bytes of an entry's footer.
+const FOOTER: u64 = 16;
+/// Longest data of one entry; longer ranges are logged in pieces.
+pub(crate) const MAX_ENTRY: u64 = 32 * 1024;
+const WHAT: &str = "undo log";
+
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    offset: u64,
+    length: u64,
+    /// Logical position of its first byte.
+    start: u64,
+}
+
+/// The log as its writer sees it: where the next entry goes.
+#[derive(Debug)]
+pub(crate) struct Log {
+    layout: Layout,
+    extents: Vec<Extent>,
+    current: usize,
+    /// Where in the region the next entry goes, and where the current extent ends.
+    next: u64,
+    end: u64,
+    /// Published length.
+    length: u64,
+}
+
+/// What `undo` took back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Entries of the log.
+    pub entries: u64,
+    /// Bytes restored.
+    pub bytes: u64,
+}
+
+impl Log {
+    /// Reads the chain from the header.
+    pub(crate) fn load(view: &View, layout: Layout) -> Result<Self> {
+        let mut log = Self {
+            layout,
+            extents: Vec::new(),
+            current: 0,
+            next: 0,
+            end: 0,
+            length: 0,
+        };
+        log.reload(view)?;
+        Ok(log)
+    }
+
+    fn reload(&mut self, view: &View) -> Result<()> {
+        let count = view.header(at::LOG_EXTENTS);
+        if !(1..=LOG_TABLE_ROWS).contains(&count) {
+            return Err(Error::damaged(WHAT, at::LOG_EXTENTS, count));
+        }
+        self.extents.clear();
+        let mut start = 0;
+        let mut floor = self.layout.capacity;
+        for i in 0..count {
+            let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
+            let (offset, length) = (view.header(row), view.header(row + 8));
+            let sound = if i == 0 {
+                offset == self.layout.log && length == FIRST_LOG
+            } else {
+                floor = floor.wrapping_sub(length);
+                offset == floor && length == FIRST_LOG << i && offset >= self.layout.heap
+            };
+            if !sound {
+                return Err(Error::damaged(WHAT, row, offset));
+            }
+            self.extents.push(Extent { offset, length, start });
+            start += length;
+        }
+        Ok(())
+    }
+
+    /// Bytes of all extents.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.extents.iter().map(|e| e.length).sum()
+    }
+
+    /// Bytes of log published and not yet emptied.
+    pub(crate) fn published(view: &View) -> u64 {
+        view.header(at::LOG_LENGTH)
+    }
+
+    /// Starts a transaction's log. The published length is 0.
+    #[inline]
+    pub(crate) fn begin(&mut self, view: &View) -> Result<()> {
+        // Another process may have lengthened the chain since.
+        if view.header(at::LOG_EXTENTS) != self.extents.len() as u64 {
+            self.reload(view)?;
+        }
+        self.length = 0;
+        self.enter(0);
+        Ok(())
+    }
+
+    #[inline]
+    fn enter(&mut self, extent: usize) {
+        let e = self.extents[extent];
+        self.current = extent;
+        self.next = e.offset;
+        self.end = e.offset + e.length;
+    }
+
+    /// Whether nothing was logged since `begin`.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Logs the bytes of `offset..offset + length`, rounded outward to words, and publishes the entry (U3). `record` is the
+    /// offset of the header of the record being changed, 0 if none.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        view: &View,
+        backing: &dyn Backing,
+        offset: u64,
+        length: u64,
+        record: u64,
+    ) -> Result<()> {
+        let start = offset & !7;
+        let bytes = (offset + length - start).next_multiple_of(8);
+        if self.next + bytes + FOOTER > self.end {
+            self.next_extent(view, backing)?;
+        }
+        let distance = if record == 0 {
+            0
+        } else {
+            record.wrapping_sub(start) as u32
+        };
+        view.copy_words(start, self.next, bytes / 8, WHAT)?;
+        view.store(self.next + bytes, start, WHAT)?;
+        view.store(self.next + bytes + 8, bytes | u64::from(distance) << 32, WHAT)?;
+        self.next += bytes + FOOTER;
+        let before = self.length;
+        let e = self.extents[self.current];
+        self.length = e.start + (self.next - e.offset);
+        if !broken::PUBLISH {
+            // LOG pair: whoever sees the new length, in this boot, sees the entry: the release store keeps the compiler from
+            // moving the entry's stores below it, and the fence keeps the change itself from moving above it (T6).
+            let published = if broken::FENCE { before } else { self.length };
+            view.publish_header(at::LOG_LENGTH, published);
+        }
+        compiler_fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    #[cold]
+    fn next_extent(&mut self, view: &View, backing: &dyn Backing) -> Result<()> {
+        let used = self.next - self.extents[self.current].offset;
+        let row = at::LOG_TABLE + self.current as u64 * LOG_TABLE_ROW;
+        view.set_header(row + 16, used);
+        if self.current + 1 == self.extents.len() {
+            self.lengthen(view, backing)?;
+        }
+        self.enter(self.current + 1);
+        Ok(())
+    }
+
+    /// Links a further extent, twice as long as the last, outside any transaction (U1).
+    fn lengthen(&mut self, view: &View, backing: &dyn Backing) -> Result<()> {
+        let activity = view.header(at::ACTIVITY);
+        view.set_header(at::ACTIVITY, Activity::Growth as u64);
+        let i = self.extents.len() as u64;
+        let length = FIRST_LOG << i;
+        let floor = view.header(at::LOG_FLOOR);
+        let taken = view.header(at::TAKEN);
+        let full = Error::RegionFull {
+            wanted: length,
+            used: taken + (self.layout.capacity - floor),
+            capacity: self.layout.capacity,
+        };
+        if i >= LOG_TABLE_ROWS || floor < length || floor - length < taken {
+            return Err(full);
+        }
+        let offset = floor - length;
+        backing.take(offset, length)?;
+        let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
+        view.set_header(row, offset);
+        view.set_header(row + 8, length);
+        view.set_header(row + 16, 0);
+        view.set_header(at::LOG_FLOOR, offset);
+        // EXTENT pair: the row is complete before it counts. A kill before this store leaves the place to be taken again.
+        compiler_fence(Ordering::SeqCst);
+        view.publish_header(at::LOG_EXTENTS, i + 1);
+        view.set_header(at::ACTIVITY, activity);
+        let last = self.extents[self.extents.len() - 1];
+        self.extents.push(Extent {
+            offset,
+            length,
+            start: last.start + last.length,
+        });
+        Ok(())
+    }
+
+    /// Takes back everything in the log and empties it (U4). The caller owns the region, and whoever wrote the log is dead
+    /// or is this thread (T4).
+    pub(crate) fn undo(&mut self, view: &View) -> Result<Undone> {
+        self.reload(view)?;
+        let length = Self::published(view);
+        let checked = self.walk(view, length, |_| Ok(()))?;
+        self.walk(view, length, |entry| entry.restore(view))?;
+        // The restored bytes are there before the log says that there is nothing to restore.
+        compiler_fence(Ordering::SeqCst);
+        view.publish_header(at::LOG_LENGTH, 0);
+        compiler_fence(Ordering::SeqCst);
+        self.length = 0;
+        Ok(checked)
+    }
+
+    /// Visits the entries from the last to the first.
+    fn walk(&self, view: &View, length: u64, mut visit: impl FnMut(Entry) -> Result<()>) -> Result<Undone> {
+        let mut undone = Undone::default();
+        let mut position = length;
+        let bad = |found| Error::damaged(WHAT, at::LOG_LENGTH, found);
+        if !length.is_multiple_of(8) {
+            return Err(bad(length));
+        }
+        while position > 0 {
+            let i = self
+                .extents
+                .iter()
+                .position(|e| position <= e.start + e.length)
+                .ok_or_else(|| bad(position))?;
+            let e = self.extents[i];
+            let inside = position - e.start;
+            if inside == 0 {
+                return Err(bad(position));
+            }
+            let footer = e.offset + inside.checked_sub(FOOTER).ok_or_else(|| bad(position))?;
+            let target = view.load(footer, WHAT)?;
+            let word = view.load(footer + 8, WHAT)?;
+            let bytes = word & 0xffff_ffff;
+            if bytes == 0 || bytes % 8 != 0 || bytes > inside - FOOTER {
+                return Err(Error::damaged(WHAT, footer + 8, word));
+            }
+            let distance = i64::from((word >> 32) as u32 as i32);
+            let entry = Entry {
+                data: footer - bytes,
+                target,
+                bytes,
+                record: if distance == 0 {
+                    0
+                } else {
+                    target.wrapping_add_signed(distance)
+                },
+            };
+            self.check_target(view, footer, &entry)?;
+            visit(entry)?;
+            undone.entries += 1;
+            undone.bytes += bytes;
+            position -= bytes + FOOTER;
+            if i > 0 && position == e.start {
+                let row = at::LOG_TABLE + (i as u64 - 1) * LOG_TABLE_ROW;
+                let used = view.header(row + 16);
+                let before = self.extents[i - 1];
+                if used == 0 || used > before.length || !used.is_multiple_of(8) {
+                    return Err(Error::damaged(WHAT, row + 16, used));
+                }
+                position = before.start + used;
+            }
+        }
+        Ok(undone)
+    }
+
+    /// An entry may only name what transactions change: the end of the heap, the lists, the catalog, the chunk table, the heap.
+    fn check_target(&self, view: &View, footer: u64, entry: &Entry) -> Result<()> {
+        let l = &self.layout;
+        let taken = view.header(at::TAKEN);
+        let end = entry.target.saturating_add(entry.bytes);
+        let within = |from: u64, to: u64| entry.target >= from && end <= to;
+        let allowed = within(at::HEAP_END, at::HEAP_END + 8)
+            || within(at::CLASS_HEADS, at::RESERVED)
+            || within(l.catalog, l.log)
+            || within(l.chunks, l.heap)
+            || within(l.heap, taken);
+        if !allowed || !entry.target.is_multiple_of(8) {
+            return Err(Error::damaged(WHAT, footer, entry.target));
+        }
+        if entry.record != 0
+            && (entry.record < l.heap || !entry.record.is_multiple_of(8) || entry.record.saturating_add(16) > taken)
+        {
+            return Err(Error::damaged(WHAT, footer + 8, entry.record));
+        }
+        Ok(())
+    }
+}
+
+struct Entry {
+    data: u64,
+    target: u64,
+    bytes: u64,
+    record: u64,
+}
+
+impl Entry {
+    fn restore(&self, view: &View) -> Result<()> {
+        view.copy_words(self.data, self.target, self.bytes / 8, WHAT)?;
+        if self.record != 0 {
+            settle(view, self.record)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the sequence of the record whose header is at `record` even: nobody is changing it any more.
+pub(crate) fn settle(view: &View, record: u64) -> Result<()> {
+    let word = view.load(record, "record header")?;
+    let sequence = ((word as u32) | 1).wrapping_add(1);
+    view.store(record, word & !0xffff_ffff | u64::from(sequence), "record header")
+}

@@ -1,0 +1,259 @@
+//! Regions as their users see them: make, open, hand over by descriptor, fill, refuse.
+
+use rkyv::{Archive, Serialize};
+use shmstate::{Cell, Error, Gate, Inspection, Map, Region, Result, Schema, verify};
+use std::collections::BTreeMap;
+
+/// A name that no other test uses, removed at the end, also of a failing test.
+struct Name(String);
+
+impl Name {
+    fn new(what: &str) -> Self {
+        Self(format!("shmstate-test-{what}-{}", std::process::id()))
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = Region::remove(&self.0);
+    }
+}
+
+#[derive(Archive, Serialize, Schema, Clone, Debug)]
+struct Player {
+    name: String,
+    score: u32,
+    bag: Vec<u16>,
+}
+
+#[test]
+fn a_region_outlives_its_handle_and_refuses_a_second_owner() {
+    let name = Name::new("owner");
+    let mut region = Region::options().capacity(4 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region
+        .write(&pass, |tx| Cell::<u64>::create(tx, "clock", &7).map(|_| ()))
+        .expect("write");
+    assert!(matches!(Region::options().create(&name.0), Err(Error::Exists { .. })));
+    assert!(matches!(Region::options().open(&name.0), Err(Error::InUse { .. })));
+    drop(region);
+    let region = Region::options().open(&name.0).expect("open");
+    let clock = Cell::<u64>::open(&region, "clock").expect("clock");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    assert_eq!(
+        clock.get(&region.read(&pass).expect("read")).expect("get").to_native(),
+        7
+    );
+    assert!(matches!(
+        Cell::<u32>::open(&region, "clock"),
+        Err(Error::SchemaMismatch { .. })
+    ));
+    assert!(matches!(Cell::<u64>::open(&region, "none"), Err(Error::NoTable { .. })));
+}
+
+#[test]
+fn half_made_cut_and_foreign_objects_are_refused_or_reclaimed() {
+    let name = Name::new("half");
+    let path = format!("/dev/shm/{}", name.0);
+    std::fs::write(&path, b"").expect("a maker that died at once");
+    assert!(
+        matches!(Region::options().open(&name.0), Err(Error::NotFound { .. })),
+        "reclaimed"
+    );
+    std::fs::write(&path, vec![0; 1 << 20]).expect("a maker that died before the magic");
+    let (region, new) = Region::options()
+        .capacity(4 << 20)
+        .open_or_create(&name.0)
+        .expect("reclaim and make");
+    assert!(new);
+    drop(region);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("file");
+    file.set_len(1 << 20).expect("cut");
+    let error = Region::options().open(&name.0).expect_err("cut");
+    assert!(
+        error
+            .to_string()
+            .contains("it was cut: 1048576 bytes are left of 4194304"),
+        "{error}"
+    );
+    std::fs::write(&path, vec![b'x'; 8192]).expect("foreign");
+    assert!(matches!(Region::options().open(&name.0), Err(Error::NotARegion { .. })));
+}
+
+#[test]
+fn a_full_region_says_so_and_stays_usable() {
+    let name = Name::new("full");
+    let mut region = Region::options().capacity(3 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let bag: Map<u64, Vec<u8>> = region.write(&pass, |tx| Map::create(tx, "bag")).expect("table");
+    let mut kept = 0;
+    let error = loop {
+        let put: Result<()> = region.write(&pass, |tx| {
+            for i in 0..16 {
+                bag.insert(tx, &(kept * 16 + i), &vec![i as u8; 1000])?;
+            }
+            Ok(())
+        });
+        match put {
+            Ok(()) => kept += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, Error::RegionFull { .. }), "{error}");
+    let reader = region.read(&pass).expect("read");
+    assert_eq!(
+        bag.len(&reader).expect("len"),
+        kept * 16,
+        "the failed transaction left nothing"
+    );
+    assert!(verify(&reader).expect("verify").is_sound());
+    region
+        .write(&pass, |tx| {
+            for i in 0..160 {
+                bag.remove(tx, &i)?;
+            }
+            Result::Ok(())
+        })
+        .expect("remove");
+    region
+        .write(&pass, |tx| bag.insert(tx, &0, &vec![1; 1000]).map(|_| ()))
+        .expect("room again");
+}
+
+#[test]
+fn map_agrees_with_a_model() {
+    let seed = 0x5eed_u64;
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut region = Region::in_memory(64 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let players: Map<(u32, u16), Player> = region.write(&pass, |tx| Map::create(tx, "players")).expect("table");
+    let mut model: BTreeMap<(u32, u16), (String, u32, Vec<u16>)> = BTreeMap::new();
+    for round in 0..400 {
+        let keep = random.u8(..4) > 0;
+        let mut next = model.clone();
+        let mut tx = region.begin(&pass).expect("begin");
+        for _ in 0..random.usize(1..80) {
+            let key = (random.u32(..3000), random.u16(..2));
+            match random.u8(..10) {
+                0..=5 => {
+                    let length = random.usize(..90);
+                    let value = Player {
+                        name: "n".repeat(length),
+                        score: random.u32(..),
+                        bag: (0..random.u16(..40)).collect(),
+                    };
+                    let before = players.insert(&mut tx, &key, &value).expect("insert");
+                    let was = next.insert(key, (value.name, value.score, value.bag));
+                    assert_eq!(before, was.is_some());
+                }
+                6 | 7 => {
+                    let removed = players.remove(&mut tx, &key).expect("remove");
+                    assert_eq!(removed, next.remove(&key).is_some());
+                }
+                _ => {
+                    let record = players.get_mut(&mut tx, &key).expect("find");
+                    assert_eq!(record.is_some(), next.contains_key(&key));
+                    if let Some(mut record) = record {
+                        record.set(|p| &p.score, round.into()).expect("set");
+                        next.get_mut(&key).expect("in the model").1 = round;
+                    }
+                }
+            }
+        }
+        if keep {
+            tx.commit().expect("commit");
+            model = next;
+        } else {
+            drop(tx);
+        }
+        let reader = region.read(&pass).expect("read");
+        assert_eq!(players.len(&reader).expect("len"), model.len() as u64);
+        if round % 40 == 0 {
+            let mut found = BTreeMap::new();
+            for item in players.iter(&reader).expect("iter") {
+                let (key, p) = item.expect("record");
+                let bag = p.bag.iter().map(|b| b.to_native()).collect();
+                found.insert(key, (p.name.to_string(), p.score.to_native(), bag));
+            }
+            assert_eq!(found, model);
+            assert!(verify(&reader).expect("verify").is_sound());
+        }
+    }
+}
+
+#[test]
+fn passes_and_handles_of_others_are_refused() {
+    let mut a = Region::in_memory(2 << 20).expect("region");
+    let b = Region::in_memory(2 << 20).expect("region");
+    let gate = a.gate().clone();
+    let pass = gate.enter().expect("pass");
+    assert!(matches!(b.read(&pass), Err(Error::ForeignPass { .. })));
+    let cell: Cell<u64> = a.write(&pass, |tx| Cell::create(tx, "c", &1)).expect("cell");
+    let other = b.gate().clone();
+    let pass = other.enter().expect("pass");
+    assert!(matches!(
+        cell.get(&b.read(&pass).expect("read")),
+        Err(Error::ForeignTable)
+    ));
+    let names: Map<u64, String> =
+        Map::open_or_create(&mut a.begin(&gate.enter().expect("pass")).expect("tx"), "m").expect("map");
+    assert!(format!("{names:?}").starts_with("Map"));
+    assert!(Gate::alone().enter().is_ok());
+}
+
+#[test]
+fn large_records_are_runs_and_come_back() {
+    let mut region = Region::in_memory(64 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let blobs: Map<u64, Vec<u8>> = region.write(&pass, |tx| Map::create(tx, "blobs")).expect("table");
+    for round in 0..20u64 {
+        for key in 0..6 {
+            let length = 10_000 * (key + round % 7 * 13) as usize;
+            region
+                .write(&pass, |tx| {
+                    blobs.insert(tx, &key, &vec![round as u8; length]).map(|_| ())
+                })
+                .expect("insert");
+        }
+        let reader = region.read(&pass).expect("read");
+        assert!(verify(&reader).expect("verify").is_sound());
+        let blob = blobs.get(&reader, &3).expect("get").expect("there");
+        assert!(blob.iter().all(|b| *b == round as u8));
+    }
+}
+
+#[test]
+fn inspection_reads_a_region_in_use() {
+    let name = Name::new("inspect");
+    let mut region = Region::options().capacity(4 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region
+        .write(&pass, |tx| {
+            let players: Map<u64, Player> = Map::create(tx, "players")?;
+            players
+                .insert(
+                    tx,
+                    &1,
+                    &Player {
+                        name: "Ada".into(),
+                        score: 3,
+                        bag: vec![1],
+                    },
+                )
+                .map(|_| ())
+        })
+        .expect("write");
+    let seen = Inspection::of(&name.0).expect("inspect");
+    assert!(seen.held);
+    assert_eq!((seen.tables.len(), seen.tables[0].records, seen.commits), (1, 1, 1));
+    assert!(seen.tables[0].description.contains("Player"));
+    drop(region);
+    assert!(!Inspection::of(&name.0).expect("inspect").held);
+}
