@@ -1,1 +1,24 @@
-//! Skeleton.
+#![doc = include_str!("../README.md")]
+
+pub mod control;
+mod error;
+#[doc(hidden)]
+pub mod os;
+#[doc(hidden)]
+pub mod phase;
+#[doc(hidden)]
+pub mod wire;
+
+mod registry;
+
+mod connections;
+mod drain;
+mod node;
+mod status;
+
+pub use connections::{Connections, Ended};
+pub use drain::{Drained, InFlight, Work};
+pub use error::{ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
+pub use node::{Builder, Deadlines, Node, Role, SPIN_SLACK, Starting, Stop};
+pub use os::dir::base as runtime_base;
+pub use status::{Status, nodes, status};

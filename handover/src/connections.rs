@@ -1,0 +1,236 @@
+//! Live TCP connections over [`shmstate::Streams`]: accepted into the region, read and written through it, handed over.
+//!
+//! - **C1** Waiting happens in [`Connections::wait`], which takes no pass; everything else takes one and never waits (H12).
+//! - **C2** A connection is one of ours as long as its token is that of an open stream; whatever else turns up is dropped
+//!   without touching the peer (H11).
+//! - **C3** Only the owner ends a connection: out of the table in a transaction, `shutdown` after its commit
+//!   ([`Connections::hang_up`]).
+//!
+//! It does not know what the bytes mean.
+
+use crate::error::{Error, Result};
+use crate::node::shared::Shared;
+use rustix::event::{Timespec, epoll};
+use shmstate::{Io, Pass, Received, Region, Sent, StreamId, Streams, Tx, View};
+use std::fmt;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events taken from the epoll set at once.
+const EVENTS: usize = 1024;
+/// Connections accepted in one call: bounds how long a tick can be held up by newcomers.
+const ACCEPT_BATCH: usize = 64;
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub enum Ended {
+    /// The peer sends no more; what it sent before is in the input.
+    ByPeer,
+    /// The connection broke.
+    Broken(std::io::Error),
+}
+
+/// The live connections of a node whose rings are in one streams table.
+pub struct Connections {
+    shared: Arc<Shared>,
+    streams: Streams,
+    ready: Vec<u64>,
+    events: Vec<epoll::Event>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("streams", &self.streams)
+            .field("held", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(shared: &Arc<Shared>, streams: Streams) -> Result<Self> {
+        Ok(Self {
+            shared: Arc::clone(shared),
+            streams,
+            ready: Vec::new(),
+            events: Vec::with_capacity(EVENTS),
+        })
+    }
+
+    /// The streams table.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        self.streams
+    }
+
+    /// How many connections this process holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.registry.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until a connection has something to read, or `longest` is over. Takes no pass. Gives how many are ready.
+    ///
+    /// # Errors
+    /// The wait failed.
+    pub fn wait(&mut self, longest: Duration) -> Result<usize> {
+        let timeout = Timespec {
+            tv_sec: longest.as_secs() as i64,
+            tv_nsec: longest.subsec_nanos().into(),
+        };
+        let mut timeout = Some(timeout);
+        self.ready.clear();
+        loop {
+            self.events.clear();
+            let spare = rustix::buffer::spare_capacity(&mut self.events);
+            let found = match epoll::wait(self.shared.registry.epoll(), spare, timeout.as_ref()) {
+                Ok(found) => found,
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(e) => return Err(Error::io("wait for", "connections", e)),
+            };
+            self.ready.extend(self.events.iter().map(|event| event.data.u64()));
+            // A full buffer may mean that there are more; level-triggered sets give others first.
+            if found < EVENTS || self.ready.len() >= self.len() {
+                return Ok(self.ready.len());
+            }
+            timeout = Some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        }
+    }
+
+    /// Receives from those that [`wait`](Self::wait) found ready, into their rings. `ended` gets each that is over.
+    ///
+    /// # Errors
+    /// Damage of the region.
+    pub fn receive(&mut self, io: &mut Io<'_>, mut ended: impl FnMut(StreamId, Ended)) -> Result<()> {
+        for token in std::mem::take(&mut self.ready) {
+            let id = StreamId::from_token(token);
+            let Some(fd) = self.shared.registry.get(token) else {
+                continue;
+            };
+            match self.streams.receive(io, id, fd.as_fd()) {
+                Ok(Received::Bytes(_) | Received::Nothing | Received::Full) => {}
+                Ok(Received::End) => ended(id, Ended::ByPeer),
+                Ok(Received::Broken(e)) => ended(id, Ended::Broken(e)),
+                Err(shmstate::Error::NoStream { .. }) => {
+                    self.shared.registry.remove(token);
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts what waits at `listener`, without waiting; each is adopted in `tx`, with 0 as the application's word. Accepts
+    /// nothing while a handover is close.
+    ///
+    /// # Errors
+    /// A full region; damage.
+    pub fn accept(&mut self, tx: &mut Tx<'_>, listener: &TcpListener) -> Result<Vec<StreamId>> {
+        let mut accepted = Vec::new();
+        for _ in 0..ACCEPT_BATCH {
+            let streams = self.streams;
+            let token = self.shared.registry.accept(|| match accept_one(listener)? {
+                Some(fd) => {
+                    let id = streams.adopt(tx, fd.as_fd(), 0)?;
+                    Ok::<_, Error>(Some((id.token(), fd)))
+                }
+                None => Ok(None),
+            })?;
+            match token {
+                Some(token) => accepted.push(StreamId::from_token(token)),
+                None => break,
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Sends what was produced and committed, as far as the sockets take it. `ended` gets each whose connection broke.
+    ///
+    /// # Errors
+    /// Damage of the region.
+    pub fn send(&mut self, io: &mut Io<'_>, mut ended: impl FnMut(StreamId, Ended)) -> Result<()> {
+        for (token, fd) in self.shared.registry.all() {
+            let id = StreamId::from_token(token);
+            match self.streams.send(io, id, fd.as_fd()) {
+                Ok(Sent::All | Sent::Left(_)) => {}
+                Ok(Sent::Broken(e)) => ended(id, Ended::Broken(e)),
+                Err(shmstate::Error::NoStream { .. }) => {
+                    self.shared.registry.remove(token);
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection of a stream that is out of the table: the peer sees the end even if another process still holds
+    /// the socket (C3). Call it after the commit.
+    pub fn hang_up(&mut self, id: StreamId) {
+        if let Some(fd) = self.shared.registry.remove(id.token()) {
+            // The connection may be broken already.
+            let _ = rustix::net::shutdown(&*fd, rustix::net::Shutdown::Both);
+        }
+    }
+
+    /// Brings table and sockets in line when a dead owner was inherited: positions are recomputed from the kernel (S1–S3);
+    /// streams whose sockets died with their owner, or cannot be continued, are taken out. Gives those taken out.
+    ///
+    /// # Errors
+    /// Damage of the region.
+    pub fn reconcile(&mut self, region: &mut Region, pass: &Pass<'_>) -> Result<Vec<StreamId>> {
+        let ids = {
+            let reader = region.read(pass)?;
+            let view: &View = &reader;
+            self.streams.ids(view)?
+        };
+        let mut gone = Vec::new();
+        {
+            let mut io = region.io(pass)?;
+            for id in ids {
+                let resynced = match self.shared.registry.get(id.token()) {
+                    Some(fd) => self.streams.resync(&mut io, id, fd.as_fd()),
+                    None => Err(shmstate::Error::NoStream { token: id.token() }),
+                };
+                match resynced {
+                    Ok(()) => {}
+                    Err(e @ shmstate::Error::Damaged { .. }) => return Err(e.into()),
+                    Err(_) => gone.push(id),
+                }
+            }
+        }
+        let mut tx = region.begin(pass)?;
+        for id in &gone {
+            self.streams.end(&mut tx, *id)?;
+        }
+        tx.commit()?;
+        for id in &gone {
+            self.hang_up(*id);
+        }
+        Ok(gone)
+    }
+}
+
+fn accept_one(listener: &TcpListener) -> Result<Option<OwnedFd>> {
+    use rustix::io::Errno;
+    use rustix::net::{SocketFlags, accept_with};
+    loop {
+        return match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(fd) => {
+                // A tick's frames go out at once. A socket that refuses is slower, not wrong.
+                let _ = rustix::net::sockopt::set_tcp_nodelay(&fd, true);
+                Ok(Some(fd))
+            }
+            Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            Err(e) => Err(Error::io("accept from", "a listener", e)),
+        };
+    }
+}

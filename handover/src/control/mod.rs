@@ -1,0 +1,10 @@
+//! The control block: what all processes of a node share, readable even if every one of them hangs.
+
+pub mod block;
+pub mod history;
+pub mod layout;
+pub mod participants;
+
+pub use block::{ControlBlock, NodeIdentity, Origin, Phase, Signal};
+pub use history::{HandoverRecord, Outcome};
+pub use participants::{Participant, ParticipantState};

@@ -1,0 +1,352 @@
+//! Participant rows: which processes take part in a node, and what they do.
+//!
+//! - **P1** Rows are claimed by one process at a time: the owner (for itself or for a successor it makes an offer
+//!   to), or a starting process that holds `start` and `lock`.
+//! - **P2** A row is claimed when it is free, or when its process is dead (H5). A living process keeps its slot
+//!   number, also after its handover was aborted: a take is checked against nothing but that number.
+//! - **P3** A row that the lease word names is never claimed, even if its process is dead: who inherits proves the
+//!   death of *that* process (H10).
+//! - **P4** A process frees its own row only, as the last thing it does in the node.
+//!
+//! This file does not know why a process is in a state.
+
+use std::sync::atomic::{Ordering, fence};
+
+use shmstate::lease::{Lease, LeaseCell};
+
+use super::block::ControlBlock;
+use super::layout::{self, ParticipantRow};
+use crate::error::{ControlProblem, Result};
+use crate::os::clock;
+use crate::os::pidfd::ProcessId;
+
+/// Attempts to read a row that is being claimed anew.
+const READ_ATTEMPTS: usize = 8;
+
+/// What a process does for a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum ParticipantState {
+    /// It owns the node.
+    Serving = 1,
+    /// It prepares to take over.
+    Preparing = 2,
+    /// It owned the node and finishes what it could not hand over.
+    Draining = 3,
+}
+
+impl ParticipantState {
+    const fn from_word(word: u32) -> Option<Self> {
+        Some(match word {
+            1 => Self::Serving,
+            2 => Self::Preparing,
+            3 => Self::Draining,
+            _ => return None,
+        })
+    }
+}
+
+/// The word of a free row.
+const FREE: u32 = 0;
+
+/// A copy of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Participant {
+    /// The slot: what the lease word calls the process.
+    pub slot: u8,
+    /// What it does.
+    pub state: ParticipantState,
+    /// The process.
+    pub process: ProcessId,
+    /// What it was built from.
+    pub build_id: String,
+    /// Since when it is in its state, ns of CLOCK_MONOTONIC.
+    pub since: u64,
+    /// Connections it holds.
+    pub connections: u64,
+    /// Work it has in flight.
+    pub in_flight: u64,
+    /// When its drain must end, ns of CLOCK_MONOTONIC; 0 for none.
+    pub drain_deadline: u64,
+}
+
+impl Participant {
+    /// Whether the process lives. `false` is proof (H5).
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub fn is_alive(&self) -> Result<bool> {
+        self.process.is_alive()
+    }
+}
+
+impl ControlBlock {
+    /// Claims a row for `process`. Returns its slot. See P1 for who may call.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Full`] if all rows belong to living processes.
+    pub fn claim(&self, process: ProcessId, build_id: &str, state: ParticipantState) -> Result<u8> {
+        let named = match self.lease()? {
+            Lease::Vacant { .. } => [None, None],
+            Lease::Owned { owner, .. } => [Some(owner), None],
+            Lease::Offered { owner, heir, .. } => [Some(owner), Some(heir)],
+        };
+        for slot in 0..layout::PARTICIPANTS as u8 {
+            if named.contains(&Some(slot)) || !self.claimable(slot)? {
+                continue;
+            }
+            let row = self.row(slot)?;
+            row.state.store(FREE, Ordering::Relaxed);
+            // ROW pair: a reader that sees one of the new fields sees the row free, or with its new state.
+            fence(Ordering::Release);
+            row.pid.store(process.pid, Ordering::Relaxed);
+            row.start_time.store(process.start_time, Ordering::Relaxed);
+            layout::store_text(&row.build_id, build_id);
+            row.since.store(clock::now(), Ordering::Relaxed);
+            row.connections.store(0, Ordering::Relaxed);
+            row.in_flight.store(0, Ordering::Relaxed);
+            row.drain_deadline.store(0, Ordering::Relaxed);
+            // ROW pair: publishes the fields.
+            row.state.store(state as u32, Ordering::Release);
+            return Ok(slot);
+        }
+        let rows = layout::PARTICIPANTS;
+        Err(self.problem(ControlProblem::Full { rows }))
+    }
+
+    fn claimable(&self, slot: u8) -> Result<bool> {
+        match self.participant(slot)? {
+            None => Ok(true),
+            Some(participant) => Ok(!participant.is_alive()?),
+        }
+    }
+
+    /// Frees the caller's own row (P4).
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn free(&self, slot: u8) -> Result<()> {
+        self.row(slot)?.state.store(FREE, Ordering::Release);
+        Ok(())
+    }
+
+    /// Says what the process in `slot` does now.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn set_state(&self, slot: u8, state: ParticipantState) -> Result<()> {
+        let row = self.row(slot)?;
+        row.since.store(clock::now(), Ordering::Relaxed);
+        row.state.store(state as u32, Ordering::Release);
+        Ok(())
+    }
+
+    /// Says how much the process in `slot` holds.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn set_load(&self, slot: u8, connections: u64, in_flight: u64) -> Result<()> {
+        let row = self.row(slot)?;
+        row.connections.store(connections, Ordering::Relaxed);
+        row.in_flight.store(in_flight, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Says when the drain of the process in `slot` must end, ns of CLOCK_MONOTONIC.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn set_drain_deadline(&self, slot: u8, at: u64) -> Result<()> {
+        let row = self.row(slot)?;
+        row.drain_deadline.store(at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Copies one row. `None` if it is free, is just being claimed, or holds a state that means nothing.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn participant(&self, slot: u8) -> Result<Option<Participant>> {
+        let row = self.row(slot)?;
+        for _ in 0..READ_ATTEMPTS {
+            // ROW pair: receives the fields.
+            let word = row.state.load(Ordering::Acquire);
+            let Some(state) = ParticipantState::from_word(word) else {
+                return Ok(None);
+            };
+            let copy = Participant {
+                slot,
+                state,
+                process: identity(row),
+                build_id: layout::load_text(&row.build_id),
+                since: row.since.load(Ordering::Relaxed),
+                connections: row.connections.load(Ordering::Relaxed),
+                in_flight: row.in_flight.load(Ordering::Relaxed),
+                drain_deadline: row.drain_deadline.load(Ordering::Relaxed),
+            };
+            // ROW pair: a row claimed anew meanwhile shows another state or another identity, so that pid and start
+            // time are always of one process. The other fields are for those who watch; nothing decides on them.
+            fence(Ordering::Acquire);
+            if row.state.load(Ordering::Acquire) == word && identity(row) == copy.process {
+                return Ok(Some(copy));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies all rows that are not free.
+    ///
+    /// # Errors
+    /// None that a block of the right size can give.
+    pub fn participants(&self) -> Result<Vec<Participant>> {
+        let mut all = Vec::new();
+        for slot in 0..layout::PARTICIPANTS as u8 {
+            all.extend(self.participant(slot)?);
+        }
+        Ok(all)
+    }
+
+    /// Inherits the node from `dead`, whose death the caller has proven (H5, H10): one compare-and-swap, and only if
+    /// the lease word names `dead` as the one that owns or that let go.
+    ///
+    /// `Ok(None)` if it does not: another process took over meanwhile, or was faster. What was offered to `me` is
+    /// to be taken, not inherited, and gives `None` too.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Lease`].
+    pub fn inherit_from(&self, dead: ProcessId, me: u8) -> Result<Option<Lease>> {
+        // LEASE pair: the row of an owner is written before it can own, so what is read below belongs to this word.
+        let word = self.word().load(Ordering::Acquire);
+        let Some(found) = Lease::from_word(word) else {
+            return Err(self.problem(ControlProblem::Lease { found: word }));
+        };
+        let owner = match found {
+            Lease::Owned { owner, .. } => owner,
+            Lease::Offered { owner, heir, .. } if heir != me => owner,
+            Lease::Offered { .. } | Lease::Vacant { .. } => return Ok(None),
+        };
+        if self.participant(owner)?.map(|p| p.process) != Some(dead) {
+            return Ok(None);
+        }
+        let Some(next) = found.inherit(me) else {
+            return Ok(None);
+        };
+        let swapped = self
+            .word()
+            .compare_exchange(word, next.to_word(), Ordering::AcqRel, Ordering::Acquire);
+        Ok(swapped.is_ok().then_some(next))
+    }
+
+    fn row(&self, slot: u8) -> Result<&ParticipantRow> {
+        let rows = &self.layout().participants;
+        rows.get(usize::from(slot)).ok_or_else(|| {
+            let slot = slot.into();
+            self.problem(ControlProblem::Slot { slot })
+        })
+    }
+}
+
+fn identity(row: &ParticipantRow) -> ProcessId {
+    ProcessId {
+        pid: row.pid.load(Ordering::Relaxed),
+        start_time: row.start_time.load(Ordering::Relaxed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use shmstate::lease;
+
+    use super::*;
+    use crate::control::block::TestBlock;
+    use crate::error::Error;
+
+    fn me() -> ProcessId {
+        ProcessId::current().expect("proc")
+    }
+
+    /// A process that lived and is dead.
+    fn dead() -> ProcessId {
+        let mut child = Command::new("sleep").arg("600").spawn().expect("spawn");
+        let process = ProcessId::of(child.id()).expect("proc").expect("alive");
+        child.kill().expect("kill");
+        child.wait().expect("reap");
+        process
+    }
+
+    #[test]
+    fn rows_of_the_living_stay_and_rows_of_the_dead_are_used_again() {
+        let block = TestBlock::new();
+        let block = &block.0;
+        let dead = dead();
+        for slot in 0..8 {
+            let process = if slot == 5 { dead } else { me() };
+            let got = block.claim(process, "v1", ParticipantState::Preparing);
+            // Row 5 of the dead is found again by every later claim.
+            assert_eq!(got.expect("claim"), slot.min(7) - u8::from(slot > 5));
+        }
+        assert_eq!(block.claim(me(), "v2", ParticipantState::Serving).expect("claim"), 7);
+        let full = block.claim(me(), "v2", ParticipantState::Serving);
+        assert!(matches!(
+            full,
+            Err(Error::ControlBlock {
+                problem: ControlProblem::Full { rows: 8 },
+                ..
+            })
+        ));
+        block.free(2).expect("free");
+        assert_eq!(block.participants().expect("rows").len(), 7);
+        assert_eq!(block.claim(me(), "v3", ParticipantState::Serving).expect("claim"), 2);
+        block.set_state(2, ParticipantState::Draining).expect("state");
+        block.set_load(2, 11, 12).expect("load");
+        block.set_drain_deadline(2, 13).expect("deadline");
+        let row = block.participant(2).expect("read").expect("claimed");
+        assert_eq!(row.process, me());
+        assert!(row.is_alive().expect("ask"));
+        assert_eq!(row.build_id, "v3");
+        assert_eq!(row.state, ParticipantState::Draining);
+        assert_eq!((row.connections, row.in_flight, row.drain_deadline), (11, 12, 13));
+        assert!(block.participant(8).is_err() && block.free(255).is_err());
+    }
+
+    #[test]
+    fn the_row_of_a_dead_owner_is_kept_for_who_inherits() {
+        let block = TestBlock::new();
+        let block = &block.0;
+        let dead = dead();
+        let owner = block.claim(dead, "v1", ParticipantState::Serving).expect("claim");
+        lease::change(block.word(), |l| l.inherit(owner)).expect("own");
+        let heir = block.claim(me(), "v2", ParticipantState::Preparing).expect("claim");
+        assert_ne!(heir, owner);
+
+        let stranger = ProcessId {
+            start_time: dead.start_time + 1,
+            ..dead
+        };
+        assert_eq!(block.inherit_from(stranger, heir).expect("look"), None);
+        let inherited = block.inherit_from(dead, heir).expect("look");
+        let owned = Lease::Owned {
+            owner: heir,
+            generation: 2,
+        };
+        assert_eq!(inherited, Some(owned));
+        assert_eq!(block.inherit_from(dead, heir).expect("look"), None, "once");
+        let again = block.claim(me(), "v3", ParticipantState::Preparing).expect("claim");
+        assert_eq!(again, owner, "now it is free for others");
+    }
+
+    #[test]
+    fn what_is_offered_is_taken_not_inherited() {
+        let block = TestBlock::new();
+        let block = &block.0;
+        let dead = dead();
+        let owner = block.claim(dead, "v1", ParticipantState::Serving).expect("claim");
+        lease::change(block.word(), |l| l.inherit(owner)).expect("own");
+        let heir = block.claim(me(), "v2", ParticipantState::Preparing).expect("claim");
+        lease::change(block.word(), |l| l.release(owner, heir)).expect("release");
+        assert_eq!(block.inherit_from(dead, heir).expect("look"), None);
+        lease::change(block.word(), |l| l.take(heir)).expect("take");
+    }
+}

@@ -1,0 +1,232 @@
+//! How a server asks for its node, and what it gets: it is the first, it recovers what a dead owner left, or it joins as
+//! successor. Starting the new binary *is* the upgrade.
+
+use crate::control::{ControlBlock, NodeIdentity, Origin, ParticipantState};
+use crate::error::{Error, Result};
+use crate::node::config::{Config, Deadlines, ListenerSpec, RegionSpec};
+use crate::node::join::{self, Joined};
+use crate::node::shared::{Parts, Shared};
+use crate::node::starting::{Role, Starting};
+use crate::os::clock::Deadline;
+use crate::os::dir::{self, NodeDir};
+use crate::os::lock::{self, OwnedLock};
+use crate::os::pidfd::ProcessId;
+use crate::registry::Registry;
+use crate::wire::channel::{Channel, Listener};
+use shmstate::lease::{self, LeaseCell};
+use shmstate::{Gate, Region};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Least address space of a region for which none is given: see [`shmstate::DEFAULT_CAPACITY`].
+const DEFAULT_TICK: Duration = Duration::from_millis(20);
+/// How long a connection is tried before the lock is looked at again.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often a joining process starts over because the predecessor died in the middle of the offer.
+const MAX_STARTS: usize = 4;
+
+/// Builder of a node: name, then listeners and regions, then [`start`](Builder::start).
+#[derive(Clone, Debug)]
+pub struct Builder(Config);
+
+impl Builder {
+    /// A node called `name`: 1 to 64 of `A-Z a-z 0-9 . _ -`, no dot in front.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(Config {
+            name: name.into(),
+            build_id: env!("CARGO_PKG_VERSION").into(),
+            tick: DEFAULT_TICK,
+            regions: Vec::new(),
+            listeners: Vec::new(),
+            deadlines: Deadlines::default(),
+            base: dir::base(),
+        })
+    }
+
+    /// What this program was built from, for people who look at the node: at most 64 bytes are kept.
+    #[must_use]
+    pub fn build_id(mut self, id: &str) -> Self {
+        self.0.build_id = id.chars().take(16).collect();
+        self
+    }
+
+    /// How long a tick of this server is: a successor is woken that long before the cutover. Default 20 ms.
+    #[must_use]
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.0.tick = tick;
+        self
+    }
+
+    /// A listening TCP socket, found again by its name in every version. The first process binds it.
+    #[must_use]
+    pub fn listener(mut self, name: &str, address: SocketAddr) -> Self {
+        self.0.listeners.push(ListenerSpec {
+            name: name.into(),
+            address,
+        });
+        self
+    }
+
+    /// A region, found again by its name in every version, with so many bytes of address space.
+    #[must_use]
+    pub fn region(mut self, name: &str, capacity: u64) -> Self {
+        self.0.regions.push(RegionSpec {
+            name: name.into(),
+            capacity,
+        });
+        self
+    }
+
+    /// How long each step of a handover may take.
+    #[must_use]
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.0.deadlines = deadlines;
+        self
+    }
+
+    /// Where the nodes' directories are, instead of `$HANDOVER_DIR`, `$XDG_RUNTIME_DIR/handover` or
+    /// `/tmp/handover-<uid>`.
+    #[must_use]
+    pub fn directory(mut self, base: PathBuf) -> Self {
+        self.0.base = base;
+        self
+    }
+
+    /// Finds out what this process is to the node, and gets everything: as first it makes it, as successor it receives it
+    /// from the predecessor, which goes on serving meanwhile.
+    ///
+    /// # Errors
+    /// Anything from the runtime directory to the predecessor's refusal. Where it matters, [`Error::who_serves`] tells.
+    pub fn start(self) -> Result<Starting> {
+        let config = self.0;
+        for name in config
+            .regions
+            .iter()
+            .map(|r| &r.name)
+            .chain(config.listeners.iter().map(|l| &l.name))
+        {
+            dir::check_node_name(name)?;
+        }
+        for _ in 0..MAX_STARTS {
+            let dir = NodeDir::open(&config.base, &config.name)?;
+            let connect = Deadline::after(config.deadlines.connect);
+            let start = lock::lock_until(dir.start_file()?, connect)?;
+            let unlinked = rustix::fs::fstat(start.as_fd()).is_ok_and(|stat| stat.st_nlink == 0);
+            if unlinked {
+                // The node was stopped and removed while this process waited: it starts with a directory of its own.
+                continue;
+            }
+            let channel = loop {
+                if let Some(lock) = lock::try_lock(dir.lock_file()?)? {
+                    return first(config, dir, lock);
+                }
+                // Held: by an owner that is there, is about to listen, or has just died (a child of it between fork and exec
+                // holds a copy for a moment). So look at both, in turn.
+                match Channel::connect(&dir.control_path(), connect.or(Deadline::after(LOOK))) {
+                    Err(Error::Deadline { .. }) if !connect.passed() => {}
+                    other => break other?,
+                }
+            };
+            drop(start);
+            match join::receive(&config, &dir, channel)? {
+                Joined::Received(join) => return Starting::joining(config, dir, *join),
+                // The predecessor died before all was offered (H10): look again what this process is.
+                Joined::StartOver => {}
+            }
+        }
+        Err(Error::Deadline {
+            what: "a predecessor that lives long enough to offer",
+            waited: config.deadlines.connect,
+        })
+    }
+}
+
+/// Name of a region's shared-memory object.
+fn region_object(node: &NodeIdentity, region: &str) -> String {
+    format!("handover-{:032x}-{region}", node.id.0)
+}
+
+/// Nobody living owns the node: make it, or take up what a dead owner left. `lock` proves that all owners are dead (H5).
+fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
+    let identity = NodeIdentity::of(&dir)?;
+    let (block, origin) = ControlBlock::open_or_create(&identity)?;
+    let block = Arc::new(block);
+    let me = block.claim(ProcessId::current()?, &config.build_id, ParticipantState::Serving)?;
+    let found = block.lease()?;
+    let owned = lease::change(block.word(), |lease| lease.inherit(me)).map_err(|word| Error::Protocol {
+        expected: "a lease whose owner is dead",
+        got: format!("lease word {word:#018x}"),
+    })?;
+    let gate = Gate::closed(Arc::clone(&block) as Arc<dyn LeaseCell>);
+    let mut regions = Vec::new();
+    let mut recovered = false;
+    for spec in &config.regions {
+        let id = identity.id.0;
+        let options = Region::options()
+            .capacity(spec.capacity)
+            .gate(&gate)
+            .node_id([id as u64, (id >> 64) as u64]);
+        let (region, new) = options.open_or_create(&region_object(&identity, &spec.name))?;
+        recovered |= !new;
+        regions.push((spec.name.clone(), region));
+    }
+    let mut listeners = Vec::new();
+    for spec in &config.listeners {
+        let listener = TcpListener::bind(spec.address).map_err(|e| Error::io("listen on", spec.address, e))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|e| Error::io("configure", spec.address, e))?;
+        listeners.push((spec.name.clone(), Arc::new(listener)));
+    }
+    let control = Listener::bind(&dir.control_path())?;
+    let control = control
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|e| Error::io("duplicate", "the control socket", e))?;
+    let role = match (recovered, origin) {
+        (true, _) => Role::Recovered {
+            generation: found.generation(),
+        },
+        (false, Origin::Created | Origin::Found) => Role::First,
+    };
+    let descriptors = duplicates(&regions)?;
+    let shared = Shared::new(Parts {
+        config,
+        dir,
+        block,
+        me,
+        gate,
+        registry: Registry::new()?,
+        regions: descriptors,
+        listeners,
+        lock,
+        control,
+    })?;
+    Ok(Starting::first(shared, role, regions, owned))
+}
+
+/// Descriptors of the regions, for handovers to come; the regions themselves go to the server.
+pub(crate) fn duplicates(
+    regions: &[(String, Region)],
+) -> Result<Vec<crate::node::shared::Named<std::os::fd::OwnedFd>>> {
+    let mut all = Vec::new();
+    for (name, region) in regions {
+        if let Some(fd) = region.descriptor() {
+            let fd = fd
+                .try_clone_to_owned()
+                .map_err(|e| Error::io("duplicate the descriptor of", name, e))?;
+            all.push((name.clone(), Arc::new(fd)));
+        }
+    }
+    Ok(all)
+}
+
+/// Maps a region that came from the predecessor.
+pub(crate) fn attach(identity: &NodeIdentity, name: &str, fd: std::os::fd::OwnedFd, gate: &Gate) -> Result<Region> {
+    let options = Region::options().gate(gate);
+    Ok(options.attach(&region_object(identity, name), fd)?)
+}

@@ -1,0 +1,493 @@
+//! The successor's driver: does what `phase::successor` says, with blocking I/O on the thread that starts the server.
+//!
+//! Two parts, with the server's own preparations between them: [`receive`] up to "all was offered", [`Join::take_over`] from
+//! "prepared" to "owner". Every wait has a deadline; every event goes through the phase, which alone decides (H8).
+
+use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Signal};
+use crate::error::{Error, Result, Side, WhoServes};
+use crate::node::config::{Config, SPIN_SLACK};
+use crate::os::clock::{self, Deadline};
+use crate::os::dir::NodeDir;
+use crate::os::pidfd::{Pidfd, ProcessId};
+use crate::os::poll;
+use crate::phase::successor::{Effect, Event, State};
+use crate::registry::Registry;
+use crate::wire::channel::Channel;
+use crate::wire::frame::{HIGHEST, LOWEST};
+use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
+use shmstate::Gate;
+use shmstate::lease::{self, Lease, LeaseCell};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the futex wait lasts before the channel is looked at: bounds how late a dead predecessor is noticed.
+const WATCH: Duration = Duration::from_millis(10);
+/// How long a closed channel may take to become a proven death; after that the predecessor counts as living.
+const PROOF: Duration = Duration::from_secs(2);
+
+/// What came of saying hello.
+#[derive(Debug)]
+pub(crate) enum Joined {
+    /// All was offered and is here.
+    Received(Box<Join>),
+    /// The predecessor died first.
+    StartOver,
+}
+
+/// A handover as the successor has it, from offer to cutover.
+#[derive(Debug)]
+pub(crate) struct Join {
+    state: State,
+    channel: Channel,
+    predecessor: Option<Pidfd>,
+    pub(crate) block: Arc<ControlBlock>,
+    pub(crate) identity: NodeIdentity,
+    pub(crate) me: u8,
+    pub(crate) offer: Offer,
+    pub(crate) staged: Staged,
+    deadlines: crate::node::config::Deadlines,
+    tick: Duration,
+    /// Signal count seen last.
+    seen: u32,
+    spin_until: Option<Deadline>,
+    ready_at: u64,
+    message: Option<(Message, Vec<OwnedFd>)>,
+    taken: Option<Lease>,
+    pub(crate) inherited: bool,
+}
+
+/// What came over and was not claimed yet; dropped, it is closed (H6).
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) regions: Vec<(String, OwnedFd)>,
+    pub(crate) listeners: Vec<(String, OwnedFd)>,
+    pub(crate) streams: Vec<(u64, OwnedFd)>,
+    pub(crate) lock: Option<OwnedFd>,
+    pub(crate) control: Option<OwnedFd>,
+}
+
+/// What the successor's driver acts on after the preparations.
+pub(crate) struct Stand<'a> {
+    pub(crate) gate: &'a Gate,
+    pub(crate) registry: &'a Registry,
+    /// Spinning is worth it only where the predecessor can run at the same time.
+    pub(crate) spin: bool,
+}
+
+/// Says hello and receives everything up to `offered`.
+pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> Result<Joined> {
+    let (mut state, _) = State::start();
+    let deadlines = config.deadlines;
+    let process = ProcessId::current()?;
+    let hello = Message::Hello(Hello {
+        lowest: LOWEST,
+        highest: HIGHEST,
+        process,
+        build_id: config.build_id.clone(),
+    });
+    // The pidfd must be had while the predecessor is the one that answers: what it offers proves that it lives.
+    let sent = channel.send(&hello, &[], Deadline::after(deadlines.hello));
+    let mut offered: Option<Offered> = None;
+    let mut staged = Staged::default();
+    let mut failure = sent.err();
+    loop {
+        let event = match failure.take() {
+            Some(error) => failed_event(error),
+            None => {
+                let wait = if offered.is_some() {
+                    deadlines.batch
+                } else {
+                    deadlines.hello
+                };
+                match channel.recv(Deadline::after(wait)) {
+                    Ok((Message::Offer(offer), _)) => match accept_offer(config, dir, &offer) {
+                        Ok(accepted) => {
+                            channel.set_version(offer.protocol);
+                            offered = Some(accepted);
+                            Event::Offer
+                        }
+                        Err(e) => Event::Fault { reason: e.to_string() },
+                    },
+                    Ok((Message::Descriptors { batch, entries }, fds)) => {
+                        staged.take(entries, fds);
+                        Event::Descriptors { batch }
+                    }
+                    Ok((Message::Offered { batches }, _)) => Event::Offered { batches },
+                    Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Aborted { reason },
+                    Ok((other, _)) => Event::Unexpected {
+                        got: other.name().into(),
+                    },
+                    Err(e) => failed_event(e),
+                }
+            }
+        };
+        let (next, effects) = state.step(event);
+        state = next;
+        for effect in effects {
+            match effect {
+                Effect::SendAck { batch } => {
+                    failure = channel
+                        .send(&Message::Ack { batch }, &[], Deadline::after(deadlines.batch))
+                        .err();
+                }
+                Effect::SendRefuse { reason } => {
+                    // The predecessor may be gone; then there is nobody to tell.
+                    let _ = channel.send(&Message::Refuse { reason }, &[], Deadline::after(deadlines.hello));
+                }
+                Effect::ProveDeath => {
+                    let pidfd = offered.as_ref().and_then(|o| o.predecessor.as_ref());
+                    // No offer, no pidfd: nothing was promised, so looking again what this process is does no harm.
+                    let dead = pidfd.is_none_or(|p| p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    let event = if dead { Event::PeerDead } else { Event::Deadline };
+                    let (next, _) = state.step(event);
+                    state = next;
+                }
+                Effect::StageBatch { .. } | Effect::Prepare | Effect::DropTransfer | Effect::StartOver => {}
+                other => {
+                    return Err(Error::Protocol {
+                        expected: "an effect of receiving",
+                        got: format!("{other:?}"),
+                    });
+                }
+            }
+        }
+        match (&state, offered.take()) {
+            (State::StartOver, _) => return Ok(Joined::StartOver),
+            (State::Failed { who, reason }, _) => {
+                return Err(Error::Refused {
+                    by: Side::Predecessor,
+                    reason: reason.clone(),
+                }
+                .served_by(*who));
+            }
+            (State::Preparing { .. }, Some(offered)) => {
+                return Ok(Joined::Received(Box::new(Join {
+                    state,
+                    channel,
+                    predecessor: offered.predecessor,
+                    block: offered.block,
+                    identity: offered.identity,
+                    me: offered.offer.slot as u8,
+                    tick: Duration::from_nanos(offered.offer.tick),
+                    offer: offered.offer,
+                    staged,
+                    deadlines,
+                    seen: 0,
+                    spin_until: None,
+                    ready_at: 0,
+                    message: None,
+                    taken: None,
+                    inherited: false,
+                })));
+            }
+            (_, kept) => offered = kept,
+        }
+    }
+}
+
+/// What an offer leads to.
+struct Offered {
+    identity: NodeIdentity,
+    block: Arc<ControlBlock>,
+    predecessor: Option<Pidfd>,
+    offer: Offer,
+}
+
+fn failed_event(error: Error) -> Event {
+    match error {
+        Error::Closed { .. } => Event::PeerClosed,
+        Error::Deadline { .. } => Event::Deadline,
+        Error::Truncated { .. } => Event::Fault {
+            reason: error.to_string(),
+        },
+        // A broken pipe is a closed channel; anything else from the socket as well.
+        Error::Io { .. } => Event::PeerClosed,
+        other => Event::Unexpected { got: other.to_string() },
+    }
+}
+
+fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered> {
+    let identity = NodeIdentity::of(dir)?;
+    if identity.id.0 != offer.node_id {
+        return Err(Error::Protocol {
+            expected: "an offer of this node",
+            got: format!("one of node {:032x}", offer.node_id),
+        });
+    }
+    let block = ControlBlock::open(&identity, Deadline::after(config.deadlines.hello))?;
+    let Lease::Owned { owner, .. } = block.lease()? else {
+        return Err(Error::Protocol {
+            expected: "an offer of the owner",
+            got: format!("{:?}", block.lease()?),
+        });
+    };
+    let predecessor = match block.participant(owner)? {
+        Some(participant) => Pidfd::open(participant.process)?,
+        None => None,
+    };
+    Ok(Offered {
+        identity,
+        block: Arc::new(block),
+        predecessor,
+        offer: *offer,
+    })
+}
+
+impl Staged {
+    fn take(&mut self, entries: Vec<crate::wire::message::Descriptor>, fds: Vec<OwnedFd>) {
+        for (entry, fd) in entries.into_iter().zip(fds) {
+            match entry.kind {
+                DescriptorKind::Region => self.regions.push((entry.name, fd)),
+                DescriptorKind::Listener => self.listeners.push((entry.name, fd)),
+                DescriptorKind::Stream => self.streams.push((entry.token, fd)),
+                DescriptorKind::Lock => self.lock = Some(fd),
+                DescriptorKind::Control => self.control = Some(fd),
+            }
+        }
+    }
+}
+
+impl Join {
+    /// Tells the predecessor that this process will not take over, and why.
+    pub(crate) fn refuse(mut self, reason: &str) -> WhoServes {
+        let (state, effects) = self.state.clone().step(Event::Fault { reason: reason.into() });
+        for effect in effects {
+            if let Effect::SendRefuse { reason } = effect {
+                let _ = self
+                    .channel
+                    .send(&Message::Refuse { reason }, &[], Deadline::after(self.deadlines.hello));
+            }
+        }
+        match state {
+            State::Failed { who, .. } => who,
+            _ => WhoServes::Unknown,
+        }
+    }
+
+    /// From "prepared" to "owner". Gives the lease and the stamp of the first tick allowed; the record is appended when this
+    /// process serves already.
+    pub(crate) fn take_over(&mut self, stand: &Stand<'_>) -> Result<Lease> {
+        let mut events = VecDeque::from([Event::Prepared]);
+        let mut records = Vec::new();
+        let mut first_tick = 0;
+        loop {
+            let event = match events.pop_front() {
+                Some(event) => event,
+                None => self.next_event(stand)?,
+            };
+            let (state, effects) = std::mem::replace(&mut self.state, State::Greeting).step(event);
+            self.state = state;
+            for effect in effects {
+                self.apply(effect, stand, &mut events, &mut records, &mut first_tick)?;
+            }
+            match &self.state {
+                State::Owner => break,
+                State::Failed { who, reason } => {
+                    return Err(Error::Refused {
+                        by: Side::Predecessor,
+                        reason: reason.clone(),
+                    }
+                    .served_by(*who));
+                }
+                State::StartOver => {
+                    return Err(Error::Protocol {
+                        expected: "an owner or a refusal",
+                        got: "a start over after the preparations".into(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        let lease = self.taken.ok_or(Error::Protocol {
+            expected: "a lease",
+            got: "none".into(),
+        })?;
+        for (outcome, reason) in records {
+            self.append(outcome, &reason, lease, first_tick, stand.registry.len());
+        }
+        Ok(lease)
+    }
+
+    fn apply(
+        &mut self,
+        effect: Effect,
+        stand: &Stand<'_>,
+        events: &mut VecDeque<Event>,
+        records: &mut Vec<(Outcome, String)>,
+        first_tick: &mut u64,
+    ) -> Result<()> {
+        let batch_deadline = Deadline::after(self.deadlines.batch);
+        match effect {
+            Effect::SendReady => {
+                self.ready_at = clock::now();
+                if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
+                    events.push_back(failed_event(e));
+                }
+            }
+            Effect::StageBatch { .. } => {
+                if let Some((Message::Descriptors { entries, .. }, fds)) = self.message.take() {
+                    let mut late = Staged::default();
+                    late.take(entries, fds);
+                    for (token, fd) in late.streams {
+                        stand.registry.insert(token, fd)?;
+                    }
+                }
+            }
+            Effect::SendAck { batch } => {
+                if let Err(e) = self.channel.send(&Message::Ack { batch }, &[], batch_deadline) {
+                    events.push_back(failed_event(e));
+                }
+            }
+            Effect::SendStanding => {
+                drain_ready(stand.registry);
+                self.seen = self.block.last_signal()?.0;
+                if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
+                    events.push_back(failed_event(e));
+                }
+            }
+            Effect::Spin => {
+                if stand.spin {
+                    self.spin_until = Some(Deadline::after(self.tick + self.tick / 2 + SPIN_SLACK));
+                }
+            }
+            Effect::MeasureNoise => {
+                let now = clock::now();
+                let rehearsed = self.block.rehearsal_stamp().load(std::sync::atomic::Ordering::Relaxed);
+                if self.block.noise().load(std::sync::atomic::Ordering::Relaxed) == 0 && rehearsed != 0 {
+                    let noise = now.saturating_sub(rehearsed).max(1);
+                    self.block.noise().store(noise, std::sync::atomic::Ordering::Relaxed);
+                }
+                // The last tick is one tick away.
+                if stand.spin {
+                    self.spin_until = Some(Deadline::after(self.tick + self.tick / 2 + SPIN_SLACK));
+                }
+            }
+            Effect::Take => {
+                let me = self.me;
+                let taken = lease::change(self.block.word(), |lease| lease.take(me));
+                self.taken = taken.ok();
+                // Answered before any other event.
+                events.push_front(if taken.is_ok() { Event::Took } else { Event::TakeLost });
+            }
+            Effect::ProveDeath => {
+                let dead = self
+                    .predecessor
+                    .as_ref()
+                    .is_none_or(|p| p.wait_dead(Deadline::after(PROOF)).is_ok());
+                events.push_back(if dead { Event::PeerDead } else { Event::Deadline });
+            }
+            Effect::Inherit => {
+                let dead = self.predecessor.as_ref().map(Pidfd::process);
+                let lease = match dead {
+                    Some(dead) => self.block.inherit_from(dead, self.me)?,
+                    None => None,
+                };
+                self.taken = lease;
+                events.push_front(if lease.is_some() {
+                    Event::Inherited
+                } else {
+                    Event::InheritLost
+                });
+            }
+            // The first pass of each region takes back what the dead one left, see `Region::read`.
+            Effect::RecoverRegions => self.inherited = true,
+            Effect::OpenGate => {
+                if let Some(lease) = self.taken {
+                    stand.gate.open(lease);
+                }
+                *first_tick = clock::now();
+            }
+            Effect::Record { outcome, reason } => records.push((outcome, reason)),
+            Effect::SendRefuse { reason } => {
+                let _ = self.channel.send(&Message::Refuse { reason }, &[], batch_deadline);
+            }
+            Effect::SendHello | Effect::Prepare | Effect::StartAccepting | Effect::DropTransfer | Effect::StartOver => {
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for whatever comes next in the present state.
+    fn next_event(&mut self, stand: &Stand<'_>) -> Result<Event> {
+        match self.state {
+            State::Standing => self.next_signal(stand),
+            _ => {
+                let wait = self.deadlines.stand_by + self.deadlines.batch;
+                Ok(self.next_message(Deadline::after(wait)))
+            }
+        }
+    }
+
+    fn next_message(&mut self, deadline: Deadline) -> Event {
+        match self.channel.recv(deadline) {
+            Ok((Message::Descriptors { batch, entries }, fds)) => {
+                self.message = Some((Message::Descriptors { batch, entries }, fds));
+                Event::Descriptors { batch }
+            }
+            Ok((Message::StandBy { batches }, _)) => Event::StandBy { batches },
+            Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Aborted { reason },
+            Ok((other, _)) => Event::Unexpected {
+                got: other.name().into(),
+            },
+            Err(e) => failed_event(e),
+        }
+    }
+
+    /// Spins or sleeps on the signal, and looks at the channel in between.
+    fn next_signal(&mut self, stand: &Stand<'_>) -> Result<Event> {
+        let d = &self.deadlines;
+        let end = Deadline::after(d.tick + d.quiet + d.take);
+        loop {
+            let signal = match self.spin_until.take() {
+                Some(until) if stand.spin => self.block.spin_signal(self.seen, until)?,
+                _ => None,
+            };
+            let signal = match signal {
+                Some(signal) => Some(signal),
+                None => self.block.wait_signal(self.seen, Deadline::after(WATCH))?,
+            };
+            if let Some((count, signal)) = signal {
+                self.seen = count;
+                if signal != Signal::None {
+                    return Ok(Event::Signalled(signal));
+                }
+            }
+            if poll::readable(self.channel.as_fd(), Deadline::now())? {
+                return Ok(self.next_message(Deadline::now()));
+            }
+            if end.passed() {
+                return Ok(Event::Deadline);
+            }
+        }
+    }
+
+    fn append(&self, outcome: Outcome, reason: &str, lease: Lease, first_tick: u64, streams: usize) {
+        let load = |word: &std::sync::atomic::AtomicU64| word.load(std::sync::atomic::Ordering::Relaxed);
+        let mut record = HandoverRecord::new(outcome, reason);
+        record.to_generation = lease.generation();
+        record.from_generation = lease.generation().saturating_sub(1);
+        record.successor_pid = std::process::id();
+        record.started = self.block.started();
+        record.ready = self.ready_at;
+        record.last_commit = load(self.block.commit_stamp());
+        record.first_tick = first_tick;
+        record.noise = load(self.block.noise());
+        record.streams = streams as u32;
+        record.descriptors = streams as u32 + self.offer.regions + self.offer.listeners + self.offer.others;
+        self.block.append(&record);
+    }
+}
+
+/// Empties the stale ready list of the epoll set, so that the first wait after the cutover does not pay for it.
+fn drain_ready(registry: &Registry) {
+    let mut events = Vec::with_capacity(registry.len().max(1));
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    // A failure costs microseconds at the first wait, nothing else.
+    let _ = rustix::event::epoll::wait(
+        registry.epoll(),
+        rustix::buffer::spare_capacity(&mut events),
+        Some(&now),
+    );
+}

@@ -1,0 +1,511 @@
+//! The owner's reception: a thread that waits for successors and does what `phase::predecessor` says.
+//!
+//! One handover at a time; who comes meanwhile waits in the socket's queue. Nothing here stops the server but what the
+//! phase orders: accepting pauses from `ready` to the cutover, the gate closes for the last tick (H4). After the cutover
+//! the thread ends; the socket lives on in the successor.
+
+use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
+use crate::error::{Error, Result};
+use crate::node::shared::{Shared, Stage};
+use crate::os::clock::{self, Deadline};
+use crate::os::pidfd::{Pidfd, ProcessId};
+use crate::os::poll;
+use crate::phase::predecessor::{Effect, Event, State};
+use crate::wire::channel::{Channel, Listener};
+use crate::wire::frame::{HIGHEST, LOWEST, common_version};
+use crate::wire::message::{Descriptor, DescriptorKind, Hello, Message, Offer, batches};
+use shmstate::gate::{Plan, Quiet};
+use shmstate::lease::{self, Lease, LeaseCell};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Between two looks at the channel while the gate closes or the lease is offered: bounds how late a dead successor is
+/// noticed there.
+const WATCH: Duration = Duration::from_millis(2);
+
+/// Starts the reception of a node that this process owns.
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
+    let listener = shared.reception()?;
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("handover".into())
+        .spawn(move || run(&shared, &listener))
+        .map_err(|e| Error::io("start", "the reception thread", e))?;
+    Ok(())
+}
+
+fn run(shared: &Arc<Shared>, listener: &Listener) {
+    while shared.stage() == Stage::Serving {
+        // Whatever goes wrong with one who came must not keep the next one out.
+        match wait_for_newcomer(shared, listener) {
+            Ok(Some(channel)) => Handover::new(shared, channel).run(),
+            Ok(None) => return,
+            Err(_) => std::thread::sleep(WATCH),
+        }
+    }
+}
+
+/// `None` when the node leaves.
+fn wait_for_newcomer(shared: &Shared, listener: &Listener) -> Result<Option<Channel>> {
+    use rustix::event::{PollFd, PollFlags};
+    let mut fds = [
+        PollFd::new(listener, PollFlags::IN),
+        PollFd::new(&shared.stop, PollFlags::IN),
+    ];
+    rustix::event::poll(&mut fds, None).map_err(|e| Error::io("wait on", "the control socket", e))?;
+    if !fds[1].revents().is_empty() {
+        return Ok(None);
+    }
+    match listener.accept(Deadline::now()) {
+        Ok(channel) => Ok(Some(channel)),
+        Err(e) => Err(e),
+    }
+}
+
+/// A descriptor that goes over: those that every handover sends are borrowed from the node, connections are held.
+enum Sending {
+    Node(OwnedFd),
+    Connection(Arc<OwnedFd>),
+}
+
+impl Sending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Node(fd) => fd.as_fd(),
+            Self::Connection(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// One handover, from hello to drain or back to serving.
+struct Handover<'a> {
+    shared: &'a Arc<Shared>,
+    channel: Channel,
+    state: State,
+    successor: Option<Pidfd>,
+    pid: u32,
+    slot: u8,
+    protocol: u16,
+    staged: Vec<(Descriptor, Sending)>,
+    ranges: Vec<Range<usize>>,
+    streams: usize,
+    ready_at: u64,
+    deadline: Deadline,
+    armed_at: Instant,
+}
+
+impl<'a> Handover<'a> {
+    fn new(shared: &'a Arc<Shared>, channel: Channel) -> Self {
+        Self {
+            shared,
+            channel,
+            state: State::Serving,
+            successor: None,
+            pid: 0,
+            slot: 0,
+            protocol: LOWEST,
+            staged: Vec::new(),
+            ranges: Vec::new(),
+            streams: 0,
+            ready_at: 0,
+            deadline: Deadline::now(),
+            armed_at: Instant::now(),
+        }
+    }
+
+    fn run(&mut self) {
+        let mut events = match self.greet() {
+            Ok(()) => VecDeque::from([Event::Hello]),
+            Err(error) => {
+                // Who does not say a proper hello is told why, and leaves no trace.
+                let reason = error.to_string();
+                let _ = self
+                    .channel
+                    .send(&Message::Refuse { reason }, &[], Deadline::after(WATCH));
+                return;
+            }
+        };
+        loop {
+            let event = match events.pop_front() {
+                Some(event) => event,
+                None => self.next_event(),
+            };
+            let before = self.state.phase();
+            let (state, effects) = std::mem::replace(&mut self.state, State::Serving).step(event);
+            self.state = state;
+            self.enter(before);
+            for effect in effects {
+                if let Some(event) = self.apply(effect) {
+                    events.push_back(event);
+                }
+            }
+            match self.state {
+                State::Serving => break,
+                State::HandedOver => return,
+                _ => {}
+            }
+        }
+        self.shared.block.set_phase(Phase::None, 0);
+    }
+
+    fn greet(&mut self) -> Result<()> {
+        let hello_by = Deadline::after(self.shared.config.deadlines.hello);
+        let (message, _) = self.channel.recv(hello_by)?;
+        let Message::Hello(Hello {
+            lowest,
+            highest,
+            process,
+            build_id,
+        }) = message
+        else {
+            return Err(Error::Protocol {
+                expected: "hello",
+                got: message.name().into(),
+            });
+        };
+        self.protocol = common_version(lowest, highest)?;
+        debug_assert!((LOWEST..=HIGHEST).contains(&self.protocol));
+        // Its word about itself counts only as far as the kernel agrees.
+        let peer = self.channel.peer().pid;
+        let known = ProcessId::of(process.pid)?;
+        if process.pid != peer as u32 || known != Some(process) {
+            return Err(Error::Protocol {
+                expected: "a hello from the process at the other end of the socket",
+                got: format!("one in the name of process {}", process.pid),
+            });
+        }
+        self.pid = process.pid;
+        self.successor = Pidfd::open(process)?;
+        self.slot = self
+            .shared
+            .block
+            .claim(process, &build_id, ParticipantState::Preparing)?;
+        Ok(())
+    }
+
+    /// A new phase: its name and its deadline for those who watch.
+    fn enter(&mut self, before: Phase) {
+        let d = &self.shared.config.deadlines;
+        let phase = self.state.phase();
+        let wait = match self.state {
+            State::Offering { .. } | State::Staging { .. } => d.batch,
+            State::AwaitingReady { .. } if before == phase => return,
+            State::AwaitingReady { .. } => d.ready,
+            State::AwaitingStanding => d.stand_by,
+            State::Closing if before == phase => return,
+            State::Closing => d.tick + d.quiet,
+            State::Offered if before == phase => return,
+            State::Offered => d.take,
+            State::Serving | State::Disarming(_) | State::TakingBack(_) | State::HandedOver => return,
+        };
+        self.deadline = Deadline::after(wait);
+        self.shared.block.set_phase(phase, self.deadline.nanos());
+    }
+
+    fn next_event(&mut self) -> Event {
+        match self.state {
+            State::Closing => self.watch_gate(),
+            State::Offered => self.watch_lease(),
+            _ => self.next_message(self.deadline),
+        }
+    }
+
+    fn next_message(&mut self, deadline: Deadline) -> Event {
+        match self.channel.recv(deadline) {
+            Ok((Message::Ack { batch }, _)) => Event::Acked { batch },
+            Ok((Message::Ready, _)) => {
+                self.ready_at = clock::now();
+                Event::Ready
+            }
+            Ok((Message::Standing, _)) => Event::Standing,
+            Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Refused { reason },
+            Ok((other, _)) => Event::Unexpected {
+                got: other.name().into(),
+            },
+            Err(Error::Deadline { .. }) => Event::Deadline,
+            Err(Error::Closed { .. } | Error::Io { .. }) => self.gone(),
+            Err(other) => Event::Unexpected { got: other.to_string() },
+        }
+    }
+
+    fn gone(&self) -> Event {
+        match &self.successor {
+            Some(pidfd) if pidfd.is_dead().unwrap_or(false) => Event::PeerDead,
+            None => Event::PeerDead,
+            Some(_) => Event::PeerClosed,
+        }
+    }
+
+    /// While the gate closes: the last pass releases; the successor may die; no tick may come.
+    fn watch_gate(&mut self) -> Event {
+        let d = &self.shared.config.deadlines;
+        loop {
+            if self.shared.gate.wait_quiet(Instant::now() + WATCH) {
+                return Event::Released;
+            }
+            if let Some(event) = self.look_at_channel() {
+                return event;
+            }
+            if self.shared.gate.is_open() && self.armed_at.elapsed() > d.tick {
+                return Event::NoTick;
+            }
+            if self.deadline.passed() {
+                return Event::Deadline;
+            }
+        }
+    }
+
+    /// While the lease is offered: the word decides.
+    fn watch_lease(&mut self) -> Event {
+        loop {
+            let slot = self.slot;
+            let taken = crate::control::block::spin_until(Deadline::after(Duration::from_micros(50)), || {
+                matches!(self.shared.block.lease(), Ok(Lease::Owned { owner, .. }) if owner == slot).then_some(())
+            });
+            if taken.is_some() {
+                return Event::Taken;
+            }
+            if let Some(event) = self.look_at_channel() {
+                return event;
+            }
+            if self.deadline.passed() {
+                return Event::Deadline;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn look_at_channel(&mut self) -> Option<Event> {
+        match poll::readable(self.channel.as_fd(), Deadline::now()) {
+            Ok(true) => Some(self.next_message(Deadline::now())),
+            _ => None,
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) -> Option<Event> {
+        let fault = |error: Error| Event::Fault {
+            reason: error.to_string(),
+        };
+        let shared = Arc::clone(self.shared);
+        let batch_by = Deadline::after(shared.config.deadlines.batch);
+        match effect {
+            Effect::SendOffer => {
+                shared.block.begin_handover(self.slot);
+                let sent = self.stage().and_then(|offer| {
+                    self.channel.send(&Message::Offer(offer), &[], batch_by)?;
+                    self.channel.set_version(self.protocol);
+                    Ok(())
+                });
+                Some(match sent {
+                    Ok(()) => Event::Staged {
+                        batches: self.ranges.len() as u32,
+                    },
+                    Err(e) => self.broken(e),
+                })
+            }
+            Effect::SendBatch { batch } => self.send_batch(batch, batch_by).err().map(|e| self.broken(e)),
+            Effect::SendOffered { batches } => self.tell(&Message::Offered { batches }, batch_by),
+            Effect::PauseAccepting => {
+                shared.registry.pause(true);
+                None
+            }
+            Effect::StageLate => {
+                let from = self.staged.len();
+                self.stage_connections(shared.registry.since());
+                let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
+                let late = batches(&entries);
+                self.ranges
+                    .extend(late.into_iter().map(|r| r.start + from..r.end + from));
+                Some(Event::Staged {
+                    batches: self.ranges.len() as u32,
+                })
+            }
+            Effect::SendStandBy { batches } => self.tell(&Message::StandBy { batches }, batch_by),
+            Effect::ArmGate => self.arm().err().map(fault),
+            Effect::CloseGate => {
+                shared.gate.close();
+                None
+            }
+            Effect::DisarmGate => Some(if shared.gate.disarm() {
+                Event::Disarmed
+            } else {
+                Event::Released
+            }),
+            Effect::ReopenGate => {
+                if !shared.gate.is_open()
+                    && let Ok(lease) = shared.block.lease()
+                {
+                    shared.gate.open(lease);
+                }
+                shared.gate_changed();
+                None
+            }
+            Effect::TakeBack => {
+                let me = shared.me;
+                Some(match lease::change(shared.block.word(), |lease| lease.take_back(me)) {
+                    Ok(_) => Event::TookBack,
+                    Err(_) => Event::TakeBackLost,
+                })
+            }
+            Effect::ResumeAccepting => {
+                shared.registry.pause(false);
+                None
+            }
+            Effect::SendAbort { reason } => {
+                let _ = self
+                    .channel
+                    .send(&Message::Abort { reason }, &[], Deadline::after(WATCH));
+                let _ = shared.block.signal(Signal::Aborted);
+                None
+            }
+            Effect::DropTransfer => {
+                self.staged.clear();
+                // The row of a dead successor is free again; a living one that was told to leave frees it by dying.
+                None
+            }
+            Effect::Record { outcome, reason } => {
+                self.record(outcome, &reason);
+                None
+            }
+            Effect::StartDrain => {
+                let _ = shared.block.set_state(shared.me, ParticipantState::Draining);
+                // Otherwise this process, while it drains, would hide the successor's death.
+                self.staged.clear();
+                shared.let_go();
+                shared.set_stage(Stage::HandedOver);
+                None
+            }
+            Effect::RefuseNewcomer => None,
+        }
+    }
+
+    fn tell(&mut self, message: &Message, by: Deadline) -> Option<Event> {
+        let sent = self.channel.send(message, &[], by);
+        sent.err().map(|e| self.broken(e))
+    }
+
+    /// What a failed send means. A reason that the successor sent before it closed may still be waiting.
+    fn broken(&mut self, error: Error) -> Event {
+        match error {
+            Error::Closed { .. } | Error::Io { .. } => match self.next_message(Deadline::now()) {
+                refused @ Event::Refused { .. } => refused,
+                _ => self.gone(),
+            },
+            Error::Deadline { .. } => Event::Deadline,
+            other => Event::Fault {
+                reason: other.to_string(),
+            },
+        }
+    }
+
+    /// Puts together everything that goes over now.
+    fn stage(&mut self) -> Result<Offer> {
+        let shared = Arc::clone(self.shared);
+        let duplicate = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned()
+                .map_err(|e| Error::io("duplicate", "a descriptor of the node", e))
+        };
+        let mut add = |kind, name: &str, fd: BorrowedFd<'_>| -> Result<()> {
+            let entry = Descriptor {
+                kind,
+                token: 0,
+                name: name.into(),
+            };
+            self.staged.push((entry, Sending::Node(duplicate(fd)?)));
+            Ok(())
+        };
+        let regions = shared.ownership(|owner| {
+            add(DescriptorKind::Lock, "lock", owner.lock.as_fd())?;
+            add(DescriptorKind::Control, "control", owner.control.as_fd())?;
+            for (name, fd) in &owner.regions {
+                add(DescriptorKind::Region, name, fd.as_fd())?;
+            }
+            Ok(owner.regions.len())
+        })?;
+        for (name, listener) in &shared.listeners {
+            add(DescriptorKind::Listener, name, listener.as_fd())?;
+        }
+        self.stage_connections(shared.registry.snapshot());
+        let entries: Vec<_> = self.staged.iter().map(|(entry, _)| entry.clone()).collect();
+        self.ranges = batches(&entries);
+        Ok(Offer {
+            protocol: self.protocol,
+            node_id: shared.block.identity().id.0,
+            generation: shared.gate.generation(),
+            slot: self.slot.into(),
+            tick: shared.config.tick.as_nanos() as u64,
+            regions: regions as u32,
+            listeners: shared.listeners.len() as u32,
+            others: 2,
+            streams: self.streams as u32,
+        })
+    }
+
+    fn stage_connections(&mut self, connections: Vec<crate::registry::Held>) {
+        self.streams += connections.len();
+        for (token, fd) in connections {
+            let entry = Descriptor {
+                kind: DescriptorKind::Stream,
+                token,
+                name: String::new(),
+            };
+            self.staged.push((entry, Sending::Connection(fd)));
+        }
+    }
+
+    fn send_batch(&mut self, batch: u32, by: Deadline) -> Result<()> {
+        let range = self.ranges.get(batch as usize).cloned().unwrap_or(0..0);
+        let staged = &self.staged[range];
+        let entries = staged.iter().map(|(entry, _)| entry.clone()).collect();
+        let fds: Vec<_> = staged.iter().map(|(_, sending)| sending.as_fd()).collect();
+        self.channel.send(&Message::Descriptors { batch, entries }, &fds, by)
+    }
+
+    /// The server's own thread rehearses with its next tick and releases after the one that follows (G3).
+    fn arm(&mut self) -> Result<()> {
+        self.armed_at = Instant::now();
+        self.shared.block.signal(Signal::StandBy)?;
+        let (me, heir) = (self.shared.me, self.slot);
+        let block = Arc::clone(&self.shared.block);
+        let rehearse = Box::new(move |commit: u64| {
+            block.rehearsal_stamp().store(commit, Ordering::Relaxed);
+            // A failed wake costs the rehearsal of one who sleeps, nothing else.
+            let _ = block.signal(Signal::Rehearse);
+        });
+        let block = Arc::clone(&self.shared.block);
+        let quiet = Box::new(move |quiet: Quiet| {
+            block.commit_stamp().store(quiet.last_commit_ns, Ordering::Relaxed);
+            // LEASE pair: publishes everything this process wrote. It owns the word alone, so this cannot fail; if it does
+            // all the same, nothing was offered and the deadline of the take brings this process back.
+            let _ = lease::change(block.word(), |lease| lease.release(me, heir));
+            block.post(Signal::LookAtLease);
+            let _ = block.wake();
+        });
+        if self.shared.gate.arm(Plan { rehearse, quiet }) {
+            Ok(())
+        } else {
+            Err(Error::Protocol {
+                expected: "an open gate",
+                got: "one that is closed or armed".into(),
+            })
+        }
+    }
+
+    fn record(&self, outcome: Outcome, reason: &str) {
+        let shared = self.shared;
+        let mut record = HandoverRecord::new(outcome, reason);
+        let generation = shared.gate.generation();
+        record.from_generation = generation;
+        record.to_generation = generation;
+        record.successor_pid = self.pid;
+        record.started = shared.block.started();
+        record.ready = self.ready_at;
+        record.descriptors = self.staged.len() as u32;
+        record.streams = self.streams as u32;
+        shared.block.append(&record);
+    }
+}

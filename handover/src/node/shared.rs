@@ -1,0 +1,165 @@
+//! What the threads of a process have in common about its node.
+
+use crate::control::ControlBlock;
+use crate::error::{Error, Result};
+use crate::node::config::Config;
+use crate::os::dir::NodeDir;
+use crate::os::lock::OwnedLock;
+use crate::registry::Registry;
+use crate::wire::channel::Listener;
+use shmstate::Gate;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What this process is to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It does not own it yet.
+    Starting,
+    /// It owns it.
+    Serving,
+    /// A successor owns it.
+    HandedOver,
+    /// It leaves, and nobody follows.
+    Leaving,
+}
+
+/// A descriptor that every handover sends, with its name.
+pub(crate) type Named<T> = (String, Arc<T>);
+
+/// The node as this process has it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) dir: NodeDir,
+    pub(crate) block: Arc<ControlBlock>,
+    /// Participant slot.
+    pub(crate) me: u8,
+    pub(crate) gate: Gate,
+    pub(crate) registry: Registry,
+    pub(crate) listeners: Vec<Named<TcpListener>>,
+    /// What proves that an owner lives, and where successors come; both go to the successor and are then let go here.
+    owner: Mutex<Option<Ownership>>,
+    /// Readable when the reception is to end.
+    pub(crate) stop: OwnedFd,
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+/// Descriptors that only the owner of a node holds: as long as one process has them, an owner lives.
+#[derive(Debug)]
+pub(crate) struct Ownership {
+    pub(crate) lock: OwnedLock,
+    pub(crate) control: OwnedFd,
+    pub(crate) regions: Vec<Named<OwnedFd>>,
+}
+
+/// Everything that goes into a [`Shared`].
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) dir: NodeDir,
+    pub(crate) block: Arc<ControlBlock>,
+    pub(crate) me: u8,
+    pub(crate) gate: Gate,
+    pub(crate) registry: Registry,
+    pub(crate) regions: Vec<Named<OwnedFd>>,
+    pub(crate) listeners: Vec<Named<TcpListener>>,
+    pub(crate) lock: OwnedLock,
+    pub(crate) control: OwnedFd,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| Error::io("make", "an eventfd", e))?;
+        Ok(Self {
+            config: parts.config,
+            dir: parts.dir,
+            block: parts.block,
+            me: parts.me,
+            gate: parts.gate,
+            registry: parts.registry,
+            listeners: parts.listeners,
+            owner: Mutex::new(Some(Ownership {
+                lock: parts.lock,
+                control: parts.control,
+                regions: parts.regions,
+            })),
+            stop,
+            stage: Mutex::new(Stage::Starting),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn lock_stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        *self.lock_stage()
+    }
+
+    /// Moves on, and wakes who waits for it.
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        *self.lock_stage() = stage;
+        self.changed.notify_all();
+    }
+
+    /// Wakes who waits for the gate.
+    pub(crate) fn gate_changed(&self) {
+        drop(self.lock_stage());
+        self.changed.notify_all();
+    }
+
+    /// Waits until the gate is open or the stage is no longer `Serving`; gives the stage.
+    pub(crate) fn wait_decision(&self, longest: Duration) -> Stage {
+        let end = Instant::now() + longest;
+        let mut stage = self.lock_stage();
+        while *stage == Stage::Serving && !self.gate.is_open() {
+            let Some(left) = end.checked_duration_since(Instant::now()) else {
+                break;
+            };
+            stage = self
+                .changed
+                .wait_timeout(stage, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        *stage
+    }
+
+    /// Lends what only the owner holds.
+    ///
+    /// # Errors
+    /// This process is not the owner any more.
+    pub(crate) fn ownership<R>(&self, with: impl FnOnce(&Ownership) -> Result<R>) -> Result<R> {
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*owner {
+            Some(owner) => with(owner),
+            None => Err(Error::Protocol {
+                expected: "the owner of the node",
+                got: "a process that has handed over".into(),
+            }),
+        }
+    }
+
+    /// Lets go of what only the owner holds: from now on the successor's death alone frees the lock.
+    pub(crate) fn let_go(&self) {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A listener over the node's control socket, for the owner.
+    pub(crate) fn reception(&self) -> Result<Listener> {
+        self.ownership(|owner| {
+            let socket = owner
+                .control
+                .try_clone()
+                .map_err(|e| Error::io("duplicate", "the control socket", e))?;
+            Listener::adopt(socket)
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! A node between `start` and `ready`: everything is here, nothing is owned.
+//!
+//! The server takes its regions, opens its tables (a successor's schemas are compared here), warms up, and calls
+//! [`Starting::ready`]. Dropped or refused before that, a successor leaves the predecessor serving (H2).
+
+use crate::control::ControlBlock;
+use crate::error::{Error, Result, WhoServes};
+use crate::node::builder;
+use crate::node::config::Config;
+use crate::node::join::{Join, Stand};
+use crate::node::reception;
+use crate::node::serving::Node;
+use crate::node::shared::{Parts, Shared, Stage};
+use crate::os::dir::NodeDir;
+use crate::os::lock::OwnedLock;
+use crate::registry::Registry;
+use shmstate::lease::{Lease, LeaseCell};
+use shmstate::{Gate, Region};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+/// What this process is to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// There was nothing: regions are empty.
+    First,
+    /// The last owner is dead: regions are as its last commit left them, connections are gone.
+    Recovered {
+        /// Generation of the dead owner.
+        generation: u64,
+    },
+    /// A predecessor serves, and hands over when this process is ready.
+    Successor {
+        /// Generation of the predecessor.
+        generation: u64,
+    },
+}
+
+/// A node that this process does not own yet.
+#[derive(Debug)]
+pub struct Starting {
+    shared: Arc<Shared>,
+    role: Role,
+    regions: Vec<(String, Region)>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Owned(Lease),
+    Join(Box<Join>),
+}
+
+impl Starting {
+    pub(crate) fn first(shared: Shared, role: Role, regions: Vec<(String, Region)>, owned: Lease) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            role,
+            regions,
+            way: Way::Owned(owned),
+        }
+    }
+
+    pub(crate) fn joining(config: Config, dir: NodeDir, mut join: Join) -> Result<Self> {
+        match Self::claim(config, dir, &mut join) {
+            Ok((shared, regions)) => {
+                let role = Role::Successor {
+                    generation: join.offer.generation,
+                };
+                Ok(Self {
+                    shared: Arc::new(shared),
+                    role,
+                    regions,
+                    way: Way::Join(Box::new(join)),
+                })
+            }
+            Err(error) => {
+                let who = join.refuse(&error.to_string());
+                Err(error.served_by(who))
+            }
+        }
+    }
+
+    /// Takes what came over: maps regions, registers connections (H4). What this version does not know is closed (H6).
+    fn claim(config: Config, dir: NodeDir, join: &mut Join) -> Result<(Shared, Vec<(String, Region)>)> {
+        let staged = std::mem::take(&mut join.staged);
+        let missing = |what: &'static str| Error::Protocol {
+            expected: what,
+            got: "an offer without it".into(),
+        };
+        let gate = Gate::closed(Arc::clone(&join.block) as Arc<dyn LeaseCell>);
+        let mut regions = Vec::new();
+        for (name, fd) in staged.regions {
+            if config.regions.iter().any(|spec| spec.name == name) {
+                regions.push((name.clone(), builder::attach(&join.identity, &name, fd, &gate)?));
+            }
+        }
+        for spec in &config.regions {
+            if !regions.iter().any(|(name, _)| *name == spec.name) {
+                // A region that is new in this version belongs to it alone until the cutover.
+                return Err(missing("every region that this version declares"));
+            }
+        }
+        let mut listeners = Vec::new();
+        for (name, fd) in staged.listeners {
+            if config.listeners.iter().any(|spec| spec.name == name) {
+                listeners.push((name, Arc::new(TcpListener::from(fd))));
+            }
+        }
+        for spec in &config.listeners {
+            if listeners.iter().any(|(name, _)| *name == spec.name) {
+                continue;
+            }
+            let listener = TcpListener::bind(spec.address).map_err(|e| Error::io("listen on", spec.address, e))?;
+            listener
+                .set_nonblocking(true)
+                .map_err(|e| Error::io("configure", spec.address, e))?;
+            listeners.push((spec.name.clone(), Arc::new(listener)));
+        }
+        let registry = Registry::new()?;
+        for (token, fd) in staged.streams {
+            registry.insert(token, fd)?;
+        }
+        let shared = Shared::new(Parts {
+            config,
+            dir,
+            block: Arc::clone(&join.block),
+            me: join.me,
+            gate,
+            registry,
+            regions: builder::duplicates(&regions)?,
+            listeners,
+            lock: OwnedLock::from_fd(staged.lock.ok_or_else(|| missing("the liveness lock"))?)?,
+            control: staged.control.ok_or_else(|| missing("the control socket"))?,
+        })?;
+        Ok((shared, regions))
+    }
+
+    /// What this process is to the node.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The gate of the node's regions: closed until [`ready`](Self::ready).
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// Takes the region that was declared with this name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if none was declared, or it was taken already.
+    pub fn region(&mut self, name: &str) -> Result<Region> {
+        let index = self.regions.iter().position(|(n, _)| n == name);
+        let index = index.ok_or_else(|| Error::Unknown {
+            what: "region",
+            name: name.into(),
+        })?;
+        Ok(self.regions.swap_remove(index).1)
+    }
+
+    /// The node's control block.
+    #[must_use]
+    pub fn control(&self) -> &ControlBlock {
+        &self.shared.block
+    }
+
+    /// Says that this process will not serve, for a reason that the predecessor records. Gives who serves.
+    #[must_use]
+    pub fn refuse(self, reason: &str) -> WhoServes {
+        match self.way {
+            Way::Join(join) => join.refuse(reason),
+            Way::Owned(_) => WhoServes::Nobody,
+        }
+    }
+
+    /// This process is ready to serve. Returns when it owns the node: at once for the first, at the cutover for a successor.
+    ///
+    /// # Errors
+    /// The handover was called off; [`Error::who_serves`] says who serves.
+    pub fn ready(self) -> Result<Node> {
+        let Self { shared, role, way, .. } = self;
+        let mut inherited = matches!(role, Role::Recovered { .. });
+        match way {
+            Way::Owned(lease) => shared.gate.open(lease),
+            Way::Join(mut join) => {
+                // Everything that can be slow happens before, so that the gate opens into a process that is complete (H4).
+                let spin = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+                let stand = Stand {
+                    gate: &shared.gate,
+                    registry: &shared.registry,
+                    spin,
+                };
+                join.take_over(&stand)?;
+                inherited = join.inherited;
+            }
+        }
+        shared.set_stage(Stage::Serving);
+        reception::start(&shared)?;
+        Ok(Node::new(shared, role, inherited))
+    }
+}

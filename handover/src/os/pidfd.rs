@@ -1,0 +1,224 @@
+//! Processes by identity, and the proof that one is dead (H5).
+//!
+//! - A pid alone names nobody: it is used again. A process is its pid *and* its start time.
+//! - Dead means that its pidfd is readable: all its threads are gone and no store of it can come any more. A
+//!   process whose first thread has ended shows as a zombie in /proc and lives.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::clock::Deadline;
+use super::poll;
+use crate::error::{Error, Result};
+
+/// Position of the start time behind the command name in /proc/PID/stat: field 22, and the name is field 2.
+const START_TIME_AFTER_NAME: usize = 22 - 3;
+
+/// A process, told apart from a later one with the same pid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    /// Process id.
+    pub pid: u32,
+    /// When it was started, in clock ticks since boot (/proc/PID/stat field 22).
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// This process.
+    ///
+    /// # Errors
+    /// /proc cannot be read.
+    pub fn current() -> Result<Self> {
+        let pid = std::process::id();
+        Self::of(pid)?.ok_or_else(|| {
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            Error::io("read", format!("/proc/{pid}/stat"), source)
+        })
+    }
+
+    /// The process that has `pid` now. `None` if there is none.
+    ///
+    /// # Errors
+    /// /proc cannot be read, or says something unheard of.
+    pub fn of(pid: u32) -> Result<Option<Self>> {
+        let path = format!("/proc/{pid}/stat");
+        let stat = match fs::read(&path) {
+            Ok(stat) => stat,
+            // ESRCH: it ended between open and read.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return absent(&path),
+            Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(None),
+            Err(e) => return Err(Error::io("read", path, e)),
+        };
+        let start_time = parse_start_time(&stat).ok_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "no start time in it");
+            Error::io("read", path, source)
+        })?;
+        Ok(Some(Self { pid, start_time }))
+    }
+
+    /// Whether it lives. `false` is proof (H5).
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub fn is_alive(self) -> Result<bool> {
+        match Pidfd::open(self)? {
+            Some(pidfd) => Ok(!pidfd.is_dead()?),
+            None => Ok(false),
+        }
+    }
+}
+
+/// A file that is missing proves something only where /proc itself is there.
+fn absent(path: &str) -> Result<Option<ProcessId>> {
+    match fs::metadata("/proc/self/stat") {
+        Ok(_) => Ok(None),
+        Err(e) => Err(Error::io("read", format!("{path} (is /proc mounted?)"), e)),
+    }
+}
+
+/// Field 22. The name in field 2 may hold spaces, parentheses and newlines: it ends at the *last* parenthesis.
+fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|&b| b == b')')?;
+    let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
+    rest.split_ascii_whitespace().nth(START_TIME_AFTER_NAME)?.parse().ok()
+}
+
+/// A hold on a process: no other one can be meant, whatever becomes of its pid.
+#[derive(Debug)]
+pub struct Pidfd {
+    fd: OwnedFd,
+    process: ProcessId,
+}
+
+impl Pidfd {
+    /// Takes hold of `process`. `None` proves that it is dead: nobody has the pid, or a later process does.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub fn open(process: ProcessId) -> Result<Option<Self>> {
+        let place = format!("process {}", process.pid);
+        let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
+            let source = io::Error::from(io::ErrorKind::InvalidInput);
+            return Err(Error::io("take hold of", place, source));
+        };
+        let fd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(e) => return Err(Error::io("take hold of", place, e)),
+        };
+        // The start time is read after the hold: if the held process lives still, what was read is its own; if it
+        // does not, the answer is the same whatever was read.
+        let found = ProcessId::of(process.pid)?;
+        let held = Self { fd, process };
+        if found == Some(process) {
+            Ok(Some(held))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The process held.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Whether it is dead.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn is_dead(&self) -> Result<bool> {
+        poll::readable(self.fd.as_fd(), Deadline::now())
+    }
+
+    /// Waits for its death.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] if it lives on.
+    pub fn wait_dead(&self, deadline: Deadline) -> Result<()> {
+        if poll::readable(self.fd.as_fd(), deadline)? {
+            Ok(())
+        } else {
+            Err(deadline.error("the death of the other process"))
+        }
+    }
+
+    /// Sends SIGKILL, which ends a stopped process too. Its death is proven only by [`Pidfd::wait_dead`].
+    ///
+    /// # Errors
+    /// The signal may not be sent. A process that is dead already is no error.
+    pub fn kill(&self) -> Result<()> {
+        match pidfd_send_signal(&self.fd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(e) => Err(Error::io("kill", format!("process {}", self.process.pid), e)),
+        }
+    }
+}
+
+impl AsFd for Pidfd {
+    /// Readable when the process is dead: for an event loop that waits for more than that.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn hostile_names_do_not_move_the_field() {
+        let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
+        for name in ["sleep", "a b", ") S 1 (", "x)\n) 9 9 9", "(((", ""] {
+            let stat = format!("17 ({name}) {fields}\n");
+            assert_eq!(parse_start_time(stat.as_bytes()), Some(4242), "{name:?}");
+        }
+        let mut raw = b"17 (\xff\xfe)".to_vec();
+        raw.extend_from_slice(b") S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 99 1");
+        assert_eq!(parse_start_time(&raw), Some(99));
+        assert_eq!(parse_start_time(b"17 sleep S 1 2"), None);
+        assert_eq!(parse_start_time(b"17 (sleep) S 1 2"), None);
+    }
+
+    #[test]
+    fn death_is_proven() {
+        let mut child = Command::new("sleep").arg("600").spawn().expect("spawn");
+        let process = ProcessId::of(child.id()).expect("proc").expect("alive");
+        let pidfd = Pidfd::open(process).expect("open").expect("alive");
+        assert!(!pidfd.is_dead().expect("ask"));
+        assert!(process.is_alive().expect("ask"));
+        assert!(matches!(
+            pidfd.wait_dead(Deadline::after(Duration::from_millis(2))),
+            Err(Error::Deadline { .. })
+        ));
+
+        let other = ProcessId {
+            start_time: process.start_time + 1,
+            ..process
+        };
+        assert!(Pidfd::open(other).expect("open").is_none(), "another life");
+        assert!(!other.is_alive().expect("ask"));
+
+        pidfd.kill().expect("kill");
+        pidfd.wait_dead(Deadline::after(Duration::from_secs(30))).expect("dead");
+        assert!(pidfd.is_dead().expect("ask"));
+        assert!(!process.is_alive().expect("ask"), "dead though not yet reaped");
+        child.wait().expect("reap");
+        assert!(!process.is_alive().expect("ask"));
+        pidfd.kill().expect("killing the dead is no error");
+    }
+
+    #[test]
+    fn this_process_lives() {
+        let me = ProcessId::current().expect("proc");
+        assert_eq!(me.pid, std::process::id());
+        assert!(me.is_alive().expect("ask"));
+    }
+}
