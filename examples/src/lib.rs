@@ -1,4 +1,7 @@
 //! The arena: a game server that changes its binary under load, as a user of the two libraries would write it.
+//!
+//! `protocol` is what clients and server say to each other, `server` the server, `bots` the clients that check it.
 
 pub mod bots;
 pub mod protocol;
+pub mod server;

@@ -1,0 +1,232 @@
+//! Players: commands in, state frames out. Both are part of the tick's transaction, with what they change in the world.
+
+use crate::protocol::{
+    Acks, Command, MAX_COMMAND_FRAME, MAX_STATE_FRAME, State, WELCOME_FRAME, Welcome, decode_command, inventory_digest,
+    words_digest,
+};
+use crate::server::sabotage::{Sabotage, Saboteur};
+use crate::server::world::{Item, Player, World};
+use crate::server::{Rules, world};
+use shmstate::{Result, StreamId, Tx};
+
+/// What a connection is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Go on.
+    Keep,
+    /// It sent what no client sends, or is to be cut.
+    End,
+}
+
+/// What holds for a whole tick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    pub(crate) number: u64,
+    pub(crate) generation: u64,
+    pub(crate) rules: Rules,
+}
+
+/// Executes what `stream`'s client sent, and tells it the state after it.
+pub(crate) fn tick(
+    world: World,
+    tx: &mut Tx<'_>,
+    stream: StreamId,
+    now: Tick,
+    saboteur: &mut Saboteur,
+) -> Result<Verdict> {
+    let mut player = world.streams.user(tx, stream)?;
+    // No room for this tick's frame: leave commands and ticks for later; the next frame covers them.
+    if world.streams.room(tx, stream)? < (MAX_STATE_FRAME * 2 + WELCOME_FRAME) as u64 {
+        if player != 0 {
+            let coalesced = world.clock.get(tx)?.coalesced.to_native() + 1;
+            world.clock.get_mut(tx)?.set(|c| &c.coalesced, coalesced.into())?;
+        }
+        return Ok(Verdict::Keep);
+    }
+    if player != 0 && saboteur.strikes(Sabotage::CutOne) {
+        return Ok(Verdict::End);
+    }
+    let mut acks = Acks::NONE;
+    let mut used = 0;
+    let mut frame = [0; MAX_COMMAND_FRAME];
+    while !acks.is_full() {
+        let n = world.streams.input(tx, stream)?.copy_to(used, &mut frame);
+        let Ok(decoded) = decode_command(&frame[..n]) else {
+            return Ok(Verdict::End);
+        };
+        let Some((command, length)) = decoded else {
+            break;
+        };
+        used += length;
+        if let Command::Join { player_id, name } = command {
+            if player != 0 || player_id == 0 {
+                return Ok(Verdict::End);
+            }
+            player = player_id;
+            world.streams.set_user(tx, stream, player)?;
+            join(world, tx, player, name, now)?;
+            let mut bytes = [0; WELCOME_FRAME];
+            let welcome = Welcome {
+                player_id,
+                tick: now.number - 1,
+            };
+            let length = welcome.encode_to(&mut bytes);
+            world.streams.produce(tx, stream, &bytes[..length])?;
+            continue;
+        }
+        let Some(seq) = command.seq().filter(|_| player != 0) else {
+            return Ok(Verdict::End);
+        };
+        if saboteur.strikes(Sabotage::LoseCommand) {
+            continue;
+        }
+        let times = 1 + u32::from(saboteur.strikes(Sabotage::DoubleCommand));
+        for _ in 0..times {
+            execute(world, tx, player, command, now.rules, saboteur)?;
+            // Room was checked by the loop; the second of a doubled one may be one too many, which is the sabotage's affair.
+            let _ = acks.push(seq);
+        }
+    }
+    world.streams.consume(tx, stream, used)?;
+    if player != 0 && !saboteur.strikes(Sabotage::SkipTick) {
+        tell(world, tx, stream, player, now, acks, saboteur)?;
+    }
+    Ok(Verdict::Keep)
+}
+
+fn join(world: World, tx: &mut Tx<'_>, id: u64, name: &str, now: Tick) -> Result<()> {
+    if let Some(mut player) = world.players.get_mut(tx, &id)? {
+        return player.set(|p| &p.told, (now.number - 1).into());
+    }
+    let player = Player {
+        name: name.into(),
+        words: String::new(),
+        position: [0, 0],
+        score: 0,
+        inventory: Vec::new(),
+        inventory_digest: inventory_digest([]),
+        words_digest: words_digest(""),
+        told: now.number - 1,
+    };
+    world.players.insert(tx, &id, &player).map(|_| ())
+}
+
+fn execute(
+    world: World,
+    tx: &mut Tx<'_>,
+    id: u64,
+    command: Command<'_>,
+    rules: Rules,
+    saboteur: &mut Saboteur,
+) -> Result<()> {
+    match command {
+        Command::Join { .. } => Ok(()),
+        Command::Move { dx, dy, .. } => {
+            let Some(mut player) = world.players.get_mut(tx, &id)? else {
+                return Ok(());
+            };
+            let [x, y] = player.position.map(|p| p.to_native());
+            let moved = [x.wrapping_add(dx.into()).into(), y.wrapping_add(dy.into()).into()];
+            player.set(|p| &p.position, moved)
+        }
+        Command::Pickup { item, .. } => {
+            let worth = rules.pickup_worth + u64::from(saboteur.strikes(Sabotage::WrongScore));
+            pick_up(world, tx, id, item, worth)
+        }
+        Command::Chat { text, .. } => {
+            let Some(found) = world.players.get(tx, &id)? else {
+                return Ok(());
+            };
+            // Another length: the record is archived anew, straight into the region.
+            let mut player = thaw(found);
+            player.words = text.into();
+            player.words_digest = words_digest(text);
+            world.players.insert(tx, &id, &player).map(|_| ())
+        }
+    }
+}
+
+fn pick_up(world: World, tx: &mut Tx<'_>, id: u64, item: u16, worth: u64) -> Result<()> {
+    let Some(mut player) = world.players.get_mut(tx, &id)? else {
+        return Ok(());
+    };
+    let score = player.score.to_native() + worth;
+    let slot = player.inventory.iter().position(|i| i.kind.to_native() == item);
+    if let Some(slot) = slot {
+        // Only a number changes: in place, and only its bytes are logged.
+        let count = player.inventory[slot].count.to_native() + 1;
+        player.set(|p| &p.inventory[slot].count, count.into())?;
+        let digest = inventory_digest(
+            player
+                .inventory
+                .iter()
+                .map(|i| (i.kind.to_native(), i.count.to_native())),
+        );
+        player.set(|p| &p.inventory_digest, digest.into())?;
+        return player.set(|p| &p.score, score.into());
+    }
+    let mut thawed = thaw(&player);
+    drop(player);
+    let at = thawed.inventory.partition_point(|i| i.kind < item);
+    thawed.inventory.insert(at, Item { kind: item, count: 1 });
+    thawed.inventory_digest = inventory_digest(thawed.inventory.iter().map(|i| (i.kind, i.count)));
+    thawed.score = score;
+    world.players.insert(tx, &id, &thawed).map(|_| ())
+}
+
+fn thaw(player: &world::ArchivedPlayer) -> Player {
+    Player {
+        name: player.name.as_str().into(),
+        words: player.words.as_str().into(),
+        position: player.position.map(|p| p.to_native()),
+        score: player.score.to_native(),
+        inventory: player
+            .inventory
+            .iter()
+            .map(|i| Item {
+                kind: i.kind.to_native(),
+                count: i.count.to_native(),
+            })
+            .collect(),
+        inventory_digest: player.inventory_digest.to_native(),
+        words_digest: player.words_digest.to_native(),
+        told: player.told.to_native(),
+    }
+}
+
+fn tell(
+    world: World,
+    tx: &mut Tx<'_>,
+    stream: StreamId,
+    id: u64,
+    now: Tick,
+    acks: Acks,
+    saboteur: &mut Saboteur,
+) -> Result<()> {
+    let Some(mut player) = world.players.get_mut(tx, &id)? else {
+        return Ok(());
+    };
+    let [x, y] = player.position.map(|p| p.to_native());
+    let state = State {
+        from_tick: player.told.to_native() + 1,
+        tick: now.number,
+        generation: now.generation,
+        rules: now.rules.version,
+        x,
+        y,
+        score: player.score.to_native(),
+        inventory_kinds: player.inventory.len() as u16,
+        inventory_digest: player.inventory_digest.to_native(),
+        words_digest: player.words_digest.to_native(),
+        acks,
+    };
+    player.set(|p| &p.told, now.number.into())?;
+    drop(player);
+    let mut frame = [0; MAX_STATE_FRAME];
+    let length = state.encode_to(&mut frame);
+    // Room for two was checked before.
+    for _ in 0..1 + u32::from(saboteur.strikes(Sabotage::DoubleTick)) {
+        world.streams.produce(tx, stream, &frame[..length])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! The server's life: get the node, be ready, tick sixty times a second until a successor serves.
+
+use crate::server::Rules;
+use crate::server::monsters;
+use crate::server::players::{self, Tick, Verdict};
+use crate::server::sabotage::{Sabotage, Saboteur};
+use crate::server::world::World;
+use clap::Parser;
+use handover::{Connections, Ended, Node, Role, Stop};
+use shmstate::{Region, StreamId, Tx, monotonic_ns};
+use std::collections::HashSet;
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Length of a tick: 60 Hz.
+pub const TICK: Duration = Duration::from_nanos(1_000_000_000 / 60);
+/// A server that is this late gives up catching up: the world stood still.
+const MOST_BEHIND: u64 = 250_000_000;
+/// Address space beyond what the world needs at first.
+const HEADROOM: u64 = 512 << 20;
+
+/// An arena server. Start it: it is the arena. Start another while it runs: that one takes over.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+pub struct Options {
+    /// Name of the node.
+    #[arg(long, default_value = "arena")]
+    pub node: String,
+    /// Where players connect.
+    #[arg(long, default_value = "127.0.0.1:4000")]
+    pub listen: SocketAddr,
+    /// MiB of archived records that a new world is filled with.
+    #[arg(long, default_value_t = 16)]
+    pub world_mib: u64,
+    /// When stopped by SIGTERM or SIGINT, remove the world instead of leaving it for the next start.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Misbehave on purpose: lose-command, double-command, skip-tick, double-tick, wrong-score, cut-one.
+    #[arg(long)]
+    pub sabotage: Option<Sabotage>,
+}
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Runs a server under `rules` with the command line's options.
+pub fn main(rules: Rules) -> ExitCode {
+    let options = Options::parse();
+    match serve(rules, &options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("arena-v{}: {error}", rules.version);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(rules: Rules, options: &Options) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let mut starting = Node::builder(&options.node)
+        .build_id(&format!("arena-v{}", rules.version))
+        .tick(TICK)
+        .listener("game", options.listen)
+        .region("world", options.world_mib * (2 << 20) + HEADROOM)
+        .start()?;
+    let mut region = starting.region("world")?;
+    let role = starting.role();
+    // A successor compares its schemas here: another shape is refused while the predecessor serves on.
+    let found = match role {
+        Role::Successor { .. } => match World::open(&region) {
+            Ok(world) => Some(world),
+            Err(error) => {
+                let who = starting.refuse(&error.to_string());
+                return Err(format!("{error}\n{who}").into());
+            }
+        },
+        _ => None,
+    };
+    let node = starting.ready()?;
+    let world = match found {
+        Some(world) => world,
+        None => prepare(&node, &mut region, options)?,
+    };
+    let mut server = Server {
+        connections: node.connections(world.streams)?,
+        listener: node.listener("game")?,
+        world,
+        rules,
+        saboteur: Saboteur::new(options.sabotage),
+        over: HashSet::new(),
+    };
+    if node.inherited() {
+        let pass = node.enter()?;
+        server.connections.reconcile(&mut region, &pass)?;
+    }
+    if let Role::First | Role::Recovered { .. } = role {
+        println!(
+            "arena-v{} serves node {} at {}",
+            rules.version,
+            options.node,
+            server.listener.local_addr()?
+        );
+    }
+    let stopped = server.run(&node, &mut region, &stop);
+    drop(server);
+    match stopped {
+        Ok(Stop::HandedOver) => {
+            let drained = node.drain(vec![region]);
+            if drained.left > 0 {
+                return Err(format!("{} pieces of work were not over when the drain ended", drained.left).into());
+            }
+            Ok(())
+        }
+        Ok(Stop::Failed(error)) => Err(error.into()),
+        Ok(Stop::Leaving) => {
+            let census = {
+                let pass = node.enter()?;
+                let reader = region.read(&pass)?;
+                let verification = shmstate::verify(&reader)?;
+                if !verification.is_sound() {
+                    return Err(format!("the world is not sound: {verification:?}").into());
+                }
+                monsters::census(world, &reader)?
+            };
+            node.stop(vec![region], options.ephemeral)?;
+            println!("{census:?}");
+            if census.energy.0 != census.energy.1 || census.asleep > 0 {
+                return Err(format!("the world does not add up: {census:?}").into());
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a new world, or takes up the one that a killed server left.
+fn prepare(node: &Node, region: &mut Region, options: &Options) -> Result<World> {
+    let pass = node.enter()?;
+    let world = region.write(&pass, World::create)?;
+    if region.recovered().entries > 0 {
+        eprintln!(
+            "recovered: {} changes of an unfinished tick taken back",
+            region.recovered().entries
+        );
+    }
+    monsters::populate(world, region, &pass, options.world_mib << 20)?;
+    Ok(world)
+}
+
+struct Server {
+    connections: Connections,
+    listener: Arc<TcpListener>,
+    world: World,
+    rules: Rules,
+    saboteur: Saboteur,
+    /// Connections whose peer is gone; they end with the next tick.
+    over: HashSet<StreamId>,
+}
+
+impl Server {
+    fn run(&mut self, node: &Node, region: &mut Region, stop: &AtomicBool) -> Result<Stop> {
+        // A predecessor's last tick is committed; sending it may have been left to this process.
+        if let Some(stop) = self.flush(node, region)? {
+            return Ok(stop);
+        }
+        let mut due = {
+            let pass = node.enter()?;
+            let reader = region.read(&pass)?;
+            self.world.clock.get(&reader)?.due.to_native()
+        };
+        while !stop.load(Ordering::Relaxed) {
+            let now = monotonic_ns();
+            if due == 0 || now > due + MOST_BEHIND {
+                due = now;
+            }
+            if due > now {
+                std::thread::sleep(Duration::from_nanos(due - now));
+            }
+            self.connections.wait(Duration::ZERO)?;
+            due += TICK.as_nanos() as u64;
+            if let Some(stop) = self.tick(node, region, due)? {
+                return Ok(stop);
+            }
+            if let Some(stop) = self.flush(node, region)? {
+                return Ok(stop);
+            }
+        }
+        Ok(Stop::Leaving)
+    }
+
+    /// One tick: receive, then one transaction that accepts, executes, moves the world and produces frames.
+    fn tick(&mut self, node: &Node, region: &mut Region, next_due: u64) -> Result<Option<Stop>> {
+        let pass = match node.enter() {
+            Ok(pass) => pass,
+            Err(stop) => return Ok(Some(stop)),
+        };
+        let over = &mut self.over;
+        self.connections.receive(&mut region.io(&pass)?, |id, _: Ended| {
+            over.insert(id);
+        })?;
+        let mut tx = region.begin(&pass)?;
+        let number = self.world.clock.get(&tx)?.tick.to_native() + 1;
+        let mut clock = self.world.clock.get_mut(&mut tx)?;
+        clock.set(|c| &c.tick, number.into())?;
+        clock.set(|c| &c.due, next_due.into())?;
+        drop(clock);
+        let now = Tick {
+            number,
+            generation: node.generation(),
+            rules: self.rules,
+        };
+        let ended = self.players(&mut tx, now)?;
+        monsters::tick(self.world, &mut tx, number)?;
+        tx.commit()?;
+        drop(pass);
+        for id in ended {
+            self.connections.hang_up(id);
+        }
+        Ok(None)
+    }
+
+    fn players(&mut self, tx: &mut Tx<'_>, now: Tick) -> Result<Vec<StreamId>> {
+        self.connections.accept(tx, &self.listener)?;
+        let mut ended = Vec::new();
+        for id in self.world.streams.ids(tx)? {
+            let verdict = if self.over.contains(&id) {
+                Verdict::End
+            } else {
+                players::tick(self.world, tx, id, now, &mut self.saboteur)?
+            };
+            if verdict == Verdict::End {
+                self.world.streams.end(tx, id)?;
+                ended.push(id);
+            }
+        }
+        self.over.clear();
+        Ok(ended)
+    }
+
+    /// Sends what the last tick produced. If the gate has closed meanwhile, the successor does it.
+    fn flush(&mut self, node: &Node, region: &mut Region) -> Result<Option<Stop>> {
+        let pass = match node.enter() {
+            Ok(pass) => pass,
+            Err(stop) => return Ok(Some(stop)),
+        };
+        let over = &mut self.over;
+        self.connections.send(&mut region.io(&pass)?, |id, _| {
+            over.insert(id);
+        })?;
+        Ok(None)
+    }
+}

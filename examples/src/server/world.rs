@@ -1,0 +1,101 @@
+//! The world: its records and the tables they are in.
+
+use rkyv::{Archive, Serialize};
+use shmstate::{Cell, Map, Region, Result, Rings, Schema, Streams, Tx, View};
+
+/// A kind of item and how many of it.
+#[derive(Archive, Serialize, Schema, Clone, Copy, Debug)]
+#[schema(version = 1)]
+pub(crate) struct Item {
+    pub(crate) kind: u16,
+    pub(crate) count: u32,
+}
+
+/// A player, connected or not.
+#[derive(Archive, Serialize, Schema, Clone, Debug)]
+#[schema(version = 1)]
+pub(crate) struct Player {
+    pub(crate) name: String,
+    /// Last thing said.
+    pub(crate) words: String,
+    pub(crate) position: [i32; 2],
+    pub(crate) score: u64,
+    /// Ascending by kind.
+    pub(crate) inventory: Vec<Item>,
+    pub(crate) inventory_digest: u64,
+    pub(crate) words_digest: u64,
+    /// Last tick that a state frame told this player of.
+    pub(crate) told: u64,
+}
+
+/// A monster: most of the world.
+#[derive(Archive, Serialize, Schema, Clone, Debug)]
+#[schema(version = 1)]
+pub(crate) struct Monster {
+    pub(crate) name: String,
+    pub(crate) lore: String,
+    pub(crate) loot: Vec<u16>,
+    pub(crate) position: [i32; 2],
+    /// Counted in [`Clock::energy`].
+    pub(crate) energy: i64,
+    /// Tick of the last move.
+    pub(crate) moved: u64,
+}
+
+/// What there is one of.
+#[derive(Archive, Serialize, Schema, Clone, Debug, Default)]
+#[schema(version = 1)]
+pub(crate) struct Clock {
+    /// Ticks done.
+    pub(crate) tick: u64,
+    /// When the next tick is due, ns of CLOCK_MONOTONIC.
+    pub(crate) due: u64,
+    /// Sum of the energy of all monsters.
+    pub(crate) energy: i64,
+    /// Next monster to move.
+    pub(crate) next_monster: u64,
+    /// Ticks whose frame for some player was left out because it did not read.
+    pub(crate) coalesced: u64,
+}
+
+/// The tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct World {
+    pub(crate) players: Map<u64, Player>,
+    pub(crate) monsters: Map<u64, Monster>,
+    pub(crate) clock: Cell<Clock>,
+    pub(crate) streams: Streams,
+}
+
+/// Rings of a connection: input for a few dozen commands, output for a second of frames.
+const RINGS: Rings = Rings {
+    input: 4096,
+    output: 16 * 1024,
+};
+
+impl World {
+    /// Finds the tables while another process may serve them: a different shape is refused here, before the cutover.
+    pub(crate) fn open(region: &Region) -> Result<Self> {
+        Ok(Self {
+            players: Map::open(region, "players")?,
+            monsters: Map::open(region, "monsters")?,
+            clock: Cell::open(region, "clock")?,
+            streams: Streams::open(region, "streams")?,
+        })
+    }
+
+    /// Makes the tables of a new world, or finds those of one whose owner was killed before it had made them all.
+    pub(crate) fn create(tx: &mut Tx<'_>) -> Result<Self> {
+        Ok(Self {
+            players: Map::open_or_create(tx, "players")?,
+            monsters: Map::open_or_create(tx, "monsters")?,
+            clock: Cell::open_or_create(tx, "clock", &Clock::default())?,
+            streams: Streams::open_or_create(tx, "streams", RINGS)?,
+        })
+    }
+
+    /// Bytes of the archives of all live records.
+    pub(crate) fn archived_bytes(&self, view: &View) -> Result<u64> {
+        Ok(self.players.archived_bytes(view)? + self.monsters.archived_bytes(view)?)
+    }
+}
