@@ -172,7 +172,7 @@ impl<'a> Handover<'a> {
         // Its word about itself counts only as far as the kernel agrees.
         let peer = self.channel.peer().pid;
         let known = ProcessId::of(process.pid)?;
-        if process.pid != peer as u32 || known != Some(process) {
+        if process.pid != peer || known != Some(process) {
             return Err(Error::Protocol {
                 expected: "a hello from the process at the other end of the socket",
                 got: format!("one in the name of process {}", process.pid),
