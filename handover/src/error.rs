@@ -193,6 +193,15 @@ pub enum Error {
     #[error("{0}")]
     Region(#[from] shmstate::Error),
 
+    /// A successor declares a region that its predecessor does not have.
+    #[error(
+        "region {name:?} is new in this version and the predecessor does not have it: keep new tables in a region that exists"
+    )]
+    NewRegion {
+        /// The region.
+        name: String,
+    },
+
     /// There is nothing of that name.
     #[error("there is no {what} {name:?}; `handover status` lists what there is")]
     Unknown {

@@ -1,7 +1,7 @@
 //! How a server asks for its node, and what it gets: it is the first, it recovers what a dead owner left, or it joins as
 //! successor. Starting the new binary *is* the upgrade.
 
-use crate::control::{ControlBlock, NodeIdentity, Origin, ParticipantState};
+use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome, ParticipantState};
 use crate::error::{Error, Result};
 use crate::node::config::{Config, Deadlines, ListenerSpec, RegionSpec};
 use crate::node::join::{self, Joined};
@@ -152,6 +152,11 @@ fn region_object(node: &NodeIdentity, region: &str) -> String {
 
 /// Nobody living owns the node: make it, or take up what a dead owner left. `lock` proves that all owners are dead (H5).
 fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
+    // What fails most often, a port in use, fails before anything is made.
+    let mut listeners = Vec::new();
+    for spec in &config.listeners {
+        listeners.push((spec.name.clone(), Arc::new(listen(spec)?)));
+    }
     let identity = NodeIdentity::of(&dir)?;
     let (block, origin) = ControlBlock::open_or_create(&identity)?;
     let block = Arc::new(block);
@@ -162,51 +167,92 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         got: format!("lease word {word:#018x}"),
     })?;
     let gate = Gate::closed(Arc::clone(&block) as Arc<dyn LeaseCell>);
+    let mut made = Made {
+        node: (origin == Origin::Created).then(|| (Arc::clone(&block), &dir)),
+        regions: Vec::new(),
+    };
     let mut regions = Vec::new();
-    let mut recovered = false;
     for spec in &config.regions {
         let id = identity.id.0;
+        let name = region_object(&identity, &spec.name);
         let options = Region::options()
             .capacity(spec.capacity)
             .gate(&gate)
             .node_id([id as u64, (id >> 64) as u64]);
-        let (region, new) = options.open_or_create(&region_object(&identity, &spec.name))?;
-        recovered |= !new;
+        let (region, new) = options.open_or_create(&name)?;
+        if new {
+            made.regions.push(name);
+        }
         regions.push((spec.name.clone(), region));
-    }
-    let mut listeners = Vec::new();
-    for spec in &config.listeners {
-        let listener = TcpListener::bind(spec.address).map_err(|e| Error::io("listen on", spec.address, e))?;
-        listener
-            .set_nonblocking(true)
-            .map_err(|e| Error::io("configure", spec.address, e))?;
-        listeners.push((spec.name.clone(), Arc::new(listener)));
     }
     let control = Listener::bind(&dir.control_path())?;
     let control = control
         .as_fd()
         .try_clone_to_owned()
         .map_err(|e| Error::io("duplicate", "the control socket", e))?;
-    let role = match (recovered, origin) {
-        (true, _) => Role::Recovered {
+    let role = if made.regions.len() < regions.len() || (regions.is_empty() && origin == Origin::Found) {
+        let mut record = HandoverRecord::new(Outcome::Inherited, "started on what a dead owner left");
+        record.from_generation = found.generation();
+        record.to_generation = owned.generation();
+        record.successor_pid = std::process::id();
+        block.append(&record);
+        Role::Recovered {
             generation: found.generation(),
-        },
-        (false, Origin::Created | Origin::Found) => Role::First,
+        }
+    } else {
+        Role::First
     };
     let descriptors = duplicates(&regions)?;
+    let registry = Registry::new()?;
+    made.keep();
     let shared = Shared::new(Parts {
         config,
         dir,
         block,
         me,
         gate,
-        registry: Registry::new()?,
+        registry,
         regions: descriptors,
         listeners,
         lock,
         control,
     })?;
     Ok(Starting::first(shared, role, regions, owned))
+}
+
+/// What a first process has made so far; undone if it does not get to the end.
+struct Made<'a> {
+    node: Option<(Arc<ControlBlock>, &'a NodeDir)>,
+    regions: Vec<String>,
+}
+
+impl Made<'_> {
+    fn keep(mut self) {
+        self.node = None;
+        self.regions.clear();
+    }
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        // The reason for the failure is on its way to the caller; a leftover is not worth another.
+        for name in &self.regions {
+            let _ = Region::remove(name);
+        }
+        if let Some((block, dir)) = &self.node {
+            let _ = block.remove();
+            let _ = dir.remove();
+        }
+    }
+}
+
+/// Binds a listener of this version.
+pub(crate) fn listen(spec: &ListenerSpec) -> Result<TcpListener> {
+    let listener = TcpListener::bind(spec.address).map_err(|e| Error::io("listen on", spec.address, e))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|e| Error::io("configure", spec.address, e))?;
+    Ok(listener)
 }
 
 /// Descriptors of the regions, for handovers to come; the regions themselves go to the server.

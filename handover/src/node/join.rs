@@ -55,6 +55,7 @@ pub(crate) struct Join {
     ready_at: u64,
     message: Option<(Message, Vec<OwnedFd>)>,
     taken: Option<Lease>,
+    records: Vec<(Outcome, String)>,
     pub(crate) inherited: bool,
 }
 
@@ -179,6 +180,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     ready_at: 0,
                     message: None,
                     taken: None,
+                    records: Vec::new(),
                     inherited: false,
                 })));
             }
@@ -266,12 +268,10 @@ impl Join {
         }
     }
 
-    /// From "prepared" to "owner". Gives the lease and the stamp of the first tick allowed; the record is appended when this
-    /// process serves already.
+    /// From "prepared" to "owner": the gate is open when this returns. What is to be recorded is written by
+    /// [`write_down`](Self::write_down), when this process serves already.
     pub(crate) fn take_over(&mut self, stand: &Stand<'_>) -> Result<Lease> {
         let mut events = VecDeque::from([Event::Prepared]);
-        let mut records = Vec::new();
-        let mut first_tick = 0;
         loop {
             let event = match events.pop_front() {
                 Some(event) => event,
@@ -280,7 +280,7 @@ impl Join {
             let (state, effects) = std::mem::replace(&mut self.state, State::Greeting).step(event);
             self.state = state;
             for effect in effects {
-                self.apply(effect, stand, &mut events, &mut records, &mut first_tick)?;
+                self.apply(effect, stand, &mut events)?;
             }
             match &self.state {
                 State::Owner => break,
@@ -300,24 +300,20 @@ impl Join {
                 _ => {}
             }
         }
-        let lease = self.taken.ok_or(Error::Protocol {
+        self.taken.ok_or(Error::Protocol {
             expected: "a lease",
             got: "none".into(),
-        })?;
-        for (outcome, reason) in records {
-            self.append(outcome, &reason, lease, first_tick, stand.registry.len());
-        }
-        Ok(lease)
+        })
     }
 
-    fn apply(
-        &mut self,
-        effect: Effect,
-        stand: &Stand<'_>,
-        events: &mut VecDeque<Event>,
-        records: &mut Vec<(Outcome, String)>,
-        first_tick: &mut u64,
-    ) -> Result<()> {
+    /// Writes the handover into the history: `first_tick` is when a tick could begin in this process.
+    pub(crate) fn write_down(&mut self, lease: Lease, first_tick: u64, streams: usize) {
+        for (outcome, reason) in std::mem::take(&mut self.records) {
+            self.append(outcome, &reason, lease, first_tick, streams);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect, stand: &Stand<'_>, events: &mut VecDeque<Event>) -> Result<()> {
         let batch_deadline = Deadline::after(self.deadlines.batch);
         match effect {
             Effect::SendReady => {
@@ -397,9 +393,8 @@ impl Join {
                 if let Some(lease) = self.taken {
                     stand.gate.open(lease);
                 }
-                *first_tick = clock::now();
             }
-            Effect::Record { outcome, reason } => records.push((outcome, reason)),
+            Effect::Record { outcome, reason } => self.records.push((outcome, reason)),
             Effect::SendRefuse { reason } => {
                 let _ = self.channel.send(&Message::Refuse { reason }, &[], batch_deadline);
             }

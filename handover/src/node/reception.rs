@@ -27,13 +27,27 @@ use std::time::{Duration, Instant};
 /// noticed there.
 const WATCH: Duration = Duration::from_millis(2);
 
-/// Starts the reception of a node that this process owns.
+/// Starts the reception of a node. The thread sleeps until this process owns it, so that nothing is left to do then (H4).
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
-    let listener = shared.reception()?;
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name("handover".into())
-        .spawn(move || run(&shared, &listener))
+        .spawn(move || {
+            if shared.wait_started() != Stage::Serving {
+                return;
+            }
+            // Only the owner listens: from here on the kernel names this process to those who connect.
+            match shared.reception() {
+                Ok(listener) => run(&shared, &listener),
+                // Without a reception nobody can take over; the server itself is well, and its end frees the node.
+                Err(error) => {
+                    let reason = format!("no successor can be received: {error}");
+                    shared
+                        .block
+                        .append(&HandoverRecord::new(Outcome::ProtocolError, reason));
+                }
+            }
+        })
         .map_err(|e| Error::io("start", "the reception thread", e))?;
     Ok(())
 }
@@ -485,13 +499,20 @@ impl<'a> Handover<'a> {
             block.post(Signal::LookAtLease);
             let _ = block.wake();
         });
-        if self.shared.gate.arm(Plan { rehearse, quiet }) {
-            Ok(())
-        } else {
-            Err(Error::Protocol {
+        // A server that is being stopped arms nothing any more.
+        match self
+            .shared
+            .while_serving(|| self.shared.gate.arm(Plan { rehearse, quiet }))
+        {
+            Some(true) => Ok(()),
+            Some(false) => Err(Error::Protocol {
                 expected: "an open gate",
                 got: "one that is closed or armed".into(),
-            })
+            }),
+            None => Err(Error::Protocol {
+                expected: "a node that goes on",
+                got: "one that is being stopped".into(),
+            }),
         }
     }
 

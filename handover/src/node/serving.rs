@@ -8,6 +8,7 @@ use crate::node::shared::{Shared, Stage};
 use crate::node::starting::Role;
 use crate::os::clock::Deadline;
 use crate::os::lock;
+use shmstate::lease::{self, Lease, LeaseCell};
 use shmstate::{Gate, Pass, Region, Streams};
 use std::fmt;
 use std::net::TcpListener;
@@ -155,15 +156,24 @@ impl Node {
     /// A handover was faster: then this process is to drain instead ([`Stop::HandedOver`] from [`enter`](Self::enter)).
     pub fn stop(self, regions: Vec<Region>, remove: bool) -> Result<()> {
         let shared = self.shared;
-        // No new handover, and the one in progress meets a gate that closes without a release.
-        shared.gate.close();
-        if shared.stage() != Stage::Serving {
-            return Err(Error::Protocol {
-                expected: "a node that this process owns",
-                got: "one that was handed over".into(),
-            });
+        let handed_over = || Error::Protocol {
+            expected: "a node that this process owns",
+            got: "one that was handed over".into(),
+        };
+        // From here on no handover arms the gate. One that had armed it is disarmed; if the lease was released already, the
+        // word decides as ever (H1).
+        if !shared.leave() {
+            return Err(handed_over());
         }
-        shared.set_stage(Stage::Leaving);
+        if !shared.gate.disarm() {
+            let me = shared.me;
+            if let Err(word) = lease::change(shared.block.word(), |lease| lease.take_back(me))
+                && !matches!(Lease::from_word(word), Some(Lease::Owned { owner, .. }) if owner == me)
+            {
+                shared.set_stage(Stage::HandedOver);
+                return Err(handed_over());
+            }
+        }
         rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).map_err(|e| Error::io("wake", "the reception", e))?;
         let names: Vec<String> = regions.iter().map(|r| r.name().to_owned()).collect();
         drop(regions);

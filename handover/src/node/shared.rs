@@ -109,6 +109,31 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Waits for the first stage after `Starting`.
+    pub(crate) fn wait_started(&self) -> Stage {
+        let stage = self.lock_stage();
+        *self
+            .changed
+            .wait_while(stage, |stage| *stage == Stage::Starting)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From `Serving` to `Leaving`; `false` if it does not serve (any more).
+    pub(crate) fn leave(&self) -> bool {
+        let mut stage = self.lock_stage();
+        let serving = *stage == Stage::Serving;
+        if serving {
+            *stage = Stage::Leaving;
+        }
+        serving
+    }
+
+    /// Runs `act` if this process serves, and keeps it from leaving meanwhile.
+    pub(crate) fn while_serving<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+        let stage = self.lock_stage();
+        (*stage == Stage::Serving).then(act)
+    }
+
     /// Wakes who waits for the gate.
     pub(crate) fn gate_changed(&self) {
         drop(self.lock_stage());

@@ -11,6 +11,7 @@ use crate::node::join::{Join, Stand};
 use crate::node::reception;
 use crate::node::serving::Node;
 use crate::node::shared::{Parts, Shared, Stage};
+use crate::os::clock;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
@@ -97,8 +98,9 @@ impl Starting {
         }
         for spec in &config.regions {
             if !regions.iter().any(|(name, _)| *name == spec.name) {
-                // A region that is new in this version belongs to it alone until the cutover.
-                return Err(missing("every region that this version declares"));
+                return Err(Error::NewRegion {
+                    name: spec.name.clone(),
+                });
             }
         }
         let mut listeners = Vec::new();
@@ -111,10 +113,7 @@ impl Starting {
             if listeners.iter().any(|(name, _)| *name == spec.name) {
                 continue;
             }
-            let listener = TcpListener::bind(spec.address).map_err(|e| Error::io("listen on", spec.address, e))?;
-            listener
-                .set_nonblocking(true)
-                .map_err(|e| Error::io("configure", spec.address, e))?;
+            let listener = builder::listen(spec)?;
             listeners.push((spec.name.clone(), Arc::new(listener)));
         }
         let registry = Registry::new()?;
@@ -183,22 +182,26 @@ impl Starting {
     pub fn ready(self) -> Result<Node> {
         let Self { shared, role, way, .. } = self;
         let mut inherited = matches!(role, Role::Recovered { .. });
+        // Everything that can be slow happens before, so that the gate opens into a process that is complete (H4).
+        reception::start(&shared)?;
         match way {
-            Way::Owned(lease) => shared.gate.open(lease),
+            Way::Owned(lease) => {
+                shared.gate.open(lease);
+                shared.set_stage(Stage::Serving);
+            }
             Way::Join(mut join) => {
-                // Everything that can be slow happens before, so that the gate opens into a process that is complete (H4).
                 let spin = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
                 let stand = Stand {
                     gate: &shared.gate,
                     registry: &shared.registry,
                     spin,
                 };
-                join.take_over(&stand)?;
+                let taken = join.take_over(&stand);
+                shared.set_stage(if taken.is_ok() { Stage::Serving } else { Stage::Leaving });
+                join.write_down(taken?, clock::now(), shared.registry.len());
                 inherited = join.inherited;
             }
         }
-        shared.set_stage(Stage::Serving);
-        reception::start(&shared)?;
         Ok(Node::new(shared, role, inherited))
     }
 }

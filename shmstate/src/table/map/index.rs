@@ -92,6 +92,7 @@ fn group_at(segment: u64, group: u64) -> u64 {
     segment + 64 + group * 64
 }
 
+#[inline(always)]
 fn read(line: &Line, i: usize) -> u64 {
     line[i].load(Ordering::Relaxed)
 }
