@@ -22,3 +22,8 @@ pub use error::{ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
 pub use node::{Builder, Deadlines, Node, Role, SPIN_SLACK, Starting, Stop};
 pub use os::dir::base as runtime_base;
 pub use status::{Status, nodes, status};
+
+/// The snippet in the repository's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct RepositoryReadme;
