@@ -264,3 +264,46 @@ fn an_unlogged_store_is_seen() {
     assert_eq!(after.ledger[&1], before.ledger[&1]);
     assert_ne!(after.ledger[&2], before.ledger[&2]);
 }
+
+/// A kill between any two stores of linking a log extent leaves a chain that can still be lengthened and undone (U1).
+#[test]
+fn a_log_extent_half_linked() {
+    let (mut region, tables) = small_world();
+    let long = |tx: &mut Tx<'_>| -> Result<()> {
+        for i in 3000..3600u64 {
+            tables.players.insert(tx, &i, &player(i))?;
+        }
+        Ok(())
+    };
+    let before = world(&region, tables);
+    let image = region.view.start_recording();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let mut tx = region.begin(&pass).expect("begin");
+    long(&mut tx).expect("change");
+    drop(tx);
+    drop(pass);
+    let stores = region.view.stop_recording();
+    let linking = |s: &Store| {
+        let words = [
+            crate::region::header::at::LOG_FLOOR,
+            crate::region::header::at::LOG_EXTENTS,
+        ];
+        words.contains(&s.offset)
+    };
+    let mut seen = 0;
+    for n in (0..stores.len()).filter(|n| linking(&stores[*n])) {
+        seen += 1;
+        let mut crashed = Region::from_image(&apply(&image, &stores[..=n])).expect("a region after a crash");
+        assert_eq!(world(&crashed, tables), before);
+        // The next owner lengthens the chain, and is killed too: its log must be taken back.
+        let gate = crashed.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let mut tx = crashed.begin(&pass).expect("begin");
+        long(&mut tx).expect("change");
+        std::mem::forget(tx);
+        drop(pass);
+        assert_eq!(world(&crashed, tables), before, "after store {n}, {:?}", stores[n]);
+    }
+    assert!(seen >= 2, "only {seen} stores of linking");
+}

@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Processes and helpers of the tests that need real ones.
+
+pub mod torture;

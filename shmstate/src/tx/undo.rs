@@ -193,7 +193,9 @@ impl Log {
         view.set_header(at::ACTIVITY, Activity::Growth as u64);
         let i = self.extents.len() as u64;
         let length = FIRST_LOG << i;
-        let floor = view.header(at::LOG_FLOOR);
+        // Where the chain ends, not the header's word: a kill between the two stores below leaves that one lower.
+        let linked: u64 = self.extents[1..].iter().map(|e| e.length).sum();
+        let floor = self.layout.capacity - linked;
         let taken = view.header(at::TAKEN);
         let full = Error::RegionFull {
             wanted: length,

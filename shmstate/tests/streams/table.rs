@@ -1,0 +1,167 @@
+//! The table: many streams, tokens that are not used again, what is refused.
+
+use crate::harness::{DEADLINE, SMALL, World, pair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use shmstate::{Error, RING_SIZES, Result, Rings, StreamId, Streams};
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+/// Streams in the large test: more than three pages of slots.
+const MANY: usize = 200;
+
+#[test]
+fn two_hundred_streams_come_and_go_and_every_block_is_accounted_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let mut world = World::new(SMALL);
+    assert!(world.sound().is_empty());
+    let mut connections: Vec<(TcpStream, TcpStream)> = (0..MANY)
+        .map(|_| {
+            let client = TcpStream::connect(address).expect("connect");
+            (client, listener.accept().expect("accept").0)
+        })
+        .collect();
+    let adopt_all = |world: &mut World, keep: bool| -> Vec<StreamId> {
+        let mut ids = Vec::new();
+        let done = world.write(|tx, streams| {
+            for (i, (_, server)) in connections.iter().enumerate() {
+                ids.push(streams.adopt(tx, server.as_fd(), i as u64)?);
+            }
+            if keep { Ok(()) } else { Err(Error::GateClosed) }
+        });
+        assert_eq!(done.is_ok(), keep);
+        ids
+    };
+    adopt_all(&mut world, false);
+    assert!(world.sound().is_empty(), "rolled back with its pages");
+    let first = adopt_all(&mut world, true);
+    assert_eq!(world.sound(), first);
+    assert_eq!(first.iter().map(|id| id.place()).collect::<BTreeSet<_>>().len(), MANY);
+
+    let (ended, kept): (Vec<_>, Vec<_>) = first.iter().partition(|id| id.place() % 3 == 0);
+    world
+        .write(|tx, streams| ended.iter().try_for_each(|id| streams.end(tx, *id)))
+        .expect("end");
+    assert_eq!(world.sound(), kept);
+    let second = adopt_all(&mut world, true);
+    let open = world.sound();
+    assert_eq!(open.len(), kept.len() + MANY);
+    assert!(second.iter().all(|id| !first.contains(id)), "no token twice");
+    assert!(
+        ended
+            .iter()
+            .all(|old| second.iter().any(|new| new.place() == old.place())),
+        "places are used again"
+    );
+    for id in &ended {
+        assert!(matches!(
+            world.write(|tx, streams| streams.end(tx, *id)),
+            Err(Error::NoStream { token }) if token == id.token()
+        ));
+    }
+
+    // They work after all that, and none has another's bytes.
+    for (i, (client, server)) in connections.iter_mut().enumerate() {
+        client.write_all(&[i as u8; 3]).expect("client write");
+        world.receive_all(second[i], &*server, 3);
+        assert_eq!(world.input(second[i]), [i as u8; 3]);
+    }
+    let undone: Result<()> = world.write(|tx, streams| {
+        open.iter().try_for_each(|id| streams.end(tx, *id))?;
+        assert!(streams.is_empty(tx)?);
+        Err(Error::GateClosed)
+    });
+    assert!(undone.is_err());
+    assert_eq!(world.sound(), open, "rolled back");
+    world
+        .write(|tx, streams| open.iter().try_for_each(|id| streams.end(tx, *id)))
+        .expect("end all");
+    assert!(world.sound().is_empty());
+}
+
+#[test]
+fn an_ended_stream_refuses_everything() {
+    let (_client, server) = pair();
+    let mut world = World::new(SMALL);
+    let old = world.adopt(&server);
+    world.write(|tx, streams| streams.end(tx, old)).expect("end");
+    let new = world.adopt(&server);
+    assert_eq!((old.place(), new.place()), (0, 0));
+    assert_ne!(old, new);
+    let none = |token| StreamId::from_token(token);
+    // The old serial, no serial, a place that was never there, and the token of a free place.
+    for id in [old, none(0), none(new.token() | 1), none(new.token() | 0xffff)] {
+        let refused = |result: Result<()>| assert!(matches!(result, Err(Error::NoStream { .. })), "{result:?}");
+        refused(world.write(|tx, streams| streams.consume(tx, id, 0)));
+        refused(world.write(|tx, streams| streams.produce(tx, id, b"x").map(|_| ())));
+        refused(world.write(|tx, streams| streams.set_user(tx, id, 1)));
+        refused(world.write(|tx, streams| streams.end(tx, id)));
+        refused(world.write(|tx, streams| streams.input(tx, id).map(|_| ())));
+        refused(world.write(|tx, streams| streams.room(tx, id).map(|_| ())));
+        refused(world.resync(id, &server));
+        let pass = world.gate.enter().expect("pass");
+        let mut io = world.region.io(&pass).expect("io");
+        refused(world.streams.receive(&mut io, id, server.as_fd()).map(|_| ()));
+        refused(world.streams.send(&mut io, id, server.as_fd()).map(|_| ()));
+    }
+    assert_eq!(world.sound(), [new]);
+}
+
+#[test]
+fn handles_of_another_region_and_bad_rings_are_refused() {
+    let (_client, server) = pair();
+    let mut world = World::new(SMALL);
+    let foreign = World::new(SMALL).streams;
+    assert!(matches!(
+        world.write(|tx, _| foreign.adopt(tx, server.as_fd(), 0)),
+        Err(Error::ForeignTable)
+    ));
+    let ring = |input, output| Rings { input, output };
+    let too_large = world.write(|tx, _| Streams::create(tx, "large", ring(256, RING_SIZES.1 + 1)));
+    assert!(matches!(too_large, Err(Error::TooLarge { .. })));
+    for (asked, got) in [(1, 256), (257, 512), (4096, 4096)] {
+        let name = format!("of-{asked}");
+        let (table, id) = world
+            .write(|tx, _| {
+                let table = Streams::create(tx, &name, ring(asked, asked))?;
+                Ok((table, table.adopt(tx, server.as_fd(), 0)?))
+            })
+            .expect("create");
+        let pass = world.gate.enter().expect("pass");
+        let reader = world.region.read(&pass).expect("read");
+        assert_eq!(table.room(&reader, id).expect("room"), got);
+    }
+    world.sound();
+}
+
+#[test]
+fn only_connected_tcp_sockets_are_adopted() {
+    let mut world = World::new(SMALL);
+    let (unix, _other) = UnixStream::pair().expect("unix pair");
+    let mut adopt = |fd: std::os::fd::BorrowedFd<'_>| match world.write(|tx, streams| streams.adopt(tx, fd, 0)) {
+        Err(Error::Io { source, .. }) => source,
+        other => panic!("{other:?}"),
+    };
+    adopt(unix.as_fd());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    adopt(listener.as_fd());
+
+    // A listener with no room answers no SYN: a connection to it stays in the making.
+    rustix::net::listen(&listener, 0).expect("shorten the queue");
+    let address = listener.local_addr().expect("address");
+    let _first = TcpStream::connect_timeout(&address, DEADLINE).expect("fills the queue");
+    let second = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        None,
+    )
+    .expect("socket");
+    let begun = rustix::net::connect(&second, &address);
+    assert_eq!(begun, Err(rustix::io::Errno::INPROGRESS));
+    assert_eq!(adopt(second.as_fd()).kind(), ErrorKind::NotConnected);
+    assert!(world.sound().is_empty());
+}

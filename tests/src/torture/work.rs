@@ -1,0 +1,323 @@
+//! The changes: transactions of every size and kind over all tables, one after the other.
+//!
+//! Each adds 1 to the step and writes it to the clock and to every mirror, some before and some after the rest. One in
+//! [`ROLLBACK`] is not committed but dropped or forgotten. Sums wrap: in a broken region they may not be what they should, and it is
+//! the checks that say so.
+
+use super::seal;
+use super::world::{ACCOUNTS, Clock, MIRRORS, PLAYERS, Player, Tables, member};
+use shmstate::{Region, Result, Tx};
+
+/// One transaction in so many is taken back.
+const ROLLBACK: u32 = 7;
+/// Least and most keys that join or leave the crowd at once: thousands of records need several extents of log.
+const WAVE: std::ops::Range<u64> = 300..3_000;
+/// Most keys of the crowd.
+const CROWD: u64 = 24_000;
+/// Items of a large bag: more than half a chunk of the heap, so that the record is a run of chunks.
+const HOARD: std::ops::Range<usize> = 20_000..60_000;
+
+/// What most transactions of a life do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// Everything, mostly small.
+    Mixed,
+    /// The crowd gets larger: indexes, heap and log grow.
+    Grow,
+    /// The crowd gets smaller or is replaced: long commits that free thousands of blocks.
+    Shrink,
+    /// Every record is changed in place: long logs.
+    Sweep,
+}
+
+impl Kind {
+    /// Weights of small, medium, sweep, grow, shrink and renew.
+    fn weights(self) -> [u32; 6] {
+        match self {
+            Self::Mixed => [66, 12, 4, 8, 5, 5],
+            Self::Grow => [30, 5, 0, 60, 5, 0],
+            Self::Shrink => [15, 5, 0, 20, 20, 40],
+            Self::Sweep => [30, 5, 60, 5, 0, 0],
+        }
+    }
+}
+
+/// A process at work.
+#[derive(Debug)]
+pub(super) struct Worker {
+    region: Region,
+    tables: Tables,
+    /// The committed clock.
+    clock: Clock,
+    kind: Kind,
+    random: fastrand::Rng,
+}
+
+impl Worker {
+    pub(super) fn new(region: Region, tables: Tables, kind: Kind, seed: u64) -> Result<Self> {
+        let gate = region.gate().clone();
+        let pass = gate.enter()?;
+        let clock = Clock::from(tables.clock.get(&*region.read(&pass)?)?);
+        drop(pass);
+        Ok(Self {
+            region,
+            tables,
+            clock,
+            kind,
+            random: fastrand::Rng::with_seed(seed),
+        })
+    }
+
+    /// Committed steps.
+    pub(super) fn step(&self) -> u64 {
+        self.clock.step
+    }
+
+    /// One transaction. Says whether it was committed.
+    pub(super) fn transact(&mut self) -> Result<bool> {
+        let gate = self.region.gate().clone();
+        let pass = gate.enter()?;
+        let mut change = Change {
+            tx: self.region.begin(&pass)?,
+            tables: self.tables,
+            clock: self.clock,
+            random: &mut self.random,
+        };
+        change.clock.step += 1;
+        change.all(self.kind)?;
+        let Change { tx, clock, random, .. } = change;
+        if random.u32(..ROLLBACK) == 0 {
+            if random.bool() {
+                drop(tx);
+            } else {
+                // The log stays; the next transaction takes it back first.
+                std::mem::forget(tx);
+            }
+            return Ok(false);
+        }
+        tx.commit()?;
+        self.clock = clock;
+        Ok(true)
+    }
+}
+
+/// An open transaction and the clock as it will be.
+struct Change<'a, 'r> {
+    tx: Tx<'a>,
+    tables: Tables,
+    clock: Clock,
+    random: &'r mut fastrand::Rng,
+}
+
+impl Change<'_, '_> {
+    fn all(&mut self, kind: Kind) -> Result<()> {
+        let early = self.random.u16(..=MIRRORS);
+        self.mirrors(0..early)?;
+        self.body(kind)?;
+        self.tell()?;
+        self.mirrors(early..MIRRORS)
+    }
+
+    fn body(&mut self, kind: Kind) -> Result<()> {
+        let weights = kind.weights();
+        let mut roll = self.random.u32(..weights.iter().sum::<u32>());
+        let what = weights.iter().position(|weight| {
+            let hit = roll < *weight;
+            roll = roll.saturating_sub(*weight);
+            hit
+        });
+        match what {
+            Some(2) => self.sweep(),
+            Some(3) if self.clock.crowd() < CROWD => self.grow(),
+            Some(3 | 4) => self.shrink(),
+            Some(5) => self.renew(),
+            what => {
+                let rounds = if what == Some(1) {
+                    self.random.usize(16..64)
+                } else {
+                    self.random.usize(1..4)
+                };
+                for _ in 0..rounds {
+                    self.transfer()?;
+                    let id = self.random.u64(..PLAYERS);
+                    self.player(id)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn mirrors(&mut self, which: std::ops::Range<u16>) -> Result<()> {
+        let (tx, mirrors, step) = (&mut self.tx, self.tables.mirrors, self.clock.step);
+        for mirror in which {
+            match self.random.u8(..3) {
+                0 => {
+                    mirrors.insert(tx, &mirror, &step)?;
+                }
+                1 => {
+                    if let Some(mut record) = mirrors.get_mut(tx, &mirror)? {
+                        record.set(|word| word, step.into())?;
+                    }
+                }
+                _ => {
+                    if let Some(mut record) = mirrors.get_mut(tx, &mirror)? {
+                        *record.seal()? = step.into();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the clock: field by field, or as a new record.
+    fn tell(&mut self) -> Result<()> {
+        let (cell, clock) = (self.tables.clock, self.clock);
+        if self.random.u8(..4) == 0 {
+            return cell.set(&mut self.tx, &clock);
+        }
+        let mut record = cell.get_mut(&mut self.tx)?;
+        record.set(|c| &c.step, clock.step.into())?;
+        record.set(|c| &c.players, clock.players.into())?;
+        record.set(|c| &c.score, clock.score.into())?;
+        record.set(|c| &c.crowd_from, clock.crowd_from.into())?;
+        record.set(|c| &c.crowd_to, clock.crowd_to.into())
+    }
+
+    /// Moves an amount between two entries of the ledger.
+    fn transfer(&mut self) -> Result<()> {
+        let from = self.random.u32(..ACCOUNTS);
+        let to = (from + self.random.u32(1..ACCOUNTS)) % ACCOUNTS;
+        let (tx, ledger) = (&mut self.tx, self.tables.ledger);
+        let Some(mut record) = ledger.get_mut(tx, &from)? else {
+            return Ok(());
+        };
+        let there = record.to_native();
+        let amount = self.random.u64(..=there);
+        record.set(|a| a, (there - amount).into())?;
+        drop(record);
+        if self.random.u8(..4) == 0 {
+            let there = ledger.get(tx, &to)?.map_or(0, |a| a.to_native());
+            ledger.insert(tx, &to, &there.wrapping_add(amount))?;
+        } else if let Some(mut record) = ledger.get_mut(tx, &to)? {
+            let there = record.to_native();
+            record.set(|a| a, there.wrapping_add(amount).into())?;
+        }
+        Ok(())
+    }
+
+    /// Changes the player `id`: makes, replaces, removes it, or changes it in place.
+    fn player(&mut self, id: u64) -> Result<()> {
+        let (tx, players) = (&mut self.tx, self.tables.players);
+        let there = players.get(tx, &id)?.map(|p| p.score.to_native());
+        self.clock.score = self.clock.score.wrapping_sub(there.unwrap_or(0).into());
+        let score = self.random.u32(..1_000_000);
+        match (there, self.random.u8(..10)) {
+            (Some(_), 0..2) => {
+                players.remove(tx, &id)?;
+                self.clock.players = self.clock.players.wrapping_sub(1);
+                return Ok(());
+            }
+            (Some(_), 2..5) => self.set_player(id, score)?,
+            (Some(_), 5..7) => self.seal_player(id, score)?,
+            _ => {
+                let player = self.new_player(id, score);
+                let replaced = players.insert(&mut self.tx, &id, &player)?;
+                self.clock.players += u64::from(!replaced);
+            }
+        }
+        self.clock.score = self.clock.score.wrapping_add(score.into());
+        Ok(())
+    }
+
+    fn new_player(&mut self, id: u64, score: u32) -> Player {
+        let letters = self.random.usize(..60);
+        let name = std::iter::repeat_with(|| self.random.alphanumeric())
+            .take(letters)
+            .collect();
+        let items = if self.random.u8(..40) == 0 {
+            self.random.usize(HOARD)
+        } else {
+            self.random.usize(..50)
+        };
+        let bag = std::iter::repeat_with(|| self.random.u16(..)).take(items).collect();
+        Player::new(id, self.clock.step, name, score, bag)
+    }
+
+    /// Field by field.
+    fn set_player(&mut self, id: u64, score: u32) -> Result<()> {
+        let item = self.random.u16(..);
+        let Some(mut record) = self.tables.players.get_mut(&mut self.tx, &id)? else {
+            return Ok(());
+        };
+        record.set(|p| &p.score, score.into())?;
+        record.set(|p| &p.step, self.clock.step.into())?;
+        if !record.bag.is_empty() {
+            let i = self.random.usize(..record.bag.len());
+            record.set(|p| &p.bag[i], item.into())?;
+        }
+        let sum = record.checksum(id);
+        record.set(|p| &p.sum, sum.into())
+    }
+
+    /// The whole record through rkyv's `Seal`.
+    fn seal_player(&mut self, id: u64, score: u32) -> Result<()> {
+        let step = self.clock.step;
+        let Some(mut record) = self.tables.players.get_mut(&mut self.tx, &id)? else {
+            return Ok(());
+        };
+        seal::play(record.seal()?, score, step);
+        let sum = record.checksum(id);
+        seal::sign(record.seal()?, sum);
+        Ok(())
+    }
+
+    /// Every account and every player, in place.
+    fn sweep(&mut self) -> Result<()> {
+        for _ in 0..ACCOUNTS / 2 {
+            self.transfer()?;
+        }
+        for id in 0..PLAYERS {
+            let Some(there) = self.tables.players.get(&self.tx, &id)?.map(|p| p.score.to_native()) else {
+                continue;
+            };
+            let score = self.random.u32(..1_000_000);
+            let change = u64::from(score).wrapping_sub(there.into());
+            self.clock.score = self.clock.score.wrapping_add(change);
+            if self.random.bool() {
+                self.set_player(id, score)?;
+            } else {
+                self.seal_player(id, score)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result<()> {
+        let wave = self.random.u64(WAVE);
+        for key in self.clock.crowd_to..self.clock.crowd_to + wave {
+            self.tables.crowd.insert(&mut self.tx, &key, &member(key))?;
+        }
+        self.clock.crowd_to += wave;
+        Ok(())
+    }
+
+    fn shrink(&mut self) -> Result<()> {
+        let there = self.clock.crowd();
+        let wave = self.random.u64(WAVE).min(there);
+        for key in self.clock.crowd_from..self.clock.crowd_from + wave {
+            self.tables.crowd.remove(&mut self.tx, &key)?;
+        }
+        self.clock.crowd_from += wave;
+        Ok(())
+    }
+
+    /// Replaces records of the crowd by the same: as many blocks taken as freed.
+    fn renew(&mut self) -> Result<()> {
+        let there = self.clock.crowd();
+        let wave = self.random.u64(WAVE).min(there);
+        for key in self.clock.crowd_to - wave..self.clock.crowd_to {
+            self.tables.crowd.insert(&mut self.tx, &key, &member(key))?;
+        }
+        Ok(())
+    }
+}

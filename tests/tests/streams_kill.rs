@@ -1,0 +1,105 @@
+//! A connection outlives its server, killed again and again at any instruction, byte for byte (H7, S1–S5).
+//!
+//! `STREAMS_SEED=… cargo test --test streams_kill` repeats a run with the same bytes, pieces and choices; the instants of
+//! the kills are the machine's.
+
+use actors::echo::client::Mismatch;
+use actors::echo::run::{Outcome, Plan, Tally, run};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// One run at a time: the instants of the kills mean nothing on a machine that is busy with another run.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn plan(rings: (u32, u32), kills: u64) -> Plan {
+    let seed = std::env::var("STREAMS_SEED")
+        .ok()
+        .and_then(|seed| u64::from_str_radix(&seed, 16).ok())
+        .unwrap_or_else(|| fastrand::u64(..));
+    Plan {
+        server: PathBuf::from(env!("CARGO_BIN_EXE_echo-streams")),
+        seed,
+        kills,
+        rings,
+        small_buffers: false,
+        trust_hints: false,
+    }
+}
+
+fn told(plan: &Plan) -> Outcome {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("STREAMS_SEED={:x} {plan:?}", plan.seed);
+    let begin = Instant::now();
+    let outcome = run(plan).expect("a run");
+    println!("{outcome:?} in {:?}", begin.elapsed());
+    let left = format!("echo-{}-{:016x}", std::process::id(), plan.seed);
+    assert!(
+        !std::path::Path::new("/dev/shm").join(left).exists(),
+        "the region is left"
+    );
+    outcome
+}
+
+fn exact(plan: &Plan) -> Tally {
+    let Outcome::Exact(tally) = told(plan) else {
+        panic!("not byte for byte: see above");
+    };
+    assert!(tally.kills >= plan.kills, "{tally:?}");
+    assert!(tally.written > 0 && tally.read > tally.written, "{tally:?}");
+    assert_eq!(
+        (tally.counts.consumed, tally.counts.produced),
+        (tally.written, tally.read)
+    );
+    tally
+}
+
+/// Every one of these has to have happened, or the run proves little.
+fn hard_enough(tally: &Tally) {
+    let counts = &tally.counts;
+    for (what, times) in [
+        ("kills in a start", tally.kills_in_start),
+        ("kills after the client's end", tally.kills_after_end),
+        ("streams continued", tally.continued),
+        ("transactions taken back", tally.logs_undone),
+        ("hints of input behind the kernel", tally.input_behind),
+        ("hints of output behind the kernel", tally.output_behind),
+        ("full input rings", counts.full),
+        ("full output rings", counts.no_room),
+        ("blocked sockets", counts.blocked),
+        ("transactions rolled back", counts.rolled_back),
+    ] {
+        assert!(times > 0, "no {what}: {tally:?}");
+    }
+}
+
+#[test]
+fn five_hundred_kills_on_one_connection() {
+    let mut plan = plan((4096, 4096), 500);
+    plan.small_buffers = true;
+    hard_enough(&exact(&plan));
+}
+
+#[test]
+fn kills_with_the_smallest_rings() {
+    let mut plan = plan((256, 256), 250);
+    plan.small_buffers = true;
+    hard_enough(&exact(&plan));
+}
+
+#[test]
+fn kills_with_large_rings_and_large_buffers() {
+    exact(&plan((1 << 16, 1 << 17), 100));
+}
+
+/// The negative control: a server that does not ask the kernel must be found out.
+#[test]
+fn a_server_that_trusts_its_hints_is_found_out() {
+    let mut plan = plan((4096, 4096), 500);
+    plan.small_buffers = true;
+    plan.trust_hints = true;
+    match told(&plan) {
+        Outcome::Mismatch(Mismatch::Byte { .. }, tally) => assert!(tally.kills > 0),
+        other => panic!("no wrong byte after so many kills without a resync: {other:?}"),
+    }
+}
