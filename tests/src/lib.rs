@@ -1,3 +1,4 @@
 //! Processes and helpers of the tests that need real ones.
 
+pub mod echo;
 pub mod torture;

@@ -1,15 +1,24 @@
 #![expect(
     unsafe_code,
-    reason = "two calls that no wrapper offers: TCP_INFO in full, and SIOCOUTQ"
+    reason = "three calls that no wrapper offers: TCP_INFO in full, SIOCOUTQ and TCP_INQ"
 )]
 //! What the kernel counts of a TCP connection (rules S1–S3 of `table::streams`).
+//!
+//! - **K1** A sample counts only if no segment came in while it was taken: `bytes_received`, `bytes_acked` and the state are
+//!   the same before and after the two queues are asked. To compare sums of two samples is not enough: under a peer that
+//!   sends bytes one by one both are often wrong by the same byte.
+//! - **K2** A FIN takes a place in the sequence. The peer's counts in `bytes_received`, our own in the output queue and then
+//!   in `bytes_acked`. The state says which of them are there; of a closed connection only `TCP_INQ` says it, and whether our
+//!   own FIN was sent is not known (it does not matter: nothing more can be sent).
+//! - **K3** An urgent byte must lie in line: otherwise the kernel counts it and `recv` leaves it out ([`in_line`]).
 
-use rustix::net::sockopt::socket_cookie;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags};
+use rustix::net::sockopt::{set_socket_oobinline, socket_cookie};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// How often two samples may disagree before the connection counts as too busy to sample. Each disagreement needs a
-/// segment to arrive between two system calls; a thousand in a row do not happen while the peer's window is finite.
+/// How often a sample may be disturbed before the connection counts as too busy to sample. Each disturbance needs a segment
+/// to arrive between a few system calls; a thousand in a row do not happen while the peer's window is finite.
 const MAX_SAMPLES: usize = 1000;
 
 // Offsets in `struct tcp_info` (include/uapi/linux/tcp.h); the structure only ever grows at its end.
@@ -18,33 +27,59 @@ const BYTES_ACKED: usize = 120;
 const BYTES_RECEIVED: usize = 128;
 const INFO_SIZE: usize = 136;
 
-// Values of tcpi_state after the peer's FIN has come in.
+// Values of tcpi_state (include/net/tcp_states.h).
+const TCP_SYN_SENT: u8 = 2;
+const TCP_SYN_RECV: u8 = 3;
+const TCP_FIN_WAIT1: u8 = 4;
+const TCP_FIN_WAIT2: u8 = 5;
+const TCP_TIME_WAIT: u8 = 6;
 const TCP_CLOSE: u8 = 7;
 const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LAST_ACK: u8 = 9;
 const TCP_CLOSING: u8 = 11;
-const TCP_TIME_WAIT: u8 = 6;
 
 /// The kernel's two positions of a connection, in bytes since it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Positions {
     /// S1: bytes this side has taken out of the socket.
     pub taken: u64,
-    /// S2: bytes the socket has accepted from this side.
+    /// S2: bytes the socket has accepted from this side; one more, perhaps, if the connection is closed (K2).
     pub accepted: u64,
     /// Whether the peer has said that it will send no more.
     pub fin: bool,
+    /// Whether the connection is over in both directions: reset, timed out, or both sides have finished.
+    pub closed: bool,
 }
 
-/// Samples the kernel's counts until two samples agree (S3).
+/// Samples the kernel's counts until nothing comes in meanwhile (S3, K1).
 pub(crate) fn positions(fd: BorrowedFd<'_>) -> io::Result<Positions> {
-    let mut last = sample(fd)?;
+    let mut before = counts(fd)?;
     for _ in 0..MAX_SAMPLES {
-        let next = sample(fd)?;
-        if next == last {
-            return Ok(next);
+        if matches!(before.state, TCP_SYN_SENT | TCP_SYN_RECV) {
+            // The SYN is counted when it is acknowledged: a baseline of now would be wrong then.
+            return Err(io::ErrorKind::NotConnected.into());
         }
-        last = next;
+        let unread = rustix::io::ioctl_fionread(fd).map_err(io::Error::from)?;
+        let unacked = outq(fd)?;
+        let after = counts(fd)?;
+        if after == before {
+            let closed = after.state == TCP_CLOSE;
+            let fin = match after.state {
+                TCP_CLOSE => fin_of_closed(fd, unread)?,
+                state => matches!(state, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING | TCP_TIME_WAIT),
+            };
+            let own_fin = matches!(
+                after.state,
+                TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_CLOSING | TCP_LAST_ACK | TCP_TIME_WAIT
+            );
+            return Ok(Positions {
+                taken: after.received.wrapping_sub(unread).wrapping_sub(fin.into()),
+                accepted: after.acked.wrapping_add(unacked).wrapping_sub(own_fin.into()),
+                fin,
+                closed,
+            });
+        }
+        before = after;
     }
     Err(io::Error::new(
         io::ErrorKind::TimedOut,
@@ -52,25 +87,73 @@ pub(crate) fn positions(fd: BorrowedFd<'_>) -> io::Result<Positions> {
     ))
 }
 
-fn sample(fd: BorrowedFd<'_>) -> io::Result<Positions> {
+/// What one call of `TCP_INFO` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    state: u8,
+    acked: u64,
+    received: u64,
+}
+
+fn counts(fd: BorrowedFd<'_>) -> io::Result<Counts> {
     let info = tcp_info(fd)?;
     let word = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&info[at..at + 8]);
         u64::from_le_bytes(bytes)
     };
-    let fin = matches!(
-        info[STATE],
-        TCP_CLOSE | TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING | TCP_TIME_WAIT
-    );
-    let unread = rustix::io::ioctl_fionread(fd).map_err(io::Error::from)?;
-    let unacked = outq(fd)?;
-    // A FIN takes one place in the sequence: bytes_received counts it, the unread bytes do not.
-    Ok(Positions {
-        taken: word(BYTES_RECEIVED).wrapping_sub(unread).wrapping_sub(u64::from(fin)),
-        accepted: word(BYTES_ACKED).wrapping_add(unacked),
-        fin,
+    Ok(Counts {
+        state: info[STATE],
+        acked: word(BYTES_ACKED),
+        received: word(BYTES_RECEIVED),
     })
+}
+
+/// Whether the peer's FIN had come in before a connection closed, of which `unread` bytes are still to be read. A connection
+/// that was reset has none.
+fn fin_of_closed(fd: BorrowedFd<'_>, unread: u64) -> io::Result<bool> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the kernel reads one int.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INQ,
+            (&raw const yes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut byte = [0];
+    let mut parts = [io::IoSliceMut::new(&mut byte)];
+    let mut space = nix::cmsg_space!(libc::c_int);
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = match nix::sys::socket::recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+        Ok(message) => message,
+        // Neither bytes nor a FIN are there to be read before the error.
+        Err(_) => return Ok(false),
+    };
+    for control in message.cmsgs().map_err(io::Error::from)? {
+        if let ControlMessageOwned::Unknown(other) = control
+            && other.cmsg_header.cmsg_level == libc::IPPROTO_TCP
+            && other.cmsg_header.cmsg_type == libc::TCP_INQ
+            && let Ok(bytes) = <[u8; 4]>::try_from(&other.data_bytes[..])
+        {
+            // This count has the FIN in it, read or not; SIOCINQ has not.
+            return Ok(u64::from(u32::from_le_bytes(bytes)) != unread);
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this kernel does not say TCP_INQ (Linux 4.18 or newer)",
+    ))
+}
+
+/// Puts urgent bytes among the others, where every count and every `recv` has them (K3).
+pub(crate) fn in_line(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_socket_oobinline(fd, true).map_err(io::Error::from)
 }
 
 fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<[u8; INFO_SIZE]> {

@@ -6,8 +6,8 @@
 //! them. The kernel counts both directions, so whoever continues a connection recomputes where it stands:
 //!
 //! - **S1** bytes taken out of the socket = `tcpi_bytes_received − SIOCINQ`, one less once a FIN is in;
-//! - **S2** bytes accepted by the socket = `tcpi_bytes_acked + SIOCOUTQ`;
-//! - **S3** sampled until two samples agree, against a baseline taken when the stream was adopted.
+//! - **S2** bytes accepted by the socket = `tcpi_bytes_acked + SIOCOUTQ`, one less once our own FIN is out;
+//! - **S3** sampled until no segment comes in during a sample, against a baseline taken when the stream was adopted.
 //! - **S4** The free part of a ring holds no committed byte. Bytes are received only while no transaction is open ([`Io`]), so
 //!   that what a transaction consumed is free only once that is committed; bytes are produced only behind what was
 //!   produced before, so that a rolled-back transaction leaves garbage in the free part only.
@@ -269,12 +269,15 @@ impl Streams {
     }
 
     /// Makes a stream of a connection that was accepted or made. `user` is the application's own word about it. From now on
-    /// only [`receive`](Self::receive) and [`send`](Self::send) may move its bytes.
+    /// only [`receive`](Self::receive) and [`send`](Self::send) may move its bytes. Urgent bytes come in line
+    /// (`SO_OOBINLINE`).
     ///
     /// # Errors
-    /// [`Error::Io`] if the socket is not TCP; [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::Damaged`].
+    /// [`Error::Io`] if the socket is not TCP, or is being connected; [`Error::RegionFull`], [`Error::OutOfSpace`],
+    /// [`Error::Damaged`].
     pub fn adopt(&self, tx: &mut Tx<'_>, fd: BorrowedFd<'_>, user: u64) -> Result<StreamId> {
         self.admit(tx)?;
+        tcp::in_line(fd).map_err(|e| Error::io("configure", "connection", e))?;
         let base = tcp::positions(fd).map_err(|e| Error::io("sample", "connection", e))?;
         let cookie = tcp::cookie(fd).map_err(|e| Error::io("identify", "connection", e))?;
         if self.root(tx, FIRST_FREE)? == 0 {
@@ -282,8 +285,10 @@ impl Streams {
         }
         let place = self.root(tx, FIRST_FREE)? - 1;
         let slot = self.place(tx, place)?;
-        let serial = self.root(tx, SERIAL)? + 1;
-        let token = place | (serial & 0xffff_ffff) << 32;
+        // Never 0, so that no token is.
+        let serial = (self.root(tx, SERIAL)? + 1) & 0xffff_ffff;
+        let serial = serial.max(1);
+        let token = place | serial << 32;
         let sizes = self.root(tx, RINGS)?;
         let input = heap::alloc(tx, sizes & 0xffff_ffff)?.offset;
         let output = heap::alloc(tx, sizes >> 32)?.offset;
@@ -371,7 +376,11 @@ impl Streams {
             }
         })?;
         match result {
-            Ok(0) => Ok(Received::End),
+            // After a reset was reported once the socket says 0 as at an end, also to a process that was not told.
+            Ok(0) => match tcp::positions(fd) {
+                Ok(kernel) if kernel.closed && !kernel.fin => Ok(Received::Broken(Errno::CONNRESET.into())),
+                _ => Ok(Received::End),
+            },
             Ok(n) => {
                 slot.set_received(view, p.received + n as u64)?;
                 Ok(Received::Bytes(n))
@@ -508,7 +517,11 @@ impl Streams {
         let (taken, accepted) = slot.baseline(view)?;
         let p = slot.bounds(view)?;
         let received = kernel.taken.wrapping_sub(taken);
-        let sent = kernel.accepted.wrapping_sub(accepted);
+        let sent = match kernel.accepted.wrapping_sub(accepted) {
+            // Our own FIN may be in it, and nothing more can be sent.
+            sent if kernel.closed => sent.min(p.produced),
+            sent => sent,
+        };
         if received < p.consumed || received > p.consumed + p.input_size {
             return Err(lost("input", received, p.consumed, p.consumed + p.input_size));
         }
