@@ -65,6 +65,7 @@ fn archived(view: &View, geometry: Geometry, header: u64, block: heap::Block) ->
         .ok_or_else(|| Error::damaged(WHAT, header, unused))
 }
 
+#[inline]
 fn open(view: &View, header: u64) -> Result<()> {
     let word = view.load(header, WHAT)?;
     view.store(header, word | 1, WHAT)?;
@@ -89,6 +90,7 @@ pub struct RecordMut<'t, 'a, V: Value> {
 
 impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// The record must be known to be sound: `root` was read once.
+    #[inline]
     pub(crate) fn new(tx: &'t mut Tx<'a>, geometry: Geometry, header: u64) -> Result<Self> {
         archive::root::<V>(tx, header.wrapping_sub(geometry.root))?;
         Ok(Self {

@@ -33,6 +33,7 @@ impl Deref for Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
+    #[inline]
     pub(crate) fn begin(region: &'a mut Region, pass: &'a Pass<'a>) -> Result<Self> {
         region.frees.clear();
         region.log.begin(&region.view)?;
@@ -58,7 +59,7 @@ impl<'a> Tx<'a> {
             return Ok(());
         }
         region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
-        if !broken::FREE {
+        if !broken::FREE && !region.frees.is_empty() {
             self.apply_frees()?;
         }
         let view = &self.region.view;
@@ -137,10 +138,17 @@ impl<'a> Tx<'a> {
 }
 
 impl Drop for Tx<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if !self.open {
-            return;
+        if self.open {
+            self.take_back();
         }
+    }
+}
+
+impl Tx<'_> {
+    #[cold]
+    fn take_back(&mut self) {
         let region = &mut *self.region;
         region.frees.clear();
         let view = &region.view;

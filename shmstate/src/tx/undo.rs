@@ -107,6 +107,7 @@ impl Log {
     }
 
     /// Bytes of log published and not yet emptied.
+    #[inline]
     pub(crate) fn published(view: &View) -> u64 {
         view.header(at::LOG_LENGTH)
     }
@@ -336,6 +337,7 @@ impl Entry {
 }
 
 /// Makes the sequence of the record whose header is at `record` even: nobody is changing it any more.
+#[inline]
 pub(crate) fn settle(view: &View, record: u64) -> Result<()> {
     let word = view.load(record, "record header")?;
     let sequence = ((word as u32) | 1).wrapping_add(1);
