@@ -88,6 +88,8 @@ impl Connections {
         };
         let mut timeout = Some(timeout);
         self.ready.clear();
+        // The number is for those who watch.
+        let _ = self.shared.block.set_load(self.shared.me, self.len() as u64, 0);
         loop {
             self.events.clear();
             let spare = rustix::buffer::spare_capacity(&mut self.events);

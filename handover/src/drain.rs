@@ -4,6 +4,7 @@
 //! process's descriptors only (H11). Phase 2 waits for work in flight, up to the drain's deadline, and ends the moment
 //! nothing is left. It does not know what the work is.
 
+use crate::control::Phase;
 use crate::node::shared::Shared;
 use crate::os::clock::Deadline;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -73,7 +74,7 @@ pub(crate) fn drain(shared: &Shared, work: &InFlight) -> Drained {
         let _ = shared.block.set_load(shared.me, connections, left);
         let _ = shared.block.set_drain_deadline(shared.me, deadline.nanos());
     };
-    let closed = shared.registry.len() + shared.listeners.len();
+    let closed = shared.registry.len() + shared.close_listeners();
     shared.registry.clear();
     let mut left = work.count();
     report(0, left);
@@ -82,6 +83,7 @@ pub(crate) fn drain(shared: &Shared, work: &InFlight) -> Drained {
         report(0, left);
     }
     let _ = shared.block.free(shared.me);
+    shared.block.advance_phase(Phase::Draining, Phase::None, 0);
     Drained {
         closed,
         left,

@@ -16,6 +16,9 @@ mod drain;
 mod node;
 mod status;
 
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use connections::{Connections, Ended};
 pub use drain::{Drained, InFlight, Work};
 pub use error::{ControlProblem, Error, FrameProblem, Result, Side, WhoServes};

@@ -1,6 +1,6 @@
 //! The state of a node, read from its control block: it can be had even if every process of the node hangs.
 
-use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Participant, Phase};
+use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Participant, ParticipantState, Phase};
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::os::dir::{self, NodeDir};
@@ -68,6 +68,15 @@ pub fn status(base: &Path, node: &str) -> Result<Status> {
         Some(owner) => owner.is_alive()? && lock::is_held(&dir.lock_file()?)?,
         None => false,
     };
+    let mut phase = block.phase()?;
+    if phase == Phase::Draining {
+        // One that was killed while it drained could not say that it is over.
+        let draining = participants.iter().filter(|p| p.state == ParticipantState::Draining);
+        let mut draining = draining.map(Participant::is_alive);
+        if !draining.any(|alive| alive.unwrap_or(true)) {
+            phase = Phase::None;
+        }
+    }
     let (completed, aborted) = block.handovers();
     Ok(Status {
         node: node.into(),
@@ -75,7 +84,7 @@ pub fn status(base: &Path, node: &str) -> Result<Status> {
         lease,
         alive,
         owner,
-        phase: block.phase()?,
+        phase,
         participants,
         completed,
         aborted,

@@ -121,6 +121,15 @@ impl Lease {
         }
     }
 
+    /// The owner leaves, and nobody follows. `None` unless `me` owns.
+    #[must_use]
+    pub const fn leave(self, me: u8) -> Option<Self> {
+        match self {
+            Self::Owned { owner, generation } if owner == me => Some(Self::Vacant { generation }),
+            _ => None,
+        }
+    }
+
     /// `me` inherits from an owner (or an offering owner) whose death is proven (H10), or claims a vacant cell.
     #[must_use]
     pub const fn inherit(self, me: u8) -> Option<Self> {
@@ -211,5 +220,8 @@ mod tests {
             })
         );
         assert!(change(&cell, |l| l.take_back(0)).is_err(), "too late");
+        assert!(change(&cell, |l| l.leave(0)).is_err(), "only the owner leaves");
+        assert_eq!(change(&cell, |l| l.leave(1)), Ok(Lease::Vacant { generation: 6 }));
+        assert!(change(&cell, |l| l.take(1)).is_err(), "nothing is offered");
     }
 }

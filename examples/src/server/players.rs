@@ -43,9 +43,6 @@ pub(crate) fn tick(
         }
         return Ok(Verdict::Keep);
     }
-    if player != 0 && saboteur.strikes(Sabotage::CutOne) {
-        return Ok(Verdict::End);
-    }
     let mut acks = Acks::NONE;
     let mut used = 0;
     let mut frame = [0; MAX_COMMAND_FRAME];
@@ -77,6 +74,9 @@ pub(crate) fn tick(
         let Some(seq) = command.seq().filter(|_| player != 0) else {
             return Ok(Verdict::End);
         };
+        if saboteur.strikes(Sabotage::CutOne) {
+            return Ok(Verdict::End);
+        }
         if saboteur.strikes(Sabotage::LoseCommand) {
             continue;
         }
@@ -88,9 +88,17 @@ pub(crate) fn tick(
         }
     }
     world.streams.consume(tx, stream, used)?;
-    if player != 0 && !saboteur.strikes(Sabotage::SkipTick) {
-        tell(world, tx, stream, player, now, acks, saboteur)?;
+    if player == 0 {
+        return Ok(Verdict::Keep);
     }
+    // A frame with acknowledgements is not the one left out: that would lose commands too.
+    if acks.as_slice().is_empty() && saboteur.strikes(Sabotage::SkipTick) {
+        if let Some(mut player) = world.players.get_mut(tx, &player)? {
+            player.set(|p| &p.told, now.number.into())?;
+        }
+        return Ok(Verdict::Keep);
+    }
+    tell(world, tx, stream, player, now, acks, saboteur)?;
     Ok(Verdict::Keep)
 }
 

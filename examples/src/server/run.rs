@@ -6,7 +6,7 @@ use crate::server::players::{self, Tick, Verdict};
 use crate::server::sabotage::{Sabotage, Saboteur};
 use crate::server::world::World;
 use clap::Parser;
-use handover::{Connections, Ended, Node, Role, Stop};
+use handover::{Connections, Deadlines, Ended, Node, Role, Stop};
 use shmstate::{Region, StreamId, Tx, monotonic_ns};
 use std::collections::HashSet;
 use std::error::Error;
@@ -42,6 +42,12 @@ pub struct Options {
     /// Misbehave on purpose: lose-command, double-command, skip-tick, double-tick, wrong-score, cut-one.
     #[arg(long)]
     pub sabotage: Option<Sabotage>,
+    /// How long a successor of this server may prepare before it is told to leave, milliseconds.
+    #[arg(long, default_value_t = 60_000)]
+    pub ready_timeout_ms: u64,
+    /// Stop, as by SIGTERM, when the process that started this one ends, whose pid this is.
+    #[arg(long, value_name = "PID")]
+    pub until_parent_ends: Option<u32>,
 }
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -63,9 +69,19 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
+    if let Some(parent) = options.until_parent_ends {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        // If it had ended before, the signal would never come.
+        if std::os::unix::process::parent_id() != parent {
+            return Err(format!("process {parent}, which was to be this one's parent, has ended or never was").into());
+        }
+    }
+    let mut deadlines = Deadlines::default();
+    deadlines.ready = Duration::from_millis(options.ready_timeout_ms);
     let mut starting = Node::builder(&options.node)
         .build_id(&format!("arena-v{}", rules.version))
         .tick(TICK)
+        .deadlines(deadlines)
         .listener("game", options.listen)
         .region("world", options.world_mib * (2 << 20) + HEADROOM)
         .start()?;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// How often it happens: every so many commands or ticks.
+/// How often it happens: every so many commands or frames. One connection is cut at the command of that number, and no other.
 const PERIOD: u64 = 50;
 
 /// A misbehaviour.
@@ -12,7 +12,7 @@ pub enum Sabotage {
     LoseCommand,
     /// A command is executed and acknowledged twice.
     DoubleCommand,
-    /// A tick has no frame.
+    /// A tick has no frame, and no later frame covers it.
     SkipTick,
     /// A tick has two frames.
     DoubleTick,
@@ -64,6 +64,9 @@ impl Saboteur {
             return false;
         }
         self.occasions += 1;
-        self.occasions.is_multiple_of(PERIOD)
+        match what {
+            Sabotage::CutOne => self.occasions == PERIOD,
+            _ => self.occasions.is_multiple_of(PERIOD),
+        }
     }
 }

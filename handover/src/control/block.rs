@@ -382,6 +382,17 @@ impl ControlBlock {
         l.phase.store(phase as u32, Ordering::Release);
     }
 
+    /// Says how far the handover is, if the word still says `from`. For a process that may not be the owner any more: the
+    /// word can be another handover's by now.
+    pub fn advance_phase(&self, from: Phase, to: Phase, deadline: u64) {
+        let l = self.layout();
+        let (from, to) = (from as u32, to as u32);
+        let swapped = l.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+        if swapped.is_ok() {
+            l.phase_deadline.store(deadline, Ordering::Relaxed);
+        }
+    }
+
     /// How far the handover is.
     ///
     /// # Errors

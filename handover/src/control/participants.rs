@@ -2,7 +2,7 @@
 //!
 //! - **P1** Rows are claimed by one process at a time: the owner (for itself or for a successor it makes an offer
 //!   to), or a starting process that holds `start` and `lock`.
-//! - **P2** A row is claimed when it is free, or when its process is dead (H5). A living process keeps its slot
+//! - **P2** A row is claimed when it is free, when its process is dead (H5), or when that very process prepared in it before. A living process keeps its slot
 //!   number, also after its handover was aborted: a take is checked against nothing but that number.
 //! - **P3** A row that the lease word names is never claimed, even if its process is dead: who inherits proves the
 //!   death of *that* process (H10).
@@ -92,7 +92,7 @@ impl ControlBlock {
             Lease::Offered { owner, heir, .. } => [Some(owner), Some(heir)],
         };
         for slot in 0..layout::PARTICIPANTS as u8 {
-            if named.contains(&Some(slot)) || !self.claimable(slot)? {
+            if named.contains(&Some(slot)) || !self.claimable(slot, process)? {
                 continue;
             }
             let row = self.row(slot)?;
@@ -114,9 +114,11 @@ impl ControlBlock {
         Err(self.problem(ControlProblem::Full { rows }))
     }
 
-    fn claimable(&self, slot: u8) -> Result<bool> {
+    fn claimable(&self, slot: u8, process: ProcessId) -> Result<bool> {
         match self.participant(slot)? {
             None => Ok(true),
+            // What a called-off attempt of the same process left.
+            Some(p) if p.process == process && p.state == ParticipantState::Preparing => Ok(true),
             Some(participant) => Ok(!participant.is_alive()?),
         }
     }
@@ -276,19 +278,42 @@ mod tests {
         process
     }
 
+    /// A process that lives as long as this.
+    struct Living(std::process::Child);
+
+    impl Living {
+        fn new() -> Self {
+            Self(Command::new("sleep").arg("600").spawn().expect("spawn"))
+        }
+
+        fn process(&self) -> ProcessId {
+            ProcessId::of(self.0.id()).expect("proc").expect("alive")
+        }
+    }
+
+    impl Drop for Living {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
     fn rows_of_the_living_stay_and_rows_of_the_dead_are_used_again() {
         let block = TestBlock::new();
         let block = &block.0;
-        let dead = dead();
-        for slot in 0..8 {
-            let process = if slot == 5 { dead } else { me() };
-            let got = block.claim(process, "v1", ParticipantState::Preparing);
-            // Row 5 of the dead is found again by every later claim.
-            assert_eq!(got.expect("claim"), slot.min(7) - u8::from(slot > 5));
+        let claim = |process, build| block.claim(process, build, ParticipantState::Preparing);
+        let living: Vec<Living> = (0..8).map(|_| Living::new()).collect();
+        for (slot, other) in living.iter().enumerate() {
+            let process = if slot == 5 { dead() } else { other.process() };
+            assert_eq!(
+                usize::from(claim(process, "v1").expect("claim")),
+                slot.min(7) - usize::from(slot > 5)
+            );
         }
-        assert_eq!(block.claim(me(), "v2", ParticipantState::Serving).expect("claim"), 7);
-        let full = block.claim(me(), "v2", ParticipantState::Serving);
+        assert_eq!(claim(living[5].process(), "v2").expect("claim"), 7);
+        // All rows are taken now: no other process gets one, a process that has one gets it again.
+        let full = claim(me(), "v2");
         assert!(matches!(
             full,
             Err(Error::ControlBlock {
@@ -296,6 +321,9 @@ mod tests {
                 ..
             })
         ));
+        assert_eq!(claim(living[3].process(), "v2").expect("its own"), 3);
+        block.set_state(3, ParticipantState::Draining).expect("state");
+        assert!(claim(living[3].process(), "v2").is_err(), "it still drains in that one");
         block.free(2).expect("free");
         assert_eq!(block.participants().expect("rows").len(), 7);
         assert_eq!(block.claim(me(), "v3", ParticipantState::Serving).expect("claim"), 2);

@@ -1,18 +1,19 @@
 //! How a server asks for its node, and what it gets: it is the first, it recovers what a dead owner left, or it joins as
 //! successor. Starting the new binary *is* the upgrade.
 
-use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome, ParticipantState};
+use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome, ParticipantState, Phase};
 use crate::error::{Error, Result};
 use crate::node::config::{Config, Deadlines, ListenerSpec, RegionSpec};
 use crate::node::join::{self, Joined};
 use crate::node::shared::{Parts, Shared};
 use crate::node::starting::{Role, Starting};
-use crate::os::clock::Deadline;
+use crate::os::clock::{self, Deadline};
 use crate::os::dir::{self, NodeDir};
 use crate::os::lock::{self, OwnedLock};
 use crate::os::pidfd::ProcessId;
 use crate::registry::Registry;
 use crate::wire::channel::{Channel, Listener};
+use crate::wire::message::MAX_BUILD_ID;
 use shmstate::lease::{self, LeaseCell};
 use shmstate::{Gate, Region};
 use std::net::{SocketAddr, TcpListener};
@@ -50,7 +51,7 @@ impl Builder {
     /// What this program was built from, for people who look at the node: at most 64 bytes are kept.
     #[must_use]
     pub fn build_id(mut self, id: &str) -> Self {
-        self.0.build_id = id.chars().take(16).collect();
+        self.0.build_id = id[..id.floor_char_boundary(MAX_BUILD_ID)].into();
         self
     }
 
@@ -160,12 +161,14 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
     let identity = NodeIdentity::of(&dir)?;
     let (block, origin) = ControlBlock::open_or_create(&identity)?;
     let block = Arc::new(block);
-    let me = block.claim(ProcessId::current()?, &config.build_id, ParticipantState::Serving)?;
+    let me = block.claim(ProcessId::current()?, &config.build_id, ParticipantState::Preparing)?;
     let found = block.lease()?;
     let owned = lease::change(block.word(), |lease| lease.inherit(me)).map_err(|word| Error::Protocol {
         expected: "a lease whose owner is dead",
         got: format!("lease word {word:#018x}"),
     })?;
+    // A handover that the dead owner was in the middle of is over.
+    block.set_phase(Phase::None, 0);
     let gate = Gate::closed(Arc::clone(&block) as Arc<dyn LeaseCell>);
     let mut made = Made {
         node: (origin == Origin::Created).then(|| (Arc::clone(&block), &dir)),
@@ -192,6 +195,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         .map_err(|e| Error::io("duplicate", "the control socket", e))?;
     let role = if made.regions.len() < regions.len() || (regions.is_empty() && origin == Origin::Found) {
         let mut record = HandoverRecord::new(Outcome::Inherited, "started on what a dead owner left");
+        record.started = clock::now();
         record.from_generation = found.generation();
         record.to_generation = owned.generation();
         record.successor_pid = std::process::id();

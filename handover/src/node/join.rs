@@ -3,7 +3,7 @@
 //! Two parts, with the server's own preparations between them: [`receive`] up to "all was offered", [`Join::take_over`] from
 //! "prepared" to "owner". Every wait has a deadline; every event goes through the phase, which alone decides (H8).
 
-use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Signal};
+use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Phase, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
 use crate::os::clock::{self, Deadline};
@@ -124,6 +124,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                 }
             }
         };
+        let by = said_by(&event);
         let (next, effects) = state.step(event);
         state = next;
         for effect in effects {
@@ -157,11 +158,8 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
         match (&state, offered.take()) {
             (State::StartOver, _) => return Ok(Joined::StartOver),
             (State::Failed { who, reason }, _) => {
-                return Err(Error::Refused {
-                    by: Side::Predecessor,
-                    reason: reason.clone(),
-                }
-                .served_by(*who));
+                let reason = reason.clone();
+                return Err(Error::Refused { by, reason }.served_by(*who));
             }
             (State::Preparing { .. }, Some(offered)) => {
                 return Ok(Joined::Received(Box::new(Join {
@@ -195,6 +193,14 @@ struct Offered {
     block: Arc<ControlBlock>,
     predecessor: Option<Pidfd>,
     offer: Offer,
+}
+
+/// Who called it off, if this event is the end of the handover.
+fn said_by(event: &Event) -> Side {
+    match event {
+        Event::Aborted { .. } | Event::Signalled(Signal::Aborted) => Side::Predecessor,
+        _ => Side::Successor,
+    }
 }
 
 fn failed_event(error: Error) -> Event {
@@ -277,6 +283,7 @@ impl Join {
                 Some(event) => event,
                 None => self.next_event(stand)?,
             };
+            let by = said_by(&event);
             let (state, effects) = std::mem::replace(&mut self.state, State::Greeting).step(event);
             self.state = state;
             for effect in effects {
@@ -285,11 +292,8 @@ impl Join {
             match &self.state {
                 State::Owner => break,
                 State::Failed { who, reason } => {
-                    return Err(Error::Refused {
-                        by: Side::Predecessor,
-                        reason: reason.clone(),
-                    }
-                    .served_by(*who));
+                    let reason = reason.clone();
+                    return Err(Error::Refused { by, reason }.served_by(*who));
                 }
                 State::StartOver => {
                     return Err(Error::Protocol {
@@ -308,6 +312,10 @@ impl Join {
 
     /// Writes the handover into the history: `first_tick` is when a tick could begin in this process.
     pub(crate) fn write_down(&mut self, lease: Lease, first_tick: u64, streams: usize) {
+        if self.predecessor.as_ref().is_none_or(|p| p.is_dead().unwrap_or(false)) {
+            // Nobody else will say that this handover is over.
+            self.block.set_phase(Phase::None, 0);
+        }
         for (outcome, reason) in std::mem::take(&mut self.records) {
             self.append(outcome, &reason, lease, first_tick, streams);
         }
@@ -319,7 +327,7 @@ impl Join {
             Effect::SendReady => {
                 self.ready_at = clock::now();
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
-                    events.push_back(failed_event(e));
+                    events.push_back(self.unsent(e));
                 }
             }
             Effect::StageBatch { .. } => {
@@ -333,14 +341,14 @@ impl Join {
             }
             Effect::SendAck { batch } => {
                 if let Err(e) = self.channel.send(&Message::Ack { batch }, &[], batch_deadline) {
-                    events.push_back(failed_event(e));
+                    events.push_back(self.unsent(e));
                 }
             }
             Effect::SendStanding => {
                 drain_ready(stand.registry);
                 self.seen = self.block.last_signal()?.0;
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
-                    events.push_back(failed_event(e));
+                    events.push_back(self.unsent(e));
                 }
             }
             Effect::Spin => {
@@ -427,6 +435,17 @@ impl Join {
                 got: other.name().into(),
             },
             Err(e) => failed_event(e),
+        }
+    }
+
+    /// What a failed send means. A reason that the predecessor sent before it closed may still be waiting.
+    fn unsent(&mut self, error: Error) -> Event {
+        match failed_event(error) {
+            Event::PeerClosed => match self.next_message(Deadline::now()) {
+                aborted @ Event::Aborted { .. } => aborted,
+                _ => Event::PeerClosed,
+            },
+            other => other,
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             if shared.wait_started() != Stage::Serving {
                 return;
             }
+            // For those who watch: the row says what the lease says.
+            let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
             // Only the owner listens: from here on the kernel names this process to those who connect.
             match shared.reception() {
                 Ok(listener) => run(&shared, &listener),
@@ -107,6 +109,9 @@ struct Handover<'a> {
     staged: Vec<(Descriptor, Sending)>,
     ranges: Vec<Range<usize>>,
     streams: usize,
+    descriptors: usize,
+    /// Generation before.
+    generation: u64,
     ready_at: u64,
     deadline: Deadline,
     armed_at: Instant,
@@ -125,6 +130,8 @@ impl<'a> Handover<'a> {
             staged: Vec::new(),
             ranges: Vec::new(),
             streams: 0,
+            descriptors: 0,
+            generation: shared.gate.generation(),
             ready_at: 0,
             deadline: Deadline::now(),
             armed_at: Instant::now(),
@@ -217,7 +224,13 @@ impl<'a> Handover<'a> {
             State::Serving | State::Disarming(_) | State::TakingBack(_) | State::HandedOver => return,
         };
         self.deadline = Deadline::after(wait);
-        self.shared.block.set_phase(phase, self.deadline.nanos());
+        let block = &self.shared.block;
+        if self.state == State::Offered {
+            // The successor may own the node already.
+            block.advance_phase(before, phase, self.deadline.nanos());
+        } else {
+            block.set_phase(phase, self.deadline.nanos());
+        }
     }
 
     fn next_event(&mut self) -> Event {
@@ -331,6 +344,7 @@ impl<'a> Handover<'a> {
                 let from = self.staged.len();
                 self.stage_connections(shared.registry.since());
                 let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
+                self.descriptors = self.staged.len();
                 let late = batches(&entries);
                 self.ranges
                     .extend(late.into_iter().map(|r| r.start + from..r.end + from));
@@ -387,6 +401,9 @@ impl<'a> Handover<'a> {
             }
             Effect::StartDrain => {
                 let _ = shared.block.set_state(shared.me, ParticipantState::Draining);
+                for phase in [Phase::Closing, Phase::Offered] {
+                    shared.block.advance_phase(phase, Phase::Draining, 0);
+                }
                 // Otherwise this process, while it drains, would hide the successor's death.
                 self.staged.clear();
                 shared.let_go();
@@ -440,11 +457,13 @@ impl<'a> Handover<'a> {
             }
             Ok(owner.regions.len())
         })?;
-        for (name, listener) in &shared.listeners {
+        let listeners = shared.listeners();
+        for (name, listener) in &listeners {
             add(DescriptorKind::Listener, name, listener.as_fd())?;
         }
         self.stage_connections(shared.registry.snapshot());
         let entries: Vec<_> = self.staged.iter().map(|(entry, _)| entry.clone()).collect();
+        self.descriptors = self.staged.len();
         self.ranges = batches(&entries);
         Ok(Offer {
             protocol: self.protocol,
@@ -453,7 +472,7 @@ impl<'a> Handover<'a> {
             slot: self.slot.into(),
             tick: shared.config.tick.as_nanos() as u64,
             regions: regions as u32,
-            listeners: shared.listeners.len() as u32,
+            listeners: listeners.len() as u32,
             others: 2,
             streams: self.streams as u32,
         })
@@ -519,13 +538,13 @@ impl<'a> Handover<'a> {
     fn record(&self, outcome: Outcome, reason: &str) {
         let shared = self.shared;
         let mut record = HandoverRecord::new(outcome, reason);
-        let generation = shared.gate.generation();
-        record.from_generation = generation;
-        record.to_generation = generation;
+        record.from_generation = self.generation;
+        // Not the same if the lease was offered and taken back.
+        record.to_generation = shared.gate.generation();
         record.successor_pid = self.pid;
         record.started = shared.block.started();
         record.ready = self.ready_at;
-        record.descriptors = self.staged.len() as u32;
+        record.descriptors = self.descriptors as u32;
         record.streams = self.streams as u32;
         shared.block.append(&record);
     }

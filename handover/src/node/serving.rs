@@ -120,8 +120,8 @@ impl Node {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn listener(&self, name: &str) -> Result<Arc<TcpListener>> {
-        let found = self.shared.listeners.iter().find(|(n, _)| n == name);
-        found.map(|(_, l)| Arc::clone(l)).ok_or_else(|| Error::Unknown {
+        let found = self.shared.listeners().into_iter().find(|(n, _)| n == name);
+        found.map(|(_, l)| l).ok_or_else(|| Error::Unknown {
             what: "listener",
             name: name.into(),
         })
@@ -173,6 +173,11 @@ impl Node {
                 shared.set_stage(Stage::HandedOver);
                 return Err(handed_over());
             }
+        }
+        // A successor inherits from an owner that died (H10), not from one that left.
+        if lease::change(shared.block.word(), |lease| lease.leave(shared.me)).is_err() {
+            shared.set_stage(Stage::HandedOver);
+            return Err(handed_over());
         }
         rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).map_err(|e| Error::io("wake", "the reception", e))?;
         let names: Vec<String> = regions.iter().map(|r| r.name().to_owned()).collect();

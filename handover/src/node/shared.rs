@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) me: u8,
     pub(crate) gate: Gate,
     pub(crate) registry: Registry,
-    pub(crate) listeners: Vec<Named<TcpListener>>,
+    listeners: Mutex<Vec<Named<TcpListener>>>,
     /// What proves that an owner lives, and where successors come; both go to the successor and are then let go here.
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
@@ -83,7 +83,7 @@ impl Shared {
             me: parts.me,
             gate: parts.gate,
             registry: parts.registry,
-            listeners: parts.listeners,
+            listeners: Mutex::new(parts.listeners),
             owner: Mutex::new(Some(Ownership {
                 lock: parts.lock,
                 control: parts.control,
@@ -155,6 +155,17 @@ impl Shared {
                 .0;
         }
         *stage
+    }
+
+    /// The node's listeners; none any more while this process drains.
+    pub(crate) fn listeners(&self) -> Vec<Named<TcpListener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of the listeners, and says how many there were. Held by a process that drains, they would take connections
+    /// that nobody accepts once their owner is dead, and keep the next owner from binding the address.
+    pub(crate) fn close_listeners(&self) -> usize {
+        std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner)).len()
     }
 
     /// Lends what only the owner holds.

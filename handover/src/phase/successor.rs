@@ -263,7 +263,9 @@ impl State {
             Event::InheritLost => match self {
                 Self::Inheriting => fail(
                     WhoServes::Unknown,
-                    "the predecessor is dead and another process has its lease".into(),
+                    "the predecessor is dead, and its lease was not its own any more: it stopped the node, or another \
+                     process serves"
+                        .into(),
                     vec![],
                 ),
                 other => (other, vec![]),

@@ -1,0 +1,211 @@
+//! Arguments as typed, and the texts of `--help`.
+//!
+//! Only the form is checked here: a name that a node can have, a number of seconds. What the arguments refer to is
+//! resolved by each command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, Parser, Subcommand};
+
+use crate::os::dir::check_node_name;
+
+/// How long an upgrade may take unless `--timeout` says otherwise: more than the library's own deadlines together.
+const DEFAULT_TIMEOUT: &str = "120";
+/// Longest `--timeout`, in seconds: a week.
+const MAX_TIMEOUT: f64 = 604_800.0;
+/// Handovers that `status` shows unless `--last` says otherwise.
+const DEFAULT_LAST: &str = "10";
+/// Columns beyond which help is not wrapped.
+const HELP_WIDTH: usize = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  handover status                                      all nodes of this user
+  handover upgrade arena -- ./arena-v2 --port 4000     start the new version, report who serves
+  handover inspect arena/world                         look into a region of the node
+
+Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.";
+
+const UPGRADE: &str = "\
+Examples:
+  handover upgrade arena -- ./arena-v2 --port 4000
+  handover upgrade arena --timeout 30 --json -- ./arena-v2 2>>arena.log
+  handover upgrade arena --start -- ./arena-v2         also if nothing runs yet
+
+Exit codes:
+  0  CMD serves now
+  1  CMD does not serve; the node is served all the same, as a rule by the old version
+  2  wrong usage, nothing was done
+  3  nobody serves
+  4  it could not be found out who serves; see `handover status NODE`";
+
+const STATUS: &str = "\
+Examples:
+  handover status                      one line for each node
+  handover status arena                lease, processes and the last handovers of one
+  handover status arena --json         the same for programs
+
+Exit codes:
+  0  every node asked for has a living owner
+  2  wrong usage
+  3  a node has no living owner
+  4  a node is unknown or cannot be read (goes before 3)";
+
+const INSPECT: &str = "\
+Examples:
+  handover inspect                     all regions in /dev/shm
+  handover inspect arena/world         the region \"world\" of the node \"arena\"
+  handover inspect my-region           a region by its name in /dev/shm
+  handover inspect arena/world --schemas
+
+Nothing is changed, and the owner is not disturbed; while it works, numbers that belong together
+may differ by what it did between two reads.
+
+Exit codes:
+  0  the region could be read
+  2  wrong usage
+  4  there is no such region, or it cannot be read";
+
+/// Upgrades running servers and looks at them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "handover",
+    version,
+    max_term_width = HELP_WIDTH,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Upgrade(Upgrade),
+    Status(Status),
+    Inspect(Inspect),
+}
+
+/// Start the new version of a node's server, watch the handover, report who serves.
+///
+/// CMD runs in a session of its own, so that neither Ctrl-C nor the end of this terminal reaches it; its stdin is
+/// /dev/null, its stdout and stderr are this command's. Ctrl-C here ends the watching, not the upgrade. If the
+/// handover has not ended in time, CMD is ended: an upgrade that is not wanted any more must not happen later.
+#[derive(Debug, Group)]
+#[command(after_help = UPGRADE)]
+pub(super) struct Upgrade {
+    /// Name of the node.
+    #[arg(value_parser = node)]
+    pub(super) node: String,
+
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// How long the handover may take; then CMD gets SIGTERM, and SIGKILL after 2 s (at once if it could still
+    /// take over).
+    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_TIMEOUT, value_parser = seconds)]
+    pub(super) timeout: Duration,
+
+    /// If nobody serves the node, start CMD as its first process instead of refusing.
+    #[arg(long)]
+    pub(super) start: bool,
+
+    /// Print one JSON object at the end; CMD's stdout then goes to stderr.
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// The new version's program and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// Show who serves which node, and how the last handovers went.
+#[derive(Debug, Group)]
+#[command(after_help = STATUS)]
+pub(super) struct Status {
+    /// Name of the node; all nodes if it is left out.
+    #[arg(value_parser = node)]
+    pub(super) node: Option<String>,
+
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// How many of the last handovers to show; 64 are kept.
+    #[arg(long, value_name = "N", default_value = DEFAULT_LAST)]
+    pub(super) last: usize,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Look into a region: header, tables, what a recovery would take back.
+#[derive(Debug, Group)]
+#[command(after_help = INSPECT)]
+pub(super) struct Inspect {
+    /// NODE/REGION, or the region's name in /dev/shm; all regions are listed if it is left out.
+    pub(super) region: Option<String>,
+
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// Print the shape of each table's records too.
+    #[arg(long)]
+    pub(super) schemas: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Group)]
+pub(super) struct Place {
+    /// Where the nodes' directories are, instead of the usual place.
+    #[arg(long, value_name = "DIR")]
+    pub(super) directory: Option<PathBuf>,
+}
+
+impl Place {
+    /// The directory to look in.
+    pub(super) fn base(&self) -> PathBuf {
+        self.directory.clone().unwrap_or_else(crate::os::dir::base)
+    }
+}
+
+fn node(text: &str) -> Result<String, String> {
+    match check_node_name(text) {
+        Ok(()) => Ok(text.into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= MAX_TIMEOUT => Ok(Duration::from_secs_f64(number)),
+        _ => Err(format!(
+            "a number of seconds is wanted, more than 0 and at most {MAX_TIMEOUT}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn timeouts() {
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2500)));
+        for bad in ["0", "-1", "nan", "inf", "604801", "1s", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! `handover inspect`: looks into a region, read-only and without any right to it.
+//!
+//! A region is named as in /dev/shm, or as NODE/REGION; the latter is resolved through the node's id. Whether a recovery
+//! would take something back is a question of two facts, both shown: what the undo log holds, and whether an owner lives.
+
+use serde::Serialize;
+use shmstate::{Activity, Inspection, Kind, TableInfo};
+use std::path::{Path, PathBuf};
+
+use super::args;
+use super::exit::{Exit, Failure, Report};
+use super::look::Found;
+use super::objects::{MOUNT, ObjectView, PREFIX, is_control_block, node_id, node_of, objects};
+use super::status::{json, unknown};
+use super::text::{self, Align, Table};
+use crate::error::{Error, Result};
+use crate::os::dir::{NodeId, check_node_name};
+
+/// What is asked for.
+struct Options {
+    base: PathBuf,
+    region: Option<Name>,
+    schemas: bool,
+    json: bool,
+}
+
+/// How a region is called.
+enum Name {
+    Object(String),
+    OfNode { node: String, region: String },
+}
+
+/// A region, for `--json` (X1).
+#[derive(Serialize)]
+struct RegionView {
+    object: String,
+    /// The node it belongs to, if that is known here.
+    node: Option<String>,
+    node_id: Option<String>,
+    region_id: String,
+    format: String,
+    capacity_bytes: u64,
+    taken_bytes: u64,
+    heap_bytes: u64,
+    made_at_unix_ns: u64,
+    this_boot: bool,
+    /// Whether a living process owns it: by the node's lease, else by the region's lock.
+    owned: bool,
+    /// `idle`, `transaction`, `commit`, `growth` or `recovery`.
+    activity: &'static str,
+    log_bytes: u64,
+    log_capacity_bytes: u64,
+    /// `clean`, `in_transaction` (the owner lives) or `to_recover` (it does not).
+    recovery: &'static str,
+    commits: u64,
+    rollbacks: u64,
+    recoveries: u64,
+    entries_undone: u64,
+    growth_steps: u64,
+    tables: Vec<TableView>,
+}
+
+/// A table of it.
+#[derive(Serialize)]
+struct TableView {
+    name: String,
+    /// `map`, `cell`, `streams`; null for a kind of a later version.
+    kind: Option<&'static str>,
+    records: u64,
+    archived_bytes: u64,
+    schema_version: u16,
+    /// 32 hex digits.
+    fingerprint: String,
+    /// Only with `--schemas`.
+    schema: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    regions: Vec<ObjectView>,
+}
+
+impl Options {
+    fn resolve(raw: args::Inspect) -> std::result::Result<Self, Failure> {
+        let region = raw.region.map(|text| name(&text)).transpose()?;
+        Ok(Self {
+            base: raw.place.base(),
+            region,
+            schemas: raw.schemas,
+            json: raw.json,
+        })
+    }
+}
+
+fn name(text: &str) -> std::result::Result<Name, Failure> {
+    let text = text.strip_prefix("/dev/shm/").unwrap_or(text);
+    let wrong = |error: Error| Failure::new(Exit::Usage, error.to_string());
+    match text.split_once('/') {
+        None => Ok(Name::Object(text.into())),
+        Some((node, region)) => {
+            check_node_name(node).map_err(wrong)?;
+            check_node_name(region).map_err(|_| {
+                Failure::new(Exit::Usage, format!("{region:?} is no region name"))
+                    .and("give NODE/REGION, or the region's name in /dev/shm")
+            })?;
+            Ok(Name::OfNode {
+                node: node.into(),
+                region: region.into(),
+            })
+        }
+    }
+}
+
+pub(super) fn run(raw: args::Inspect) -> std::result::Result<Report, Failure> {
+    let options = Options::resolve(raw)?;
+    let Some(name) = &options.region else {
+        return list(&options);
+    };
+    let object = object(&options.base, name)?;
+    let inspection = Inspection::of(&object).map_err(|error| failure(&options.base, &object, name, error))?;
+    let view = view(&options.base, inspection, options.schemas)?;
+    let out = if options.json { json(&view) } else { details(&view) };
+    Ok(Report::done(out))
+}
+
+/// Name of the shared-memory object.
+fn object(base: &Path, name: &Name) -> std::result::Result<String, Failure> {
+    match name {
+        Name::Object(object) => Ok(object.clone()),
+        Name::OfNode { node, region } => match node_id(base, node)? {
+            Some(id) => Ok(format!("{PREFIX}{id}-{region}")),
+            None => Err(unknown(base, node)),
+        },
+    }
+}
+
+fn failure(base: &Path, object: &str, name: &Name, error: shmstate::Error) -> Failure {
+    let mut failure = Failure::new(Exit::Unknown, error.to_string());
+    match (&error, name) {
+        (shmstate::Error::NotFound { .. }, Name::OfNode { node, .. }) => {
+            let prefix = object.get(..PREFIX.len() + 33).unwrap_or(object);
+            let there: Vec<String> = objects(base)
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|o| Some(format!("{node}/{}", o.object.strip_prefix(prefix)?)))
+                .collect();
+            failure = failure.and(if there.is_empty() {
+                format!("the node {node:?} has no regions")
+            } else {
+                format!("the node has: {}", there.join(", "))
+            });
+        }
+        (shmstate::Error::NotFound { .. }, Name::Object(_)) => {
+            failure = failure.and("`handover inspect` lists what there is; a node's region is NODE/REGION");
+        }
+        _ if is_control_block(object) => {
+            failure = failure.and("it is the control block of a node: `handover status` reads it");
+        }
+        _ => {}
+    }
+    failure
+}
+
+fn view(base: &Path, found: Inspection, schemas: bool) -> Result<RegionView> {
+    let node_id = u128::from(found.node_id[1]) << 64 | u128::from(found.node_id[0]);
+    let node = (node_id != 0).then(|| node_of(base, node_id)).flatten();
+    let owned = match &node {
+        Some(node) => Found::of(base, node)?.owner().is_some(),
+        None => found.held,
+    };
+    let recovery = match (found.log, owned) {
+        (0, _) => "clean",
+        (_, true) => "in_transaction",
+        (_, false) => "to_recover",
+    };
+    Ok(RegionView {
+        object: found.name,
+        node,
+        node_id: (node_id != 0).then(|| NodeId(node_id).to_string()),
+        region_id: format!("{:016x}{:016x}", found.id[1], found.id[0]),
+        format: format!("{:?}", found.format).to_lowercase(),
+        capacity_bytes: found.capacity,
+        taken_bytes: found.taken,
+        heap_bytes: found.heap,
+        made_at_unix_ns: found.made_at,
+        this_boot: found.this_boot,
+        owned,
+        activity: activity(found.activity),
+        log_bytes: found.log,
+        log_capacity_bytes: found.log_capacity,
+        recovery,
+        commits: found.commits,
+        rollbacks: found.rollbacks,
+        recoveries: found.recoveries,
+        entries_undone: found.entries_undone,
+        growth_steps: found.growth_steps,
+        tables: found.tables.into_iter().map(|t| table(t, schemas)).collect(),
+    })
+}
+
+fn table(found: TableInfo, schemas: bool) -> TableView {
+    TableView {
+        name: text::clean(&found.name),
+        kind: found.kind.and_then(kind),
+        records: found.records,
+        archived_bytes: found.archived_bytes,
+        schema_version: found.version,
+        fingerprint: format!("{:032x}", found.fingerprint),
+        schema: schemas.then(|| text::clean(&found.description)),
+    }
+}
+
+const fn kind(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Map => Some("map"),
+        Kind::Cell => Some("cell"),
+        Kind::Streams => Some("streams"),
+        _ => None,
+    }
+}
+
+const fn activity(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Idle => "idle",
+        Activity::Transaction => "transaction",
+        Activity::Commit => "commit",
+        Activity::Growth => "growth",
+        Activity::Recovery => "recovery",
+    }
+}
+
+fn details(view: &RegionView) -> String {
+    let owner = match (&view.node, view.owned) {
+        (Some(node), true) => format!("the living owner of the node {node}"),
+        (Some(node), false) => format!("nobody: the node {node} has no living owner"),
+        (None, true) => "a living process".into(),
+        (None, false) => "nobody".into(),
+    };
+    let boot = if view.this_boot { "this boot" } else { "an earlier boot" };
+    let recovery = match view.recovery {
+        "clean" => "clean: nothing to take back".into(),
+        "in_transaction" => format!(
+            "the owner is in a transaction ({}): {} of undo log; if it died now, they would be taken back",
+            view.activity,
+            text::bytes(view.log_bytes)
+        ),
+        _ => format!(
+            "the owner died ({}): the next start takes back {} of undo log",
+            view.activity,
+            text::bytes(view.log_bytes)
+        ),
+    };
+    let fields = [
+        ("owned by", owner),
+        ("recovery", recovery),
+        ("format", format!("{}, made in {boot}", view.format)),
+        ("id", view.region_id.clone()),
+        ("capacity", text::bytes(view.capacity_bytes)),
+        ("taken", text::bytes(view.taken_bytes)),
+        ("heap", text::bytes(view.heap_bytes)),
+        ("undo log", format!("room for {}", text::bytes(view.log_capacity_bytes))),
+        (
+            "transactions",
+            format!("{} committed, {} rolled back", view.commits, view.rollbacks),
+        ),
+        (
+            "recoveries",
+            format!("{}, log entries undone: {}", view.recoveries, view.entries_undone),
+        ),
+        (
+            "growth",
+            format!("{} by the writer itself", text::count(view.growth_steps, "small step")),
+        ),
+    ];
+    let mut out = format!("Region {}\n{}", view.object, text::fields(&fields));
+    if view.tables.is_empty() {
+        return out + "\nNo tables.\n";
+    }
+    let mut table = Table::new([
+        ("TABLE", Align::Left),
+        ("KIND", Align::Left),
+        ("RECORDS", Align::Right),
+        ("ARCHIVED", Align::Right),
+        ("BYTES", Align::Right),
+        ("SCHEMA", Align::Right),
+        ("FINGERPRINT", Align::Left),
+    ]);
+    for t in &view.tables {
+        table.row([
+            t.name.clone(),
+            t.kind.unwrap_or("unknown").into(),
+            t.records.to_string(),
+            text::short_bytes(t.archived_bytes),
+            t.archived_bytes.to_string(),
+            t.schema_version.to_string(),
+            t.fingerprint.clone(),
+        ]);
+    }
+    out += &format!("\nTables\n{}", table.render(2));
+    for t in &view.tables {
+        if let Some(schema) = &t.schema {
+            out += &format!("\nSchema of {}, key and record\n", t.name);
+            for line in schema.lines() {
+                out += format!("  {line}").trim_end();
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+fn list(options: &Options) -> std::result::Result<Report, Failure> {
+    let regions = objects(&options.base)?;
+    if options.json {
+        return Ok(Report::done(json(&List { regions })));
+    }
+    if regions.is_empty() {
+        return Ok(Report::done(format!("No regions in {MOUNT}.\n")));
+    }
+    let mut table = Table::new([
+        ("OBJECT", Align::Left),
+        ("KIND", Align::Left),
+        ("NODE", Align::Left),
+        ("SIZE", Align::Right),
+        ("TAKEN", Align::Right),
+    ]);
+    for object in regions {
+        table.row([
+            object.object,
+            object.kind.unwrap_or("unknown").replace('_', " "),
+            object.node.unwrap_or_else(|| "-".into()),
+            text::short_bytes(object.size_bytes),
+            text::short_bytes(object.taken_bytes),
+        ]);
+    }
+    Ok(Report::done(table.render(0)))
+}

@@ -1,0 +1,52 @@
+//! The `handover` command: starts an upgrade and says who serves now, shows nodes, looks into regions.
+//!
+//! | exit code | `upgrade` | `status` | `inspect` |
+//! |---|---|---|---|
+//! | 0 | CMD serves now | every node asked for has a living owner | the region could be read |
+//! | 1 | CMD does not serve; the node is served all the same, as a rule by the old version | – | – |
+//! | 2 | wrong usage; nothing was done | wrong usage | wrong usage |
+//! | 3 | nobody serves | a node has no living owner | – |
+//! | 4 | it could not be found out | a node is unknown or cannot be read (goes before 3) | there is no such region, or it cannot be read |
+//!
+//! - **X1** These codes and the keys of `--json` (fields of the `…View` types, and `Outcome`) are a contract:
+//!   keys are added, never renamed. A value that is not known is `null`. Times are in the unit that the key ends with.
+//! - **X2** Results go to stdout, all that went wrong to stderr: what, where, and what to do next.
+//! - **X3** A command that looks changes nothing: no node, region or directory is made, no lock taken.
+//! - **X4** Arguments as typed (`args`) and options that can be acted on are different types.
+//!
+//! It does not take part in a handover: starting the new binary is the upgrade, with or without this command.
+
+mod args;
+mod exit;
+mod inspect;
+mod kin;
+mod look;
+mod objects;
+mod outcome;
+mod started;
+mod status;
+mod text;
+mod upgrade;
+mod verdict;
+mod view;
+
+use clap::Parser;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use exit::Report;
+
+/// Runs the command with its arguments, the program's name first, and gives its exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(usage) => return exit::usage(&usage),
+    };
+    let done = match args.command {
+        Command::Upgrade(raw) => upgrade::run(raw),
+        Command::Status(raw) => status::run(raw),
+        Command::Inspect(raw) => inspect::run(raw),
+    };
+    done.unwrap_or_else(Report::from).print()
+}

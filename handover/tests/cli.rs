@@ -1,0 +1,652 @@
+//! The `handover` command as its users see it: real nodes, real successors, every exit code.
+//!
+//! A predecessor is a node that a thread of this process serves, or an actor; an actor is this binary, started again with
+//! [`ROLE`] in its environment. What depends on pid, time or chance is filtered out of the snapshots. Each test has a
+//! directory of its own, and [`Scene`] ends actors and removes shared memory also when the test fails.
+#![cfg(feature = "cli")]
+
+mod scene;
+
+use insta::assert_snapshot;
+use scene::{ROLE, Scene, play};
+
+/// The entry of an actor; an ordinary run passes by.
+#[test]
+fn actor() {
+    if let Ok(role) = std::env::var(ROLE) {
+        play(&role);
+    }
+}
+
+#[test]
+fn help() {
+    let scene = Scene::unfiltered();
+    assert_snapshot!(scene.run(&["--help"]), @"
+    Upgrades running servers and looks at them
+
+    Usage: handover <COMMAND>
+
+    Commands:
+      upgrade  Start the new version of a node's server, watch the handover, report who serves
+      status   Show who serves which node, and how the last handovers went
+      inspect  Look into a region: header, tables, what a recovery would take back
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Examples:
+      handover status                                      all nodes of this user
+      handover upgrade arena -- ./arena-v2 --port 4000     start the new version, report who serves
+      handover inspect arena/world                         look into a region of the node
+
+    Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["upgrade", "--help"]), @"
+    Start the new version of a node's server, watch the handover, report who serves.
+
+    CMD runs in a session of its own, so that neither Ctrl-C nor the end of this terminal reaches it;
+    its stdin is /dev/null, its stdout and stderr are this command's. Ctrl-C here ends the watching, not
+    the upgrade. If the handover has not ended in time, CMD is ended: an upgrade that is not wanted any
+    more must not happen later.
+
+    Usage: handover upgrade [OPTIONS] <NODE> -- <CMD>...
+
+    Arguments:
+      <NODE>
+              Name of the node
+
+      <CMD>...
+              The new version's program and its arguments
+
+    Options:
+          --directory <DIR>
+              Where the nodes' directories are, instead of the usual place
+
+          --timeout <SECONDS>
+              How long the handover may take; then CMD gets SIGTERM, and SIGKILL after 2 s (at once if
+              it could still take over)
+
+              [default: 120]
+
+          --start
+              If nobody serves the node, start CMD as its first process instead of refusing
+
+          --json
+              Print one JSON object at the end; CMD's stdout then goes to stderr
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      handover upgrade arena -- ./arena-v2 --port 4000
+      handover upgrade arena --timeout 30 --json -- ./arena-v2 2>>arena.log
+      handover upgrade arena --start -- ./arena-v2         also if nothing runs yet
+
+    Exit codes:
+      0  CMD serves now
+      1  CMD does not serve; the node is served all the same, as a rule by the old version
+      2  wrong usage, nothing was done
+      3  nobody serves
+      4  it could not be found out who serves; see `handover status NODE`
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status", "--help"]), @"
+    Show who serves which node, and how the last handovers went
+
+    Usage: handover status [OPTIONS] [NODE]
+
+    Arguments:
+      [NODE]  Name of the node; all nodes if it is left out
+
+    Options:
+          --directory <DIR>  Where the nodes' directories are, instead of the usual place
+          --last <N>         How many of the last handovers to show; 64 are kept [default: 10]
+          --json             Print JSON
+      -h, --help             Print help
+
+    Examples:
+      handover status                      one line for each node
+      handover status arena                lease, processes and the last handovers of one
+      handover status arena --json         the same for programs
+
+    Exit codes:
+      0  every node asked for has a living owner
+      2  wrong usage
+      3  a node has no living owner
+      4  a node is unknown or cannot be read (goes before 3)
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["inspect", "--help"]), @r#"
+    Look into a region: header, tables, what a recovery would take back
+
+    Usage: handover inspect [OPTIONS] [REGION]
+
+    Arguments:
+      [REGION]  NODE/REGION, or the region's name in /dev/shm; all regions are listed if it is left out
+
+    Options:
+          --directory <DIR>  Where the nodes' directories are, instead of the usual place
+          --schemas          Print the shape of each table's records too
+          --json             Print JSON
+      -h, --help             Print help
+
+    Examples:
+      handover inspect                     all regions in /dev/shm
+      handover inspect arena/world         the region "world" of the node "arena"
+      handover inspect my-region           a region by its name in /dev/shm
+      handover inspect arena/world --schemas
+
+    Nothing is changed, and the owner is not disturbed; while it works, numbers that belong together
+    may differ by what it did between two reads.
+
+    Exit codes:
+      0  the region could be read
+      2  wrong usage
+      4  there is no such region, or it cannot be read
+    [exit 0]
+    "#);
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_is_wanted() {
+    let scene = Scene::new();
+    assert_snapshot!(scene.run(&["upgrade", "arena"]), @"
+    [stderr]
+    error: the following required arguments were not provided:
+      <CMD>...
+
+    Usage: handover upgrade --directory <DIR> <NODE> -- <CMD>...
+
+    For more information, try '--help'.
+    [exit 2]
+    ");
+    assert_snapshot!(scene.run(&["upgrade", "arena", "--timeout", "soon", "--", "true"]), @"
+    [stderr]
+    error: invalid value 'soon' for '--timeout <SECONDS>': a number of seconds is wanted, more than 0 and at most 604800
+
+    For more information, try '--help'.
+    [exit 2]
+    ");
+    assert_snapshot!(scene.run(&["status", "../etc"]), @r#"
+    [stderr]
+    error: invalid value '../etc' for '[NODE]': "../etc" is no node name: it begins with a dot
+
+    For more information, try '--help'.
+    [exit 2]
+    "#);
+    assert_snapshot!(scene.run(&["inspect", "arena/a b"]), @r#"
+    [stderr]
+    handover: "a b" is no region name
+      give NODE/REGION, or the region's name in /dev/shm
+    [exit 2]
+    "#);
+    assert_snapshot!(scene.run(&["restart"]), @"
+    [stderr]
+    error: unrecognized subcommand 'restart'
+
+    Usage: handover <COMMAND>
+
+    For more information, try '--help'.
+    [exit 2]
+    ");
+}
+
+#[test]
+fn what_does_not_exist_is_4() {
+    let scene = Scene::new();
+    assert_snapshot!(scene.run(&["status"]), @"
+    No nodes in DIR.
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status", "--json"]), @r#"
+    {
+      "directory": "DIR",
+      "nodes": []
+    }
+    [exit 0]
+    "#);
+    assert_snapshot!(scene.run(&["status", "nowhere"]), @r#"
+    [stderr]
+    handover: there is no node "nowhere" in DIR
+      there are no nodes in it
+      a node is made by the first start of its server; --directory looks elsewhere
+    [exit 4]
+    "#);
+    assert_snapshot!(scene.run(&["upgrade", "nowhere", "--", "true"]), @r#"
+    [stderr]
+    handover: there is no node "nowhere" in DIR
+      there are no nodes in it
+      a node is made by the first start of its server; --directory looks elsewhere
+      to start CMD as its first process: handover upgrade nowhere --start -- CMD
+    [exit 4]
+    "#);
+    assert_snapshot!(scene.run(&["inspect", "nowhere/world"]), @r#"
+    [stderr]
+    handover: there is no node "nowhere" in DIR
+      there are no nodes in it
+      a node is made by the first start of its server; --directory looks elsewhere
+    [exit 4]
+    "#);
+    assert_snapshot!(scene.run(&["inspect", "handover-cli-test-no-such-region"]), @"
+    [stderr]
+    handover: there is no region handover-cli-test-no-such-region
+      `handover inspect` lists what there is; a node's region is NODE/REGION
+    [exit 4]
+    ");
+    assert!(!scene.path().join("nowhere").exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_directory_that_is_open_to_others_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = Scene::new();
+    std::fs::set_permissions(scene.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
+    assert_snapshot!(scene.run(&["status"]), @"
+    [stderr]
+    handover: runtime directory DIR: it is open to others (mode 0755); `chmod 700` it
+    [exit 4]
+    ");
+}
+
+#[test]
+fn status_shows_who_serves() {
+    let scene = Scene::new();
+    let _server = scene.serve("arena", "v1");
+    std::fs::create_dir(scene.path().join("fresh")).expect("mkdir");
+    scene.close("fresh");
+    assert_snapshot!(scene.run(&["status"]), @"
+    NODE  OWNER  BUILD  GENERATION  SINCE  CONNECTIONS  LAST HANDOVER
+    arena  PID  v1  1  TIME  0  -
+    fresh  nobody  -  -  -  -  -
+    [exit 3]
+    ");
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v1), for TIME
+      lease  owned by slot 0, generation 1
+      in progress  no handover
+      since made  0 handovers completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  serving  v1  TIME  0  0  -
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status", "arena", "--json"]), @r#"
+    {
+      "node": "arena",
+      "id": "ID",
+      "serving": true,
+      "error": null,
+      "lease": {
+        "state": "owned",
+        "generation": 1,
+        "owner_slot": 0,
+        "heir_slot": null
+      },
+      "owner": {
+        "slot": 0,
+        "state": "serving",
+        "alive": true,
+        "pid": N,
+        "start_time": N,
+        "build_id": "v1",
+        "age_ms": N,
+        "connections": 0,
+        "in_flight": 0,
+        "drain_left_ms": null
+      },
+      "handover": null,
+      "completed": 0,
+      "aborted": 0,
+      "participants": [
+        {
+          "slot": 0,
+          "state": "serving",
+          "alive": true,
+          "pid": N,
+          "start_time": N,
+          "build_id": "v1",
+          "age_ms": N,
+          "connections": 0,
+          "in_flight": 0,
+          "drain_left_ms": null
+        }
+      ],
+      "handovers": []
+    }
+    [exit 0]
+    "#);
+    assert_snapshot!(scene.run(&["status", "fresh"]), @"
+    Node fresh
+      owner  none: it never ran since the machine was started
+      in progress  no handover
+      since made  0 handovers completed, 0 called off
+
+    Nobody serves. The next start of the server takes the node up: its regions are recovered.
+    [exit 3]
+    ");
+}
+
+#[test]
+fn inspect_shows_regions() {
+    let scene = Scene::new();
+    let _server = scene.serve("arena", "v1");
+    assert_snapshot!(scene.run(&["inspect", "arena/world"]), @"
+    Region handover-ID-world
+      owned by  the living owner of the node arena
+      recovery  clean: nothing to take back
+      format  v1, made in this boot
+      id  ID
+      capacity  4.0 MiB (4194304 bytes)
+      taken  SIZE
+      heap  SIZE
+      undo log  room for 64.0 KiB (65536 bytes)
+      transactions  N committed, 0 rolled back
+      recoveries  0, log entries undone: 0
+      growth  N small steps by the writer itself
+
+    Tables
+      TABLE  KIND  RECORDS  ARCHIVED  BYTES  SCHEMA  FINGERPRINT
+      ticks  cell  1  8 B  8  0  ID
+      players  map  2  40 B  40  0  ID
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["inspect", "arena/world", "--schemas", "--json"]), @r#"
+    {
+      "object": "handover-ID-world",
+      "node": "arena",
+      "node_id": "ID",
+      "region_id": "ID",
+      "format": "v1",
+      "capacity_bytes": 4194304,
+      "taken_bytes": N,
+      "heap_bytes": N,
+      "made_at_unix_ns": N,
+      "this_boot": true,
+      "owned": true,
+      "activity": "idle",
+      "log_bytes": 0,
+      "log_capacity_bytes": 65536,
+      "recovery": "clean",
+      "commits": N,
+      "rollbacks": 0,
+      "recoveries": 0,
+      "entries_undone": 0,
+      "growth_steps": N,
+      "tables": [
+        {
+          "name": "ticks",
+          "kind": "cell",
+          "records": 1,
+          "archived_bytes": 8,
+          "schema_version": 0,
+          "fingerprint": "ID",
+          "schema": "\n---\nschema 1 u64 version 0\nlayout rkyv 0.8 little aligned pointer 32\ntype u64 size 8 align 8\n"
+        },
+        {
+          "name": "players",
+          "kind": "map",
+          "records": 2,
+          "archived_bytes": 40,
+          "schema_version": 0,
+          "fingerprint": "ID",
+          "schema": "u64\n---\nschema 1 String version 0\nlayout rkyv 0.8 little aligned pointer 32\ntype String size 8 align 4\n"
+        }
+      ]
+    }
+    [exit 0]
+    "#);
+    let object = scene.object("arena", "world");
+    assert_eq!(
+        scene.run(&["inspect", &object, "--schemas"]),
+        scene.run(&["inspect", &format!("/dev/shm/{object}"), "--schemas"])
+    );
+    assert_snapshot!(scene.run(&["inspect", "arena/moon"]), @"
+    [stderr]
+    handover: there is no region handover-ID-moon
+      the node has: arena/world
+    [exit 4]
+    ");
+    let control = object.strip_suffix("-world").expect("a suffix");
+    assert_snapshot!(scene.run(&["inspect", control]), @r#"
+    [stderr]
+    handover: handover-ID is no region this version can read: it starts with 0x314c5443444e4148, not with "SHMSTATE"
+      it is the control block of a node: `handover status` reads it
+    [exit 4]
+    "#);
+    let list = scene.run(&["inspect"]);
+    let ours: Vec<&str> = list.lines().filter(|line| line.contains("arena")).collect();
+    assert_snapshot!(ours.join("\n"), @"
+    handover-ID  control block  arena  16.0 KiB  16.0 KiB
+    handover-ID-world  region  arena  4.0 MiB  SIZE
+    ");
+}
+
+#[test]
+fn an_upgrade_says_who_serves_now() {
+    let scene = Scene::new();
+    let server = scene.serve("arena", "v1");
+    assert_snapshot!(scene.upgrade("arena", "serve", &[]), @"
+    arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms
+    [exit 0]
+    ");
+    server.handed_over();
+    // The next one takes over from an actor, through a wrapper that stays.
+    assert_snapshot!(scene.upgrade("arena", "serve-forked", &["--json"]), @r#"
+    {
+      "node": "arena",
+      "upgraded": true,
+      "result": "upgraded",
+      "exit_code": 0,
+      "serving": {
+        "pid": N,
+        "build_id": "v2",
+        "generation": 3
+      },
+      "started_pid": N,
+      "exit_status": null,
+      "signal": null,
+      "waited_ms": N,
+      "handover": {
+        "sequence": 2,
+        "outcome": "handed_over",
+        "from_generation": 2,
+        "to_generation": 3,
+        "successor_pid": N,
+        "age_ms": N,
+        "prepare_ms": N,
+        "blackout_us": N,
+        "noise_us": N,
+        "descriptors": 3,
+        "connections": 0,
+        "reason": ""
+      },
+      "message": "arena: process PID (build v2) serves, generation 3 (by way of process PID); blackout N µs (noise N µs), 0 connections moved, prepared in N ms"
+    }
+    [exit 0]
+    "#);
+    scene.settled("arena");
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v2), for TIME
+      lease  owned by slot 0, generation 3
+      in progress  no handover
+      since made  2 handovers completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  serving  v2  TIME  0  0  -
+
+    Last handovers (2, newest first)
+      AGO  OUTCOME  GENERATION  PREPARE ms  BLACKOUT µs  NOISE µs  CONNECTIONS  REASON
+      TIME  handed over  2 -> 3  N  N  N  0
+      TIME  handed over  1 -> 2  N  N  N  0
+    [exit 0]
+    ");
+}
+
+#[test]
+fn a_successor_that_ends_leaves_the_old_one() {
+    let scene = Scene::new();
+    let server = scene.serve("arena", "v1");
+    assert_snapshot!(scene.upgrade("arena", "exit", &[]), @r#"
+    [stderr]
+    handover: the node "arena" was not upgraded: process PID (sh) exited with status 3
+      now: process PID (build v1) serves, generation 1
+      see its output; nothing changed for the node's clients
+    [exit 1]
+    "#);
+    assert_snapshot!(scene.upgrade("arena", "exit", &["--json"]), @r#"
+    {
+      "node": "arena",
+      "upgraded": false,
+      "result": "exited",
+      "exit_code": 1,
+      "serving": {
+        "pid": N,
+        "build_id": "v1",
+        "generation": 1
+      },
+      "started_pid": N,
+      "exit_status": 3,
+      "signal": null,
+      "waited_ms": N,
+      "handover": null,
+      "message": "the node \"arena\" was not upgraded: process PID (sh) exited with status 3\nnow: process PID (build v1) serves, generation 1\nsee its output; nothing changed for the node's clients"
+    }
+    [exit 1]
+    "#);
+    assert_snapshot!(scene.run(&["upgrade", "arena", "--", "./no-such-program"]), @r#"
+    [stderr]
+    handover: cannot start "./no-such-program": No such file or directory (os error 2)
+      give a path, or a program that is in $PATH
+      now: process PID (build v1) serves, generation 1
+    [exit 1]
+    "#);
+    server.still_serves();
+}
+
+#[test]
+fn a_successor_that_refuses_says_why() {
+    let scene = Scene::new();
+    let server = scene.serve("arena", "v1");
+    assert_snapshot!(scene.upgrade("arena", "refuse", &[]), @r#"
+    [stderr]
+    handover: the node "arena" was not upgraded: process PID (sh) exited with status 4
+      recorded: refused by the successor: the table players has another shape
+      now: process PID (build v1) serves, generation 1
+      see its output; nothing changed for the node's clients
+    [exit 1]
+    "#);
+    server.still_serves();
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v1), for TIME
+      lease  owned by slot 0, generation 1
+      in progress  no handover
+      since made  0 handovers completed, 1 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  serving  v1  TIME  0  0  -
+
+    Last handovers (1, newest first)
+      AGO  OUTCOME  GENERATION  PREPARE ms  BLACKOUT µs  NOISE µs  CONNECTIONS  REASON
+      TIME  refused by successor  1 -> 1  -  -  -  0  the table players has another shape
+    [exit 0]
+    ");
+}
+
+#[test]
+fn a_successor_that_is_never_ready_is_ended() {
+    let scene = Scene::new();
+    let server = scene.serve("arena", "v1");
+    assert_snapshot!(scene.upgrade("arena", "hang", &["--timeout", "0.7"]), @r#"
+    [stderr]
+    handover: the node "arena" was not upgraded: process PID (sh) did not take over within TIME; then it was ended by signal 9 (SIGKILL)
+      now: process PID (build v1) serves, generation 1
+      see its output; --timeout gives it more time
+    [exit 1]
+    "#);
+    // One that has not come to the node yet gets SIGTERM.
+    assert_snapshot!(scene.run(&["upgrade", "arena", "--timeout", "0.3", "--", "sleep", "600"]), @r#"
+    [stderr]
+    handover: the node "arena" was not upgraded: process PID (sleep) did not take over within TIME; then it was ended by signal 15 (SIGTERM)
+      now: process PID (build v1) serves, generation 1
+      see its output; --timeout gives it more time
+    [exit 1]
+    "#);
+    // And SIGKILL if it does not listen.
+    let deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"];
+    let args = ["upgrade", "arena", "--timeout", "0.3", "--"];
+    assert_snapshot!(scene.run(&[&args[..], &deaf[..]].concat()), @r#"
+    [stderr]
+    handover: the node "arena" was not upgraded: process PID (sh) did not take over within TIME; then it was ended by signal 9 (SIGKILL)
+      now: process PID (build v1) serves, generation 1
+      see its output; --timeout gives it more time
+    [exit 1]
+    "#);
+    server.still_serves();
+}
+
+#[test]
+fn without_an_owner_it_is_3() {
+    let scene = Scene::new();
+    assert_snapshot!(scene.upgrade("arena", "serve", &["--start"]), @"
+    arena: process PID (build v2) serves, generation 1; started, for nobody served before
+    [exit 0]
+    ");
+    scene.kill_owner("arena");
+    assert_snapshot!(scene.upgrade("arena", "serve", &[]), @r#"
+    [stderr]
+    handover: nobody serves the node "arena": there is nothing to upgrade
+      CMD was not started
+      to start it as the first process: handover upgrade arena --start -- CMD
+    [exit 3]
+    "#);
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  none: process PID (build v2) is dead
+      lease  owned by slot 0, generation 1
+      in progress  no handover
+      since made  0 handovers completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  dead  v2  TIME  0  0  -
+
+    Nobody serves. The next start of the server takes the node up: its regions are recovered.
+    [exit 3]
+    ");
+    assert_snapshot!(scene.upgrade("arena", "exit", &["--start"]), @r#"
+    [stderr]
+    handover: the node "arena" was not started: process PID (sh) exited with status 3
+      now: nobody serves
+      to bring it back: handover upgrade arena --start -- CMD, with a version that works
+    [exit 3]
+    "#);
+    assert_snapshot!(scene.upgrade("arena", "serve-daemon", &["--start"]), @"
+    arena: process PID (build v2) serves, generation 2 (by way of process PID); started, for nobody served before; it took up what the dead owner left
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status"]), @"
+    NODE  OWNER  BUILD  GENERATION  SINCE  CONNECTIONS  LAST HANDOVER
+    arena  PID  v2  2  TIME  0  inherited
+    [exit 0]
+    ");
+}
+
+#[test]
+fn cmd_survives_the_command() {
+    let scene = Scene::new();
+    let server = scene.serve("arena", "v1");
+    scene.interrupt_upgrade("arena");
+    server.still_serves();
+}
