@@ -27,13 +27,16 @@ use std::time::{Duration, Instant};
 /// noticed there.
 const WATCH: Duration = Duration::from_millis(2);
 
+/// How long after the cutover the reception may open: successors wait in the socket's queue meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Starts the reception of a node. The thread sleeps until this process owns it, so that nothing is left to do then (H4).
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name("handover".into())
         .spawn(move || {
-            if shared.wait_started() != Stage::Serving {
+            if shared.wait_started(LOOK) != Stage::Serving {
                 return;
             }
             // For those who watch: the row says what the lease says.

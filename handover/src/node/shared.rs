@@ -109,13 +109,23 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits for the first stage after `Starting`.
-    pub(crate) fn wait_started(&self) -> Stage {
-        let stage = self.lock_stage();
-        *self
-            .changed
-            .wait_while(stage, |stage| *stage == Stage::Starting)
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Moves on without a system call: who waits finds out when it looks again. For the cutover, where a thread that wakes
+    /// would take a CPU from the first tick (H4).
+    pub(crate) fn set_stage_quietly(&self, stage: Stage) {
+        *self.lock_stage() = stage;
+    }
+
+    /// Waits for the first stage after `Starting`; looks every `pause`.
+    pub(crate) fn wait_started(&self, pause: Duration) -> Stage {
+        let mut stage = self.lock_stage();
+        while *stage == Stage::Starting {
+            stage = self
+                .changed
+                .wait_timeout(stage, pause)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        *stage
     }
 
     /// From `Serving` to `Leaving`; `false` if it does not serve (any more).

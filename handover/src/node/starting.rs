@@ -197,7 +197,10 @@ impl Starting {
                     spin,
                 };
                 let taken = join.take_over(&stand);
-                shared.set_stage(if taken.is_ok() { Stage::Serving } else { Stage::Leaving });
+                match taken {
+                    Ok(_) => shared.set_stage_quietly(Stage::Serving),
+                    Err(_) => shared.set_stage(Stage::Leaving),
+                }
                 join.write_down(taken?, clock::now(), shared.registry.len());
                 inherited = join.inherited;
             }

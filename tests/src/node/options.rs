@@ -1,0 +1,93 @@
+//! The command line of the server: names, deadlines, and how it is to misbehave.
+
+use clap::{Parser, ValueEnum};
+use handover::Deadlines;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a server fails as a successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    /// Exits before it asks for the node.
+    ExitAtOnce,
+    /// Is killed by a signal after all descriptors have come.
+    AbortAfterStart,
+    /// Drops what it received, without a word.
+    DropAfterStart,
+    /// Refuses with a reason.
+    Refuse,
+    /// Wants a table in another shape.
+    OtherSchema,
+}
+
+/// A server for tests.
+#[derive(Clone, Debug, Parser)]
+pub struct Options {
+    /// Where the nodes' directories are.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Name of the node.
+    #[arg(long)]
+    pub node: String,
+    /// Where clients connect.
+    #[arg(long)]
+    pub listen: SocketAddr,
+    /// What it was built from.
+    #[arg(long, default_value = "test")]
+    pub build: String,
+    /// How it fails.
+    #[arg(long)]
+    pub fault: Option<Fault>,
+    /// Say `ready` only when told to.
+    #[arg(long)]
+    pub wait: bool,
+    /// Do nothing, not even a tick, while no client wants anything.
+    #[arg(long)]
+    pub idle: bool,
+    /// Descriptors this process may have open.
+    #[arg(long)]
+    pub nofile: Option<u64>,
+    /// Length of a tick, ms.
+    #[arg(long, default_value_t = 4)]
+    pub tick: u64,
+    /// Deadlines as `name=ms`.
+    #[arg(long = "deadline", value_parser = deadline)]
+    pub deadlines: Vec<(String, Duration)>,
+}
+
+fn deadline(text: &str) -> Result<(String, Duration), String> {
+    let (name, ms) = text.split_once('=').ok_or("not of the form name=ms")?;
+    let ms: u64 = ms.parse().map_err(|e| format!("{ms:?}: {e}"))?;
+    field(&mut Deadlines::default(), name).ok_or_else(|| format!("there is no deadline {name:?}"))?;
+    Ok((name.into(), Duration::from_millis(ms)))
+}
+
+fn field<'d>(deadlines: &'d mut Deadlines, name: &str) -> Option<&'d mut Duration> {
+    Some(match name {
+        "connect" => &mut deadlines.connect,
+        "hello" => &mut deadlines.hello,
+        "batch" => &mut deadlines.batch,
+        "ready" => &mut deadlines.ready,
+        "stand-by" => &mut deadlines.stand_by,
+        "tick" => &mut deadlines.tick,
+        "quiet" => &mut deadlines.quiet,
+        "take" => &mut deadlines.take,
+        "drain" => &mut deadlines.drain,
+        _ => return None,
+    })
+}
+
+impl Options {
+    /// The deadlines, where none is given the library's.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        let mut all = Deadlines::default();
+        for (name, wait) in &self.deadlines {
+            if let Some(deadline) = field(&mut all, name) {
+                *deadline = *wait;
+            }
+        }
+        all
+    }
+}

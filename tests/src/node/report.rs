@@ -1,0 +1,97 @@
+//! What test and server say to each other: orders as words on its standard input, reports as JSON lines on its output.
+
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// What a test tells a server. Each is one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Say `ready` now (with `--wait`).
+    Go,
+    /// Hold a pass until [`Order::Release`].
+    Hold,
+    /// Let go of the pass.
+    Release,
+    /// Begin a piece of work that a drain waits for.
+    Work,
+    /// All work is done.
+    Done,
+    /// End the node and remove everything.
+    Stop,
+}
+
+impl Order {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Go, "go"),
+        (Self::Hold, "hold"),
+        (Self::Release, "release"),
+        (Self::Work, "work"),
+        (Self::Done, "done"),
+        (Self::Stop, "stop"),
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(order, _)| *order == self)
+            .map_or("", |(_, word)| word)
+    }
+}
+
+impl FromStr for Order {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(_, w)| *w == word);
+        found
+            .map(|(order, _)| *order)
+            .ok_or_else(|| format!("{word:?} is no order"))
+    }
+}
+
+/// What a server tells the test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// `start` returned: it has its regions, and owns nothing yet.
+    Started {
+        /// "first", "recovered" or "successor".
+        role: String,
+        /// Generation of the owner before, 0 for the first.
+        before: u64,
+    },
+    /// It serves.
+    Serving {
+        /// Its generation.
+        generation: u64,
+        /// Whether the owner before was dead.
+        inherited: bool,
+        /// Streams that could not be continued.
+        gone: usize,
+        /// Requests answered and committed so far.
+        answered: u64,
+    },
+    /// It holds a pass.
+    Holding,
+    /// It has work in flight.
+    Working,
+    /// A successor serves.
+    HandedOver,
+    /// The drain is over.
+    Drained {
+        /// Pieces of work that were not over.
+        left: u64,
+        /// How long it took.
+        took_ms: u64,
+    },
+    /// The node is stopped.
+    Stopped,
+    /// It ends with an error.
+    Failed {
+        /// Who serves, as the library says.
+        who: String,
+        /// The error.
+        text: String,
+    },
+}

@@ -1,0 +1,218 @@
+//! One node of a test: its directory, its address, its servers, and the proof that nothing of it is left.
+
+use crate::node::options::Fault;
+use crate::node::process::Actor;
+use crate::node::report::{Order, Report};
+use crate::node::wait::until;
+use handover::Status;
+use handover::control::{HandoverRecord, Outcome, Phase};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use tempfile::TempDir;
+
+/// Where regions and control blocks are.
+const SHM: &str = "/dev/shm";
+/// Every node has an address of its own in 127/8, so that no port is taken twice, not even by a client.
+const PORT: u16 = 4100;
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// A node and its surroundings.
+#[derive(Debug)]
+pub struct Scene {
+    program: PathBuf,
+    /// Removed with everything in it.
+    _directory: TempDir,
+    base: PathBuf,
+    node: String,
+    address: SocketAddr,
+    id: Cell<Option<u128>>,
+}
+
+impl Scene {
+    /// A node nobody serves yet. `program` is the server.
+    ///
+    /// # Panics
+    /// There is no room for a temporary directory.
+    #[must_use]
+    pub fn new(program: &str) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = (std::process::id() as u16).to_be_bytes();
+        let ip = Ipv4Addr::new(127, high, low, (number % 250 + 2) as u8);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self {
+            program: program.into(),
+            // Made by the library, closed to others.
+            base: directory.path().join("nodes"),
+            _directory: directory,
+            node: format!("test-{}-{number}", std::process::id()),
+            address: (ip, PORT).into(),
+            id: Cell::new(None),
+        }
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The runtime directory of the node.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.base.join(&self.node)
+    }
+
+    /// Starts a server called `build` with more arguments.
+    #[must_use]
+    pub fn spawn(&self, build: &str, arguments: &[&str]) -> Actor {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--node", &self.node, "--build", build])
+            .arg("--dir")
+            .arg(&self.base)
+            .args(["--listen", &self.address.to_string()])
+            .args(arguments);
+        Actor::spawn(build, &mut command)
+    }
+
+    /// Starts the first server and waits until it serves.
+    #[must_use]
+    pub fn first(&self, arguments: &[&str]) -> Actor {
+        let mut actor = self.spawn("A", arguments);
+        assert_eq!(actor.started(), ("first".into(), 0));
+        assert_eq!(actor.serving(), 1);
+        self.id.set(Some(self.status().id));
+        actor
+    }
+
+    /// Starts a successor that prepares until told to go on, and waits until it has everything.
+    #[must_use]
+    pub fn prepared(&self, build: &str, arguments: &[&str]) -> Actor {
+        let mut actor = self.spawn(build, &[&["--wait"], arguments].concat());
+        assert_eq!(actor.started().0, "successor");
+        actor
+    }
+
+    /// Starts a successor that fails in this way, and waits for its end.
+    #[must_use]
+    pub fn bad(&self, build: &str, fault: Fault) -> Actor {
+        let name = clap::ValueEnum::to_possible_value(&fault).expect("has a name");
+        let mut actor = self.spawn(build, &["--fault", name.get_name()]);
+        actor.exit();
+        actor
+    }
+
+    /// What the control block says.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        handover::status(&self.base, &self.node).expect("status")
+    }
+
+    /// The generation of the owner.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.status().lease.generation()
+    }
+
+    /// Waits until the handover in progress is in this phase.
+    pub fn wait_phase(&self, phase: Phase) {
+        until(&format!("phase {phase:?}"), || {
+            (self.status().phase == phase).then_some(())
+        });
+    }
+
+    /// Waits until the history has `n` records; gives the last.
+    ///
+    /// # Panics
+    /// There are more.
+    #[must_use]
+    pub fn record(&self, n: usize) -> HandoverRecord {
+        let history = until(&format!("record {n} of the history"), || {
+            let history = self.status().history;
+            (history.len() >= n).then_some(history)
+        });
+        assert_eq!(history.len(), n, "{history:#?}");
+        history[n - 1].clone()
+    }
+
+    /// As [`record`](Self::record), and it says so.
+    ///
+    /// # Panics
+    /// The handover ended otherwise.
+    #[must_use]
+    pub fn outcome(&self, n: usize, outcome: Outcome) -> HandoverRecord {
+        let record = self.record(n);
+        assert_eq!(record.outcome, outcome, "{record:?}");
+        record
+    }
+
+    /// Waits until these processes, and no others, take part in the node.
+    pub fn wait_participants(&self, pids: &[u32]) {
+        until(&format!("participants {pids:?}"), || {
+            let status = self.status();
+            let living = status.participants.iter().filter(|p| p.is_alive().unwrap_or(true));
+            let mut found: Vec<u32> = living.map(|p| p.process.pid).collect();
+            let mut expected = pids.to_vec();
+            found.sort_unstable();
+            expected.sort_unstable();
+            (found == expected).then_some(())
+        });
+    }
+
+    /// Objects of this node in /dev/shm.
+    ///
+    /// # Panics
+    /// /dev/shm cannot be read.
+    #[must_use]
+    pub fn shared_objects(&self) -> Vec<String> {
+        let Some(id) = self.id.get() else {
+            return Vec::new();
+        };
+        let prefix = format!("handover-{id:032x}");
+        let entries = std::fs::read_dir(SHM).expect("list /dev/shm");
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+        names.sort();
+        names
+    }
+
+    /// Ends the node by its owner, and checks that nothing is left.
+    ///
+    /// # Panics
+    /// Something is.
+    pub fn close(self, mut owner: Actor) {
+        owner.tell(Order::Stop);
+        owner.expect(&Report::Stopped);
+        assert!(owner.exit().success());
+        self.assert_gone();
+    }
+
+    /// Checks that nothing of the node is left.
+    ///
+    /// # Panics
+    /// Something is.
+    pub fn assert_gone(&self) {
+        assert_eq!(self.shared_objects(), Vec::<String>::new(), "left in /dev/shm");
+        assert!(!self.directory().exists(), "the runtime directory is left");
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if self.id.get().is_none() {
+            // A first server that failed half way.
+            self.id
+                .set(handover::status(&self.base, &self.node).ok().map(|status| status.id));
+        }
+        // Its servers end with their input (N2); what they leave is removed here, also after a panic.
+        for name in self.shared_objects() {
+            let _ = std::fs::remove_file(Path::new(SHM).join(name));
+        }
+    }
+}

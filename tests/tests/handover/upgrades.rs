@@ -1,0 +1,220 @@
+//! Handovers that succeed: nobody is disconnected, nothing is lost, nothing stays behind.
+
+use crate::scene;
+use actors::node::wait::until;
+use actors::node::{Order, Report, Swarm};
+use handover::control::{HandoverRecord, Outcome, ParticipantState, Phase};
+use std::time::Duration;
+
+/// More than one batch of descriptors carries.
+const MANY: usize = 300;
+/// No blackout and no noise is near this, even on a machine that is busy with something else.
+const PLAUSIBLE: Duration = Duration::from_secs(1);
+
+fn assert_handed_over(record: &HandoverRecord, streams: u32) {
+    assert_eq!(record.outcome, Outcome::HandedOver, "{record:?}");
+    assert_eq!(record.to_generation, record.from_generation + 1, "{record:?}");
+    assert_eq!(record.streams, streams, "{record:?}");
+    // One region, one listener, the lock, the control socket.
+    assert_eq!(record.descriptors, streams + 4, "{record:?}");
+    assert!(record.started > 0 && record.started <= record.ready, "{record:?}");
+    assert!(record.ready <= record.last_commit, "{record:?}");
+    let blackout = record.blackout().expect("both stamps");
+    assert!(blackout > Duration::ZERO && blackout < PLAUSIBLE, "{record:?}");
+    assert!(Duration::from_nanos(record.noise) < PLAUSIBLE, "{record:?}");
+}
+
+#[test]
+fn the_first_serves_and_its_stop_leaves_nothing() {
+    let scene = scene();
+    let owner = scene.first(&[]);
+    let status = scene.status();
+    assert!(status.alive);
+    assert_eq!(status.phase, Phase::None);
+    assert!(status.history.is_empty());
+    assert_eq!(status.participants.len(), 1);
+    assert_eq!(status.participants[0].state, ParticipantState::Serving);
+    assert_eq!(status.participants[0].process.pid, owner.pid());
+    assert_eq!(scene.shared_objects().len(), 2, "a control block and a region");
+    let swarm = Swarm::new(scene.address(), 3);
+    swarm.wait_progress();
+    drop(swarm.finish());
+    scene.close(owner);
+}
+
+#[test]
+fn hundreds_of_connections_and_those_that_come_meanwhile() {
+    let scene = scene();
+    let mut old = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), MANY);
+    let mut new = scene.prepared("B", &[]);
+    // While the successor prepares, the predecessor accepts: these go over late.
+    let late = swarm.add(20);
+    swarm.wait_answered(late);
+    assert_eq!(scene.generation(), 1);
+    // While the gate closes, nobody accepts: these wait in the queue.
+    old.tell(Order::Hold);
+    old.expect(&Report::Holding);
+    new.tell(Order::Go);
+    scene.wait_phase(Phase::Closing);
+    let queued = swarm.add(10);
+    old.tell(Order::Release);
+    assert_eq!(new.serving(), 2);
+    swarm.wait_generation(2);
+    for seen in &swarm.seen()[queued] {
+        assert_eq!(seen.generations, Some((2, 2)), "accepted during the pause: {seen:?}");
+    }
+    old.drained();
+    assert_handed_over(&scene.record(1), MANY as u32 + 20);
+    scene.wait_phase(Phase::None);
+    scene.wait_participants(&[new.pid()]);
+    let status = scene.status();
+    assert_eq!((status.completed, status.aborted), (1, 0));
+    let owner = status.owner.expect("a row");
+    assert_eq!(owner.state, ParticipantState::Serving);
+    assert_eq!(owner.build_id, "B");
+    let seen = swarm.finish();
+    assert_eq!(seen.len(), MANY + 30);
+    // Every request was executed once: the total of the server is the sum of what was answered.
+    let answered: u64 = seen.iter().map(|s| s.answered).sum();
+    let total = seen.iter().map(|s| s.total).max();
+    assert_eq!(total, Some(answered));
+    scene.close(new);
+}
+
+#[test]
+fn one_after_the_other_in_a_row() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    for (number, build) in ["B", "C", "D", "E", "F"].iter().enumerate() {
+        let generation = number as u64 + 2;
+        let mut next = scene.spawn(build, &[]);
+        assert_eq!(next.started(), ("successor".into(), generation - 1));
+        assert_eq!(next.serving(), generation);
+        swarm.wait_generation(generation);
+        owner.drained();
+        owner = next;
+    }
+    let history = scene.status().history;
+    assert_eq!(history.len(), 5);
+    for (record, generation) in history.iter().zip(2..) {
+        assert_handed_over(record, 20);
+        assert_eq!(record.to_generation, generation);
+    }
+    // A successor that the scheduler keeps out misses a rehearsal; not every one does.
+    assert!(history.iter().any(|record| record.noise > 0), "{history:#?}");
+    drop(swarm.finish());
+    scene.close(owner);
+}
+
+#[test]
+fn a_server_without_ticks_is_closed_by_the_driver() {
+    let scene = scene();
+    let mut old = scene.first(&["--idle", "--deadline", "tick=50"]);
+    let swarm = Swarm::new(scene.address(), 5);
+    swarm.hush();
+    let mut new = scene.spawn("B", &["--idle"]);
+    assert_eq!(new.serving(), 2);
+    old.drained();
+    let record = scene.record(1);
+    assert_handed_over(&record, 5);
+    assert!(record.last_commit - record.ready >= 50_000_000, "{record:?}");
+    swarm.resume();
+    swarm.wait_generation(2);
+    drop(swarm.finish());
+    scene.close(new);
+}
+
+#[test]
+fn work_in_flight_is_waited_for() {
+    let scene = scene();
+    let mut old = scene.first(&["--deadline", "drain=15000"]);
+    old.tell(Order::Work);
+    old.expect(&Report::Working);
+    let mut new = scene.spawn("B", &[]);
+    assert_eq!(new.serving(), 2);
+    old.expect(&Report::HandedOver);
+    until("a drain that reports its work", || {
+        let rows = scene.status().participants;
+        let row = rows.iter().find(|p| p.process.pid == old.pid())?;
+        (row.state == ParticipantState::Draining && row.in_flight == 1 && row.drain_deadline > 0).then_some(())
+    });
+    scene.wait_phase(Phase::Draining);
+    scene.wait_participants(&[old.pid(), new.pid()]);
+    old.tell(Order::Done);
+    match old.report() {
+        Report::Drained { left: 0, took_ms } => assert!(took_ms < 15_000, "{took_ms}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(old.exit().success());
+    scene.wait_phase(Phase::None);
+    scene.wait_participants(&[new.pid()]);
+    scene.close(new);
+}
+
+#[test]
+fn work_that_does_not_end_is_waited_for_no_longer_than_the_deadline() {
+    let scene = scene();
+    let mut old = scene.first(&["--deadline", "drain=200"]);
+    old.tell(Order::Work);
+    old.expect(&Report::Working);
+    let mut new = scene.spawn("B", &[]);
+    assert_eq!(new.serving(), 2);
+    old.expect(&Report::HandedOver);
+    match old.report() {
+        Report::Drained { left: 1, took_ms } => assert!((200..5_000).contains(&took_ms), "{took_ms}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(old.exit().success());
+    scene.close(new);
+}
+
+#[test]
+fn a_long_drain_is_in_nobodys_way() {
+    let scene = scene();
+    let mut old = scene.first(&[]);
+    old.tell(Order::Work);
+    old.expect(&Report::Working);
+    let mut new = scene.spawn("B", &[]);
+    assert_eq!(new.serving(), 2);
+    old.expect(&Report::HandedOver);
+    // The next handover while the first process still drains.
+    let mut third = scene.spawn("C", &[]);
+    assert_eq!(third.serving(), 3);
+    new.drained();
+    // The owner dies while the first process still drains: neither lock nor listener is held by that one.
+    third.kill();
+    let mut fourth = scene.spawn("D", &[]);
+    assert_eq!(fourth.started(), ("recovered".into(), 3));
+    assert_eq!(fourth.serving(), 4);
+    let swarm = Swarm::new(scene.address(), 3);
+    swarm.wait_generation(4);
+    old.tell(Order::Done);
+    assert!(matches!(old.report(), Report::Drained { left: 0, .. }));
+    assert!(old.exit().success());
+    scene.wait_phase(Phase::None);
+    scene.wait_participants(&[fourth.pid()]);
+    drop(swarm.finish());
+    scene.close(fourth);
+}
+
+#[test]
+fn two_successors_at_once_come_one_after_the_other() {
+    let scene = scene();
+    let mut old = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 10);
+    let mut both = [scene.spawn("B", &[]), scene.spawn("C", &[])];
+    let mut generations = both.each_mut().map(|successor| successor.serving());
+    let last = usize::from(generations[1] > generations[0]);
+    generations.sort_unstable();
+    assert_eq!(generations, [2, 3]);
+    swarm.wait_generation(3);
+    old.drained();
+    let [b, c] = both;
+    let (mut between, owner) = if last == 1 { (b, c) } else { (c, b) };
+    between.drained();
+    assert_eq!(scene.status().history.len(), 2);
+    drop(swarm.finish());
+    scene.close(owner);
+}
