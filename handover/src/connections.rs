@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::node::shared::Shared;
 use rustix::event::{Timespec, epoll};
 use shmstate::{Io, Pass, Received, Region, Sent, StreamId, Streams, Tx, View};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -191,8 +192,14 @@ impl Connections {
         let ids = {
             let reader = region.read(pass)?;
             let view: &View = &reader;
-            self.streams.ids(view)?
+            self.streams.ids(view)?.into_iter().collect::<BTreeSet<_>>()
         };
+        // Accepted, and their adoption taken back with the transaction it was part of: nobody knows them.
+        for (token, _) in self.shared.registry.all() {
+            if !ids.contains(&StreamId::from_token(token)) {
+                self.hang_up(StreamId::from_token(token));
+            }
+        }
         let mut gone = Vec::new();
         {
             let mut io = region.io(pass)?;

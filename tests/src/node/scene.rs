@@ -5,7 +5,7 @@ use crate::node::process::Actor;
 use crate::node::report::{Order, Report};
 use crate::node::wait::until;
 use handover::Status;
-use handover::control::{HandoverRecord, Outcome, Phase};
+use handover::control::{HandoverRecord, Outcome, ParticipantState, Phase};
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -150,6 +150,14 @@ impl Scene {
         let record = self.record(n);
         assert_eq!(record.outcome, outcome, "{record:?}");
         record
+    }
+
+    /// Waits until the owner's row says that it serves.
+    pub fn wait_serving(&self) {
+        until("an owner whose row says that it serves", || {
+            let owner = self.status().owner?;
+            (owner.state == ParticipantState::Serving).then_some(())
+        });
     }
 
     /// Waits until these processes, and no others, take part in the node.

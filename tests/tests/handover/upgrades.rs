@@ -28,12 +28,12 @@ fn assert_handed_over(record: &HandoverRecord, streams: u32) {
 fn the_first_serves_and_its_stop_leaves_nothing() {
     let scene = scene();
     let owner = scene.first(&[]);
+    scene.wait_serving();
     let status = scene.status();
     assert!(status.alive);
     assert_eq!(status.phase, Phase::None);
     assert!(status.history.is_empty());
     assert_eq!(status.participants.len(), 1);
-    assert_eq!(status.participants[0].state, ParticipantState::Serving);
     assert_eq!(status.participants[0].process.pid, owner.pid());
     assert_eq!(scene.shared_objects().len(), 2, "a control block and a region");
     let swarm = Swarm::new(scene.address(), 3);
@@ -68,10 +68,10 @@ fn hundreds_of_connections_and_those_that_come_meanwhile() {
     assert_handed_over(&scene.record(1), MANY as u32 + 20);
     scene.wait_phase(Phase::None);
     scene.wait_participants(&[new.pid()]);
+    scene.wait_serving();
     let status = scene.status();
     assert_eq!((status.completed, status.aborted), (1, 0));
     let owner = status.owner.expect("a row");
-    assert_eq!(owner.state, ParticipantState::Serving);
     assert_eq!(owner.build_id, "B");
     let seen = swarm.finish();
     assert_eq!(seen.len(), MANY + 30);

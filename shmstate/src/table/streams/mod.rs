@@ -306,7 +306,10 @@ impl Streams {
             },
         )?;
         let open = self.root(tx, OPEN)? + 1;
-        tx.put_all(self.row + FIRST_FREE, &[next, open, serial], WHAT)?;
+        // Not logged: a serial number is never given twice, also not after a rollback, so that a token which went to a
+        // successor before its transaction was taken back cannot come to mean another stream.
+        tx.store(self.row + SERIAL, serial, WHAT)?;
+        tx.put_all(self.row + FIRST_FREE, &[next, open], WHAT)?;
         Ok(StreamId(token))
     }
 
