@@ -167,9 +167,10 @@ impl Scene {
         };
         let successor = Actor(successor);
         let group = nix::unistd::Pid::from_raw(command.id().cast_signed());
-        nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).expect("a signal");
+        let signal = interrupt();
+        nix::sys::signal::killpg(group, signal).expect("a signal");
         let ended = command.wait().expect("reaped");
-        assert_eq!(ended.signal(), Some(2), "the command ended by Ctrl-C");
+        assert_eq!(ended.signal(), Some(signal as i32), "the command ended by {signal}");
         assert!(successor.0.is_alive().expect("proc"), "the successor lives on");
         let own = nix::unistd::Pid::from_raw(successor.0.pid.cast_signed());
         assert_eq!(nix::unistd::getsid(Some(own)).expect("a session"), own);
@@ -361,5 +362,19 @@ pub(crate) fn play(role: &str) {
         }
         "exit" => std::process::exit(3),
         other => panic!("no role {other}"),
+    }
+}
+
+/// The signal of Ctrl-C; where these tests run in the background of a shell without job control, which lets its children
+/// ignore that one, SIGTERM.
+fn interrupt() -> nix::sys::signal::Signal {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("SigIgn").trim(), 16).expect("a mask");
+    let sigint = nix::sys::signal::Signal::SIGINT;
+    if ignored & 1 << (sigint as i32 - 1) == 0 {
+        sigint
+    } else {
+        nix::sys::signal::Signal::SIGTERM
     }
 }
