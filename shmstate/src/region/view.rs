@@ -17,7 +17,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A cache line of eight words: a group of an index.
-pub(crate) type Line = [AtomicU64; 8];
+pub(crate) type Line = [u64; 8];
 
 /// The memory of a region, as whoever holds a pass may see it. `Reader`, `Io` and `Tx` lend it out.
 #[derive(Debug)]
@@ -116,12 +116,22 @@ impl View {
         Ok(unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() })
     }
 
-    /// The eight words at `offset`, which is a multiple of 64.
+    /// The eight words at `offset`, which is a multiple of 64, for as long as the view is lent out: nobody writes meanwhile
+    /// (V4). Plain words, so that the compiler may look at several at once.
     #[inline]
     pub(crate) fn line(&self, offset: u64, what: &'static str) -> Result<&Line> {
         self.check(offset, 64, 64, what)?;
-        // SAFETY: checked to be inside and aligned (V1); atomics may be shared (V2).
+        // SAFETY: checked to be inside and aligned (V1); not written while lent out (V4).
         Ok(unsafe { self.base.add(offset as usize).cast::<Line>().as_ref() })
+    }
+
+    /// `N` words side by side at `offset`: one check for all.
+    #[inline]
+    pub(crate) fn words<const N: usize>(&self, offset: u64, what: &'static str) -> Result<[u64; N]> {
+        self.check(offset, N as u64 * 8, 8, what)?;
+        // SAFETY: checked to be inside and aligned (V1); atomics may be shared (V2).
+        let words = unsafe { self.base.add(offset as usize).cast::<[AtomicU64; N]>().as_ref() };
+        Ok(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
     }
 
     /// Reads the word at `offset`.

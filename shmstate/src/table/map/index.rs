@@ -19,10 +19,9 @@
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::region::header::Activity;
-use crate::region::view::{Line, View};
+use crate::region::view::View;
 use crate::table::catalog::ROOT;
 use crate::tx::Tx;
-use std::sync::atomic::Ordering;
 
 const WHAT: &str = "index";
 /// Bytes of a segment.
@@ -92,11 +91,6 @@ fn group_at(segment: u64, group: u64) -> u64 {
     segment + 64 + group * 64
 }
 
-#[inline(always)]
-fn read(line: &Line, i: usize) -> u64 {
-    line[i].load(Ordering::Relaxed)
-}
-
 impl Index {
     pub(crate) const fn of(row: u64) -> Self {
         Self { row }
@@ -112,8 +106,7 @@ impl Index {
 
     #[inline]
     fn roots(self, view: &View) -> Result<(u64, u64)> {
-        let directory = view.load(self.row + ROOT, WHAT)?;
-        let depth = view.load(self.row + ROOT + 8, WHAT)?;
+        let [directory, depth] = view.words(self.row + ROOT, WHAT)?;
         if depth > MAX_DEPTH {
             return Err(Error::damaged(WHAT, self.row + ROOT + 8, depth));
         }
@@ -142,25 +135,24 @@ impl Index {
         for _ in 0..GROUPS {
             let at = group_at(segment, group);
             let line = view.line(at, WHAT)?;
-            let (mut candidates, mut empty) = (0u32, false);
-            for i in 0..GROUP as usize {
-                let entry = read(line, i);
-                candidates |= u32::from(entry >> 48 == tag && entry > DELETED) << i;
-                empty |= entry == EMPTY;
+            // Empty and deleted entries may look like tag 0; they are told apart below, where one is rarely looked at.
+            let mut candidates = 0u32;
+            for (i, entry) in line.iter().enumerate() {
+                candidates |= u32::from(entry >> 48 == tag) << i;
             }
             while candidates != 0 {
                 let i = candidates.trailing_zeros();
-                let record = read(line, i as usize) & OFFSET;
-                if is_it(record)? {
+                let entry = line[i as usize & 7];
+                if entry > DELETED && is_it(entry & OFFSET)? {
                     return Ok(Some(Place {
                         segment,
                         entry: at + u64::from(i) * 8,
-                        record,
+                        record: entry & OFFSET,
                     }));
                 }
                 candidates &= candidates - 1;
             }
-            if empty {
+            if line.contains(&EMPTY) {
                 return Ok(None);
             }
             group = if group + 1 == GROUPS { 0 } else { group + 1 };
@@ -191,9 +183,7 @@ impl Index {
         for _ in 0..GROUPS {
             let at = group_at(segment, group);
             let line = tx.line(at, WHAT)?;
-            let vacant = (0..GROUP as usize)
-                .map(|i| (i, read(line, i)))
-                .find(|(_, e)| *e <= DELETED);
+            let vacant = (0..GROUP as usize).map(|i| (i, line[i])).find(|(_, e)| *e <= DELETED);
             if let Some((i, found)) = vacant {
                 tx.put(at + i as u64 * 8, record | tag(hash) << 48, WHAT)?;
                 head.live += 1;
@@ -215,7 +205,7 @@ impl Index {
     /// Takes an entry out (I2).
     pub(crate) fn remove(self, tx: &mut Tx<'_>, place: Place) -> Result<()> {
         let line = tx.line(place.entry & !63, WHAT)?;
-        let has_empty = (0..GROUP as usize).any(|i| read(line, i) == EMPTY);
+        let has_empty = (0..GROUP as usize).any(|i| line[i] == EMPTY);
         let mut head = Head::of(tx.load(place.segment, WHAT)?);
         head.live = head.live.saturating_sub(1);
         head.deleted += u64::from(!has_empty);
@@ -241,8 +231,7 @@ impl Index {
         let mut entries = Vec::with_capacity((GROUPS * GROUP) as usize);
         for group in 0..GROUPS {
             let line = tx.line(group_at(segment, group), WHAT)?;
-            for i in 0..GROUP as usize {
-                let entry = read(line, i);
+            for entry in line.iter().copied() {
                 if entry > DELETED {
                     entries.push((hash_of(tx, entry & OFFSET)?, entry));
                 }
