@@ -136,6 +136,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
 
     #[test]
     fn what_is_left_is_seen_and_removed() {
@@ -146,13 +147,22 @@ mod tests {
         let mut child = place
             .command(Path::new("/bin/cat"))
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("cat");
+        // `spawn` may return before the kernel has put the new environment in place; a program that answers has it.
+        let mut answer = [0];
+        child.stdin.as_mut().expect("piped").write_all(b"x").expect("a pipe");
+        child
+            .stdout
+            .as_mut()
+            .expect("piped")
+            .read_exact(&mut answer)
+            .expect("an answer");
         let left = place.left_behind();
         assert!(left.iter().any(|l| l.ends_with("/somewhere")), "{left:?}");
         child.kill().expect("our child");
         child.wait().expect("our child");
-        // `spawn` returns after the exec, so the environment was that of the command.
         assert!(left.contains(&format!("process {}", child.id())), "{left:?}");
         drop(place);
         assert!(!base.exists());
