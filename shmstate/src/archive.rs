@@ -9,19 +9,21 @@
 //!
 //! ```text
 //! block start                                                              block end
-//! | what the root points to (strings, vectors) | unused | root | key | header, 16 bytes |
+//! | what the root points to (strings, vectors) | unused | root | key | header, 8 bytes |
 //! ```
 //!
 //! - **A1** The type of a table's records is the one whose fingerprint stands in the catalog; a handle exists only after that
 //!   was compared (R6). So a root read as `V::Archived` was written as one.
 //! - **A2** A value is measured first and then archived straight into its block: no buffer in between.
+//! - **A4** A `RecordMut` is only made of a record whose root was read (inside, aligned) under the pass that it borrows, so it
+//!   need not be checked again.
 //! - **A3** A mutable view of a record exists only after all its bytes were logged, and is dead before the commit (T6).
 
-use crate::error::{Error, Result};
-use crate::heap::{self, Block};
-use crate::region::view::View;
+use crate::error::Error;
+use crate::heap::Block;
+use crate::region::view::{Bad, View};
+
 use crate::schema::Schema;
-use crate::tx::Tx;
 use rkyv::api::high::HighSerializer;
 use rkyv::rancor::{Failure, Strategy};
 use rkyv::seal::Seal;
@@ -31,8 +33,12 @@ use rkyv::ser::{Positional, Serializer, Writer, WriterExt};
 use rkyv::util::with_arena;
 use rkyv::{Portable, Serialize};
 
-/// Blocks are 16-byte aligned, and so is the most that an archived type may ask for.
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Blocks are aligned to 16 bytes at most, and so is the most that an archived type may ask for.
 pub(crate) const MAX_ALIGN: usize = 16;
+/// Bytes of a record's header, which ends its block.
+const HEADER: usize = 8;
 
 /// What can be a record: a type with a schema that rkyv can archive into a region.
 ///
@@ -85,6 +91,8 @@ pub(crate) struct Geometry {
     pub(crate) key: u64,
     /// Bytes of the root.
     pub(crate) size: u64,
+    /// What the block must be aligned to.
+    pub(crate) align: u64,
 }
 
 impl Geometry {
@@ -97,35 +105,50 @@ impl Geometry {
         }
         let size = size_of::<V::Archived>();
         let key = key_size.next_multiple_of(8);
+        let align = align_of::<V::Archived>();
+        // A block's end is as aligned as its start, the header lies 8 bytes before it.
+        let root = (key + size + HEADER).next_multiple_of(if align > 8 { 16 } else { 8 }) - HEADER;
         Self {
-            root: (key + size).next_multiple_of(align_of::<V::Archived>()) as u64,
+            root: root as u64,
             key: key as u64,
             size: size as u64,
+            align: if align > 8 { 16 } else { 8 },
         }
     }
 }
 
-/// Archives `value` into a fresh block that ends with `tail` bytes after the root's place. Gives the block and the bytes of
-/// the archive (A2).
-pub(crate) fn write<V: Value>(tx: &mut Tx<'_>, value: &V, geometry: Geometry, tail: u64) -> Result<(Block, u64)> {
+/// Bytes that the archive of `value` takes outside its root, if it starts `from` bytes into its block.
+pub(crate) fn measure<V: Value>(value: &V, from: u64) -> Result<u64> {
     with_arena(|arena| {
-        let mut measure = serializer(arena, None, 0, usize::MAX);
+        let mut measure = serializer(arena, None, from as usize, usize::MAX);
         value
             .serialize(Strategy::<_, Failure>::wrap(&mut measure))
             .map_err(|Failure| Error::Archive {
                 why: "its Serialize failed while being measured",
             })?;
-        let outside = measure.into_writer().position as u64;
-        let block = heap::alloc(tx, outside + geometry.root + tail)?;
-        let root = (block.size - tail - geometry.root) as usize;
-        let view: &View = tx;
-        let mut archive = serializer(arena, Some((view, block.offset)), 0, root);
+        Ok(measure.into_writer().position as u64 - from)
+    })
+}
+
+/// Archives `value` into `block`: from `from` on what lies outside the root, which ends at a fixed distance from the header at
+/// `header`. Gives the bytes of the archive (A2).
+pub(crate) fn write<V: Value>(
+    view: &View,
+    value: &V,
+    geometry: Geometry,
+    block: Block,
+    from: u64,
+    header: u64,
+) -> Result<u64> {
+    with_arena(|arena| {
+        let root = (header - geometry.root - block.offset) as usize;
+        let mut archive = serializer(arena, Some((view, block.offset)), from as usize, root);
         let resolver = value
             .serialize(Strategy::<_, Failure>::wrap(&mut archive))
             .map_err(|Failure| Error::Archive {
                 why: "it was longer than when it was measured",
             })?;
-        let written = archive.writer.position as u64;
+        let written = archive.writer.position as u64 - from;
         archive.writer.position = root;
         archive.writer.end = root + geometry.size as usize;
         // SAFETY: `resolver` is what serialising this very value into this writer gave.
@@ -139,7 +162,7 @@ pub(crate) fn write<V: Value>(tx: &mut Tx<'_>, value: &V, geometry: Geometry, ta
                 why: "its root is aligned otherwise than its type says",
             });
         }
-        Ok((block, written + geometry.size))
+        Ok(written + geometry.size)
     })
 }
 
@@ -164,6 +187,28 @@ pub(crate) fn root<V: Value>(view: &View, offset: u64) -> Result<&V::Archived> {
     Ok(unsafe { pointer.cast::<V::Archived>().as_ref() })
 }
 
+/// The root in the bytes of a record's tail, which were checked to be inside.
+#[inline(always)]
+pub(crate) fn root_in<V: Value>(tail: &[u8], geometry: Geometry) -> Result<&V::Archived, Bad> {
+    let start = (tail.len() - HEADER).wrapping_sub(geometry.root as usize);
+    let Some(bytes) = tail.get(start..start + size_of::<V::Archived>()) else {
+        return Err(Bad);
+    };
+    let pointer = bytes.as_ptr().cast::<V::Archived>();
+    if !pointer.is_aligned() {
+        return Err(Bad);
+    }
+    // SAFETY: the bytes are as many, aligned, lent out as long (V4), and were written as this type (A1).
+    Ok(unsafe { &*pointer })
+}
+
+/// The root of a record whose root was looked at before, under the same pass (A4).
+#[inline(always)]
+pub(crate) fn known_root<V: Value>(view: &View, offset: u64) -> &V::Archived {
+    // SAFETY: it was checked then (A4), and memory is not given back; not written while lent out (V4).
+    unsafe { view.known(offset).cast::<V::Archived>().as_ref() }
+}
+
 /// Lends the record at `root` for changes; all bytes from `start` to the root's end are logged (A3).
 pub(crate) fn seal<V: Value>(view: &mut View, root: u64) -> Result<Seal<'_, V::Archived>> {
     let size = size_of::<V::Archived>() as u64;
@@ -172,11 +217,16 @@ pub(crate) fn seal<V: Value>(view: &mut View, root: u64) -> Result<Seal<'_, V::A
     Ok(Seal::new(unsafe { pointer.cast::<V::Archived>().as_mut() }))
 }
 
-/// Where in the region a reference points to, if it points into it at all.
-pub(crate) fn offset_of<F>(view: &View, field: &F) -> Option<u64> {
-    let base = view.pointer(0, 8, 8, "header").ok()?.as_ptr() as usize;
-    let address = std::ptr::from_ref(field) as usize;
-    address.checked_sub(base).map(|offset| offset as u64)
+/// Where in the region a reference points to.
+#[cfg(test)]
+pub(crate) fn offset_of<F>(view: &View, field: &F) -> u64 {
+    (std::ptr::from_ref(field) as usize - view.known(0).as_ptr() as usize) as u64
+}
+
+/// How far behind `root` the field lies; a field before it gives a number that is no distance.
+#[inline(always)]
+pub(crate) fn distance<R, F>(root: &R, field: &F) -> u64 {
+    (std::ptr::from_ref(field) as usize as u64).wrapping_sub(std::ptr::from_ref(root) as usize as u64)
 }
 
 /// Writes a field in place. The range was logged and nobody refers to it.

@@ -155,6 +155,7 @@ impl Gate {
 
     /// The generation under which the gate is open, or was last: the fencing token.
     #[must_use]
+    #[inline]
     pub fn generation(&self) -> u64 {
         self.0.expected.load(Ordering::Relaxed) >> 24
     }
@@ -173,6 +174,7 @@ impl Gate {
 
     /// Whether two values are the same gate.
     #[must_use]
+    #[inline]
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -294,10 +296,12 @@ pub struct Pass<'g> {
 impl Pass<'_> {
     /// The generation under which this pass was given.
     #[must_use]
+    #[inline]
     pub fn generation(&self) -> u64 {
         self.gate.generation()
     }
 
+    #[inline]
     pub(crate) fn gate(&self) -> &Gate {
         self.gate
     }

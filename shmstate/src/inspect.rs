@@ -10,6 +10,7 @@ use crate::region::header::{Activity, FormatVersion, at};
 use crate::region::{Region, View, read_birth};
 use crate::table::catalog::{self, Kind};
 use crate::table::{cell, map};
+use crate::tx::undo;
 
 /// What a region's header, log and catalog say.
 #[derive(Clone, Debug)]
@@ -98,8 +99,8 @@ impl Inspection {
             made_at: birth.made_at,
             this_boot: birth.boot_id == crate::os::clock::boot_id(),
             held,
-            activity: Activity::from_word(view.header(at::ACTIVITY)),
-            log: view.header(at::LOG_LENGTH),
+            activity: activity(view),
+            log: undo::unseal(view.header(at::LOG_LENGTH)).unwrap_or(0),
             log_capacity: region.log.capacity(),
             commits: view.header(at::COMMITS),
             rollbacks: view.header(at::ROLLBACKS),
@@ -109,6 +110,14 @@ impl Inspection {
             lease: Lease::from_word(view.header(at::LEASE)),
             tables: tables(view)?,
         })
+    }
+}
+
+/// An owner marks what it does only where that takes longer; a log says that a transaction is open.
+fn activity(view: &View) -> Activity {
+    match Activity::from_word(view.header(at::ACTIVITY)) {
+        Activity::Idle if view.header(at::LOG_LENGTH) != 0 => Activity::Transaction,
+        activity => activity,
     }
 }
 

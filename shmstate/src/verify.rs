@@ -1,10 +1,11 @@
 //! Walks a whole region and compares what the heap says is in use with what the tables refer to.
 
 use crate::error::{Error, Result};
-use crate::heap::{self, HeapStats};
+use crate::heap::{self, HeapStats, Owner};
 use crate::region::header::{Layout, at};
 use crate::region::{Reader, View};
 use crate::table::catalog::{self, Kind};
+use crate::table::key::size_of_shape;
 use crate::table::{cell, map, streams};
 use std::collections::BTreeSet;
 
@@ -40,7 +41,7 @@ pub fn verify(reader: &Reader<'_>) -> Result<Verification> {
 pub(crate) fn check(view: &View) -> Result<Verification> {
     let layout = Layout::of(view.capacity())?;
     let mut blocks = BTreeSet::new();
-    let heap = heap::walk(view, &layout, |block| {
+    let heap = heap::walk(view, &layout, |block, _| {
         blocks.insert(block.offset);
     })?;
     let mut found = Verification {
@@ -50,8 +51,15 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
     let mut references = Vec::new();
     for row in catalog::rows(view)? {
         references.push(row.description.0);
+        references.extend(Owner::of_row(row.offset).heads(view)?);
         match Kind::from_number(row.kind) {
-            Some(Kind::Map) => map::blocks(view, row.offset, |at| references.push(at))?,
+            Some(Kind::Map) => {
+                let text = catalog::description(view, &row)?;
+                let shape = text.split_once('\n').map_or("", |(key, _)| key);
+                let key = size_of_shape(shape)
+                    .ok_or_else(|| Error::damaged("shape of a key", row.description.0, row.description.1))?;
+                map::check(view, row.offset, key as u64, |at| references.push(at))?;
+            }
             Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
             Some(Kind::Streams) => streams::blocks(view, row.offset, |at| references.push(at))?,
             None => return Err(Error::damaged("kind of a table", row.offset, row.kind.into())),

@@ -1,15 +1,17 @@
 //! The chunk table: what each 64 KiB chunk of the heap is used for. It lies outside the memory that it describes (T3).
 //!
 //! ```text
-//! 0 u32 kind · u32 class or length in chunks      8 u32 free slots · u32 first bitmap word that may have one
-//! 16 u32 next · u32 previous (chunk index + 1)   24 u64 reserved      32 [32 x u64] bitmap, 1 = slot in use
+//!  0 u8 kind · u8 owner · u16 0 · u32 class or length in chunks       8 u32 free slots · u32 0
+//! 16 u32 next · u32 previous                                         24 u32 next of the owner · u32 previous of the owner
+//! 32 [32 x u64] bitmap, 1 = slot in use
 //! ```
 //!
-//! `next` and `previous` link chunks of one class that have a free slot, or free runs of like length. The entry of a
-//! chunk inside a run, neither first nor last, means nothing.
+//! A link is a chunk's index + 1, 0 for none. `next` and `previous` link chunks of one owner and class that have a free slot,
+//! or free runs of like length; the links of the owner connect all chunks of a table. The entry of a chunk inside a run, neither
+//! first nor last, means nothing.
 
 use crate::error::{Error, Result};
-use crate::heap::classes;
+use crate::heap::{Owner, classes};
 use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, at};
 use crate::region::view::View;
 use crate::tx::Tx;
@@ -17,7 +19,8 @@ use crate::tx::Tx;
 const WHAT: &str = "chunk table";
 /// Words of a bitmap.
 pub(crate) const BITMAP_WORDS: u64 = 32;
-const BITMAP: u64 = 32;
+/// Where it starts in the entry.
+pub(crate) const BITMAP: u64 = 32;
 
 const _: () = {
     assert!(BITMAP + BITMAP_WORDS * 8 == CHUNK_ENTRY);
@@ -29,11 +32,15 @@ const _: () = {
 pub(crate) enum Kind {
     /// Slots of a size class.
     Slots {
+        /// Whose blocks they hold.
+        owner: Owner,
         /// The class.
         class: usize,
     },
     /// First chunk of a run in use, of so many chunks.
     Run {
+        /// Whose block it is.
+        owner: Owner,
         /// Chunks.
         length: u64,
     },
@@ -55,16 +62,40 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn word(self) -> u64 {
-        let (kind, number) = match self {
-            Self::Slots { class } => (1, class as u64),
-            Self::Run { length } => (2, length),
-            Self::RunEnd { length } => (3, length),
-            Self::Free { length } => (4, length),
-            Self::FreeEnd { length } => (5, length),
+    pub(crate) fn word(self) -> u64 {
+        let (kind, owner, number) = match self {
+            Self::Slots { owner, class } => (1, owner.number(), class as u64),
+            Self::Run { owner, length } => (2, owner.number(), length),
+            Self::RunEnd { length } => (3, 0, length),
+            Self::Free { length } => (4, 0, length),
+            Self::FreeEnd { length } => (5, 0, length),
         };
-        kind | number << 32
+        kind | owner << 8 | number << 32
     }
+
+    fn of(word: u64) -> Option<Self> {
+        let number = word >> 32;
+        let owner = Owner::from_number(word >> 8 & 0xff)?;
+        let kind = match word as u8 {
+            1 if (number as usize) < classes::COUNT => Self::Slots {
+                owner,
+                class: number as usize,
+            },
+            2 if number > 0 => Self::Run { owner, length: number },
+            3 if number > 1 => Self::RunEnd { length: number },
+            4 if number > 0 => Self::Free { length: number },
+            5 if number > 1 => Self::FreeEnd { length: number },
+            _ => return None,
+        };
+        // What the kind does not use is zero.
+        (kind.word() == word).then_some(kind)
+    }
+}
+
+/// Low half of the word of a chunk with slots of `owner`.
+#[inline]
+pub(crate) const fn slots_of(owner: Owner) -> u16 {
+    1 | (owner.number() as u16) << 8
 }
 
 /// Two halves of a word.
@@ -87,6 +118,16 @@ impl Halves {
     }
 }
 
+/// Which of its two lists a chunk is linked in; the number is where its links lie in the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum List {
+    /// Chunks of a class with room, or free runs.
+    Room = 16,
+    /// All chunks of a table.
+    Owner = 24,
+}
+
 /// The entry of one chunk that is in use by the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
@@ -106,6 +147,15 @@ impl Table {
         Self {
             heap: layout.heap,
             chunks: layout.chunks,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn in_view(view: &View) -> Self {
+        let places = view.places();
+        Self {
+            heap: places.heap,
+            chunks: places.chunks,
         }
     }
 
@@ -145,48 +195,40 @@ impl Table {
 }
 
 impl Chunk {
+    #[inline]
     pub(crate) fn kind(self, view: &View) -> Result<Kind> {
         let word = view.load(self.entry, WHAT)?;
-        let number = word >> 32;
-        let bad = Error::damaged(WHAT, self.entry, word);
-        Ok(match word as u32 {
-            1 if (number as usize) < classes::COUNT => Kind::Slots { class: number as usize },
-            2 if number > 0 => Kind::Run { length: number },
-            3 if number > 1 => Kind::RunEnd { length: number },
-            4 if number > 0 => Kind::Free { length: number },
-            5 if number > 1 => Kind::FreeEnd { length: number },
-            _ => return Err(bad),
-        })
+        Kind::of(word).ok_or_else(|| Error::damaged(WHAT, self.entry, word))
     }
 
     pub(crate) fn set_kind(self, tx: &mut Tx<'_>, kind: Kind) -> Result<()> {
         tx.put(self.entry, kind.word(), WHAT)
     }
 
-    /// Free slots, and the first bitmap word that may have one.
+    /// Free slots.
     #[inline]
-    pub(crate) fn free(self, view: &View) -> Result<Halves> {
-        Ok(Halves::of(view.load(self.entry + 8, WHAT)?))
+    pub(crate) fn free(self, view: &View) -> Result<u64> {
+        view.load(self.entry + 8, WHAT)
     }
 
     #[inline]
-    pub(crate) fn set_free(self, tx: &mut Tx<'_>, free: Halves) -> Result<()> {
-        tx.put(self.entry + 8, free.word(), WHAT)
+    pub(crate) fn set_free(self, tx: &mut Tx<'_>, free: u64) -> Result<()> {
+        tx.put(self.entry + 8, free, WHAT)
     }
 
-    /// Next (low) and previous (high) chunk in its list, each as index + 1, 0 for none.
-    pub(crate) fn links(self, view: &View) -> Result<Halves> {
-        Ok(Halves::of(view.load(self.entry + 16, WHAT)?))
+    /// Next (low) and previous (high) chunk in a list, each as index + 1, 0 for none.
+    pub(crate) fn links(self, view: &View, list: List) -> Result<Halves> {
+        Ok(Halves::of(view.load(self.entry + list as u64, WHAT)?))
     }
 
-    pub(crate) fn set_links(self, tx: &mut Tx<'_>, links: Halves) -> Result<()> {
-        tx.put(self.entry + 16, links.word(), WHAT)
+    pub(crate) fn set_links(self, tx: &mut Tx<'_>, list: List, links: Halves) -> Result<()> {
+        tx.put(self.entry + list as u64, links.word(), WHAT)
     }
 
     /// Writes the whole entry of a chunk that becomes slots of `class`, all of them free and in no list.
-    pub(crate) fn format(self, tx: &mut Tx<'_>, class: usize) -> Result<()> {
+    pub(crate) fn format(self, tx: &mut Tx<'_>, owner: Owner, class: usize) -> Result<()> {
         let mut words = [0; (CHUNK_ENTRY / 8) as usize];
-        words[0] = Kind::Slots { class }.word();
+        words[0] = Kind::Slots { owner, class }.word();
         words[1] = classes::slots(class);
         tx.put_all(self.entry, &words, WHAT)
     }
@@ -199,6 +241,12 @@ impl Chunk {
     #[inline]
     pub(crate) fn set_bits(self, tx: &mut Tx<'_>, word: u64, bits: u64) -> Result<()> {
         tx.put(self.entry + BITMAP + (word % BITMAP_WORDS) * 8, bits, WHAT)
+    }
+
+    /// Whether slot `slot` is in use.
+    #[inline]
+    pub(crate) fn in_use(self, view: &View, slot: u64) -> Result<bool> {
+        Ok(self.bits(view, slot / 64)? >> (slot % 64) & 1 != 0)
     }
 
     pub(crate) fn damaged(self, found: u64) -> Error {

@@ -2,21 +2,28 @@
 //!
 //! - **T3** The contents of a fresh block need no log; what says that it is in use is logged like data, and lies outside
 //!   the block. Frees are applied last in a commit. So a kill leaks nothing and frees nothing twice.
-//! - A block of up to half a chunk is a slot of a size class ([`classes`]); a larger one is a run of chunks ([`runs`]).
+//! - **P1** A block of up to half a chunk is a slot of a size class ([`classes`]); a larger one is a run of chunks ([`runs`]).
+//! - **P2** Every chunk in use has an [`Owner`]. The chunks of a table hold its records and nothing else, so that a slot of
+//!   such a chunk that is in use *is* a record of that table; they are linked, so that a table is walked in memory order.
 //!
 //! It does not know what is in a block.
 
 pub(crate) mod chunk;
 pub(crate) mod classes;
+pub(crate) mod owner;
 pub(crate) mod runs;
+mod walk;
 
+pub(crate) use owner::{Blocks, Owner};
 pub(crate) use runs::reserve;
+pub use walk::{ClassStats, HeapStats};
+pub(crate) use walk::{check, walk};
 
 use crate::error::{Error, Result};
-use crate::region::header::{BINS, CHUNK, Layout, at};
-use crate::region::view::View;
+use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, at};
+use crate::region::view::{Bad, View, Window};
 use crate::tx::Tx;
-use chunk::{BITMAP_WORDS, Chunk, Halves, Kind, Table};
+use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
 
 /// Largest block, in bytes.
 pub(crate) const MAX_BLOCK: u64 = 1 << 32;
@@ -28,62 +35,57 @@ pub(crate) struct Block {
     pub(crate) size: u64,
 }
 
-fn head(class: usize) -> u64 {
-    at::CLASS_HEADS + class as u64 * 8
+/// Takes a block of at least `bytes` that no table owns, 16-byte aligned. Its contents are undefined.
+pub(crate) fn alloc(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
+    alloc_for(tx, Owner::SHARED, bytes, 16)
 }
 
-/// Takes a block of at least `bytes`, 16-byte aligned. Its contents are undefined.
-pub(crate) fn alloc(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
-    let Some(class) = classes::of(bytes) else {
+/// Takes a block of at least `bytes` for `owner`, aligned to `align` (8 or 16). Its contents are undefined.
+pub(crate) fn alloc_for(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
+    let table = Table::of(tx.region.layout());
+    let Some(class) = classes::of(bytes, align) else {
         if bytes > MAX_BLOCK {
             return Err(Error::TooLarge { bytes, most: MAX_BLOCK });
         }
         let length = bytes.div_ceil(CHUNK);
-        let first = runs::take(tx, length)?;
-        let table = Table::of(tx.region.layout());
+        let first = runs::take(tx, owner, length)?;
+        owner.adopt(tx, table, first)?;
         return Ok(Block {
             offset: table.start(first.index),
             size: length * CHUNK,
         });
     };
-    let table = Table::of(tx.region.layout());
-    let chunk = match tx.header(head(class)) {
-        0 => new_chunk(tx, table, class)?,
+    let head = owner.head(tx, class)?;
+    let chunk = match tx.load(head, "list of chunks with room")? {
+        0 => {
+            let chunk = runs::take(tx, owner, 1)?;
+            chunk.format(tx, owner, class)?;
+            runs::push(tx, table, head, List::Room, chunk)?;
+            owner.adopt(tx, table, chunk)?;
+            chunk
+        }
         index => table.chunk(tx, index - 1)?,
     };
-    take_slot(tx, table, chunk, class)
+    take_slot(tx, table, head, chunk, class)
 }
 
-fn new_chunk(tx: &mut Tx<'_>, table: Table, class: usize) -> Result<Chunk> {
-    let chunk = runs::take(tx, 1)?;
-    chunk.format(tx, class)?;
-    runs::push(tx, table, head(class), chunk)?;
-    Ok(chunk)
-}
-
-fn take_slot(tx: &mut Tx<'_>, table: Table, chunk: Chunk, class: usize) -> Result<Block> {
+fn take_slot(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk, class: usize) -> Result<Block> {
     let free = chunk.free(tx)?;
     let slots = classes::slots(class);
-    let mut word = u64::from(free.high);
+    let mut word = 0;
     while word * 64 < slots && word < BITMAP_WORDS {
         let bits = chunk.bits(tx, word)?;
         let slot = word * 64 + u64::from(bits.trailing_ones());
         if bits != u64::MAX && slot < slots {
-            if free.low == 0 {
-                return Err(chunk.damaged(0));
+            if free == 0 || free > slots {
+                return Err(chunk.damaged(free));
             }
             chunk.set_bits(tx, word, bits | 1 << (slot % 64))?;
-            chunk.set_free(
-                tx,
-                Halves {
-                    low: free.low - 1,
-                    high: word as u32,
-                },
-            )?;
-            if free.low == 1 {
-                runs::pull(tx, table, head(class), chunk)?;
+            chunk.set_free(tx, free - 1)?;
+            if free == 1 {
+                runs::pull(tx, table, head, List::Room, chunk)?;
             }
-            let size = u64::from(classes::SIZES[class]);
+            let size = classes::size(class);
             return Ok(Block {
                 offset: table.start(chunk.index) + slot * size,
                 size,
@@ -92,7 +94,7 @@ fn take_slot(tx: &mut Tx<'_>, table: Table, chunk: Chunk, class: usize) -> Resul
         word += 1;
     }
     // The list said that there is a free slot.
-    Err(chunk.damaged(free.low.into()))
+    Err(chunk.damaged(free))
 }
 
 /// Gives a block back. Called by commit, for what [`Tx::free`] collected.
@@ -101,35 +103,33 @@ pub(crate) fn release(tx: &mut Tx<'_>, offset: u64) -> Result<()> {
     let chunk = table.chunk_at(tx, offset)?;
     let inside = offset - table.start(chunk.index);
     match chunk.kind(tx)? {
-        Kind::Slots { class } => {
-            let size = u64::from(classes::SIZES[class]);
-            let slot = inside / size;
+        Kind::Slots { owner, class } => {
+            let slot = classes::slot(class, inside);
             let bits = chunk.bits(tx, slot / 64)?;
-            if !inside.is_multiple_of(size) || bits & (1 << (slot % 64)) == 0 {
+            if slot * classes::size(class) != inside || bits & (1 << (slot % 64)) == 0 {
                 return Err(Error::damaged("freed block", offset, bits));
             }
             chunk.set_bits(tx, slot / 64, bits & !(1 << (slot % 64)))?;
-            let free = chunk.free(tx)?;
-            chunk.set_free(
-                tx,
-                Halves {
-                    low: free.low + 1,
-                    high: free.high.min((slot / 64) as u32),
-                },
-            )?;
-            if free.low == 0 {
-                runs::push(tx, table, head(class), chunk)?;
-            } else if u64::from(free.low) + 1 == classes::slots(class) {
+            let free = chunk.free(tx)?.wrapping_add(1);
+            chunk.set_free(tx, free)?;
+            let head = owner.head(tx, class)?;
+            if free == 1 {
+                runs::push(tx, table, head, List::Room, chunk)?;
+            } else if free == classes::slots(class) {
                 // The last free chunk of a class is kept, so that one block coming and going does not format it each time.
-                let links = chunk.links(tx)?;
+                let links = chunk.links(tx, List::Room)?;
                 if links.low != 0 || links.high != 0 {
-                    runs::pull(tx, table, head(class), chunk)?;
+                    runs::pull(tx, table, head, List::Room, chunk)?;
+                    owner.leave(tx, table, chunk)?;
                     runs::give(tx, chunk, 1)?;
                 }
             }
             Ok(())
         }
-        Kind::Run { length } if inside == 0 => runs::give(tx, chunk, length),
+        Kind::Run { owner, length } if inside == 0 => {
+            owner.leave(tx, table, chunk)?;
+            runs::give(tx, chunk, length)
+        }
         _ => Err(Error::damaged("freed block", offset, inside)),
     }
 }
@@ -140,18 +140,18 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
     let chunk = table.chunk_at(view, offset)?;
     let start = table.start(chunk.index);
     match chunk.kind(view)? {
-        Kind::Slots { class } => {
-            let size = u64::from(classes::SIZES[class]);
-            let slot = (offset - start) / size;
-            if slot >= classes::slots(class) || chunk.bits(view, slot / 64)? & (1 << (slot % 64)) == 0 {
+        Kind::Slots { class, .. } => {
+            let slot = classes::slot(class, offset - start);
+            if slot >= classes::slots(class) || !chunk.in_use(view, slot)? {
                 return Err(Error::damaged("block", offset, slot));
             }
+            let size = classes::size(class);
             Ok(Block {
                 offset: start + slot * size,
                 size,
             })
         }
-        Kind::Run { length } => Ok(Block {
+        Kind::Run { length, .. } => Ok(Block {
             offset: start,
             size: length * CHUNK,
         }),
@@ -165,124 +165,55 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
     }
 }
 
-/// What the heap holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeapStats {
-    /// Blocks in use.
-    pub blocks: u64,
-    /// Bytes of blocks in use.
-    pub used: u64,
-    /// Bytes of free slots and free runs below the end of the heap.
-    pub free: u64,
-    /// Bytes taken from the mount for the heap.
-    pub taken: u64,
+/// Whether a block of `owner` that is in use ends 8 bytes after `header`.
+#[inline(always)]
+pub(crate) fn ends_block(window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {
+    let places = window.view.places();
+    let inside = header.wrapping_sub(places.heap);
+    let index = inside / CHUNK;
+    if inside >= window.view.header(at::HEAP_END).wrapping_sub(places.heap) {
+        return Ok(false);
+    }
+    let entry = places.chunks + index * CHUNK_ENTRY;
+    let word = window.load(entry)?;
+    let class = (word >> 32) as usize;
+    if word as u16 != chunk::slots_of(owner) || class >= classes::COUNT {
+        return ends_run(window.view, owner, index, header + 8);
+    }
+    // The slot behind the one that ends here.
+    let end = inside % CHUNK + 8;
+    let next = classes::slot(class, end);
+    if next == 0 || next * classes::size(class) != end {
+        return Ok(false);
+    }
+    let slot = next - 1;
+    Ok(window.load(entry + chunk::BITMAP + slot / 64 * 8)? >> (slot % 64) & 1 != 0)
 }
 
-/// Walks the chunk table from end to end and checks that everything in it agrees. `each` gets every block in use.
-pub(crate) fn walk(view: &View, layout: &Layout, mut each: impl FnMut(Block)) -> Result<HeapStats> {
-    let table = Table::of(layout);
-    let used = table.used(view);
-    let mut stats = HeapStats {
-        taken: view.header(at::TAKEN) - layout.heap,
-        ..HeapStats::default()
-    };
-    let mut with_room = 0u64;
-    let mut free_runs = 0u64;
-    let mut index = 0;
-    while index < used {
+#[cold]
+fn ends_run(view: &View, owner: Owner, index: u64, end: u64) -> std::result::Result<bool, Bad> {
+    let table = Table::in_view(view);
+    let look = || -> Result<bool> {
         let chunk = table.chunk(view, index)?;
-        let start = table.start(index);
-        let length = match chunk.kind(view)? {
-            Kind::Slots { class } => {
-                let size = u64::from(classes::SIZES[class]);
-                let slots = classes::slots(class);
-                let mut in_use = 0;
-                for word in 0..BITMAP_WORDS {
-                    let mut bits = chunk.bits(view, word)?;
-                    while bits != 0 {
-                        let slot = word * 64 + u64::from(bits.trailing_zeros());
-                        if slot >= slots {
-                            return Err(chunk.damaged(slot));
-                        }
-                        each(Block {
-                            offset: start + slot * size,
-                            size,
-                        });
-                        in_use += 1;
-                        bits &= bits - 1;
-                    }
-                }
-                let free = chunk.free(view)?;
-                if in_use + u64::from(free.low) != slots {
-                    return Err(chunk.damaged(free.low.into()));
-                }
-                with_room += u64::from(free.low > 0);
-                stats.blocks += in_use;
-                stats.used += in_use * size;
-                stats.free += CHUNK - in_use * size;
-                1
-            }
-            Kind::Run { length } => {
-                ends(view, table, chunk, length, Kind::RunEnd { length })?;
-                each(Block {
-                    offset: start,
-                    size: length * CHUNK,
-                });
-                stats.blocks += 1;
-                stats.used += length * CHUNK;
-                length
-            }
-            Kind::Free { length } => {
-                ends(view, table, chunk, length, Kind::FreeEnd { length })?;
-                free_runs += 1;
-                stats.free += length * CHUNK;
-                length
-            }
-            Kind::RunEnd { length } | Kind::FreeEnd { length } => return Err(chunk.damaged(length)),
+        let first = match chunk.kind(view)? {
+            Kind::RunEnd { length } if length <= index + 1 => table.chunk(view, index + 1 - length)?,
+            _ => chunk,
         };
-        index += length;
-    }
-    if index != used {
-        return Err(Error::damaged("chunk table", layout.chunks, index));
-    }
-    let listed = |heads: u64, count: u64| -> Result<u64> {
-        let mut total = 0;
-        for i in 0..count {
-            let mut next = view.header(heads + i * 8);
-            let mut previous = 0;
-            while next != 0 {
-                let chunk = table.chunk(view, next - 1)?;
-                let links = chunk.links(view)?;
-                if u64::from(links.high) != previous || total > used {
-                    return Err(chunk.damaged(links.high.into()));
-                }
-                total += 1;
-                previous = next;
-                next = links.low.into();
+        Ok(match first.kind(view)? {
+            Kind::Run { owner: found, length } => {
+                found == owner && first.index + length == index + 1 && end == table.start(index + 1)
             }
-        }
-        Ok(total)
+            _ => false,
+        })
     };
-    let found = listed(at::CLASS_HEADS, classes::COUNT as u64)?;
-    if found != with_room {
-        return Err(Error::damaged("list of chunks with room", at::CLASS_HEADS, found));
-    }
-    let found = listed(at::RUN_BINS, BINS)?;
-    if found != free_runs {
-        return Err(Error::damaged("list of free runs", at::RUN_BINS, found));
-    }
-    Ok(stats)
+    // What is inside a run means nothing: nothing ends there.
+    Ok(look().unwrap_or(false))
 }
 
-fn ends(view: &View, table: Table, chunk: Chunk, length: u64, end: Kind) -> Result<()> {
-    let last = table.chunk(view, chunk.index.saturating_add(length - 1))?;
-    if length > 1 && last.kind(view)? != end {
-        return Err(last.damaged(length));
+/// Whether a block of `bytes` would be of this size anyway, so that a record can be written over an old one.
+pub(crate) fn fits(size: u64, bytes: u64, align: u64) -> bool {
+    match classes::of(bytes, align) {
+        Some(class) => classes::size(class) == size,
+        None => bytes.next_multiple_of(CHUNK) == size,
     }
-    Ok(())
-}
-
-/// Checks the heap's metadata when a region is opened.
-pub(crate) fn check(view: &View, layout: &Layout) -> Result<()> {
-    walk(view, layout, |_| {}).map(|_| ())
 }

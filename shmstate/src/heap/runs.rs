@@ -5,7 +5,8 @@
 //! **before** anything is written (a mount that is full is an error and the region stays as it was).
 
 use crate::error::{Error, Result};
-use crate::heap::chunk::{Chunk, Halves, Kind, Table};
+use crate::heap::Owner;
+use crate::heap::chunk::{Chunk, Halves, Kind, List, Table};
 use crate::region::backing::{Backing, PAGE};
 use crate::region::header::{Activity, BINS, CHUNK, Layout, at};
 use crate::region::view::View;
@@ -23,8 +24,8 @@ fn head(bin: u64) -> u64 {
     at::RUN_BINS + bin * 8
 }
 
-/// Takes a run of `length` chunks. Its contents are undefined.
-pub(crate) fn take(tx: &mut Tx<'_>, length: u64) -> Result<Chunk> {
+/// Takes a run of `length` chunks for `owner`; it is in no list yet. Its contents are undefined.
+pub(crate) fn take(tx: &mut Tx<'_>, owner: Owner, length: u64) -> Result<Chunk> {
     let table = Table::of(tx.region.layout());
     let first = match find(tx, table, length)? {
         Some((chunk, found)) => {
@@ -42,7 +43,7 @@ pub(crate) fn take(tx: &mut Tx<'_>, length: u64) -> Result<Chunk> {
         table,
         first,
         length,
-        |length| Kind::Run { length },
+        |length| Kind::Run { owner, length },
         |length| Kind::RunEnd { length },
     )?;
     Ok(first)
@@ -96,7 +97,7 @@ fn find(tx: &Tx<'_>, table: Table, length: u64) -> Result<Option<(Chunk, u64)>> 
             if found >= length {
                 return Ok(Some((chunk, found)));
             }
-            next = u64::from(chunk.links(tx)?.low);
+            next = u64::from(chunk.links(tx, List::Room)?.low);
         }
     }
     Ok(None)
@@ -127,58 +128,44 @@ fn link(tx: &mut Tx<'_>, table: Table, first: Chunk, length: u64) -> Result<()> 
         |length| Kind::Free { length },
         |length| Kind::FreeEnd { length },
     )?;
-    push(tx, table, head(bin(length)), first)
+    push(tx, table, head(bin(length)), List::Room, first)
 }
 
 fn unlink(tx: &mut Tx<'_>, table: Table, chunk: Chunk, length: u64) -> Result<()> {
-    pull(tx, table, head(bin(length)), chunk)
+    pull(tx, table, head(bin(length)), List::Room, chunk)
 }
 
 /// Puts a chunk at the front of the list whose head word is at `head`.
-pub(crate) fn push(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk) -> Result<()> {
-    let first = tx.header(head);
+pub(crate) fn push(tx: &mut Tx<'_>, table: Table, head: u64, list: List, chunk: Chunk) -> Result<()> {
+    let first = tx.load(head, WHAT)?;
     let me = chunk.index as u32 + 1;
-    chunk.set_links(
-        tx,
-        Halves {
-            low: first as u32,
-            high: 0,
-        },
-    )?;
+    let links = Halves {
+        low: first as u32,
+        high: 0,
+    };
+    chunk.set_links(tx, list, links)?;
     if first != 0 {
         let next = table.chunk(tx, first - 1)?;
-        let links = next.links(tx)?;
-        next.set_links(tx, Halves { high: me, ..links })?;
+        let links = next.links(tx, list)?;
+        next.set_links(tx, list, Halves { high: me, ..links })?;
     }
     tx.put(head, u64::from(me), WHAT)
 }
 
 /// Takes a chunk out of the list whose head word is at `head`.
-pub(crate) fn pull(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk) -> Result<()> {
-    let links = chunk.links(tx)?;
-    if links.low != 0 {
-        let next = table.chunk(tx, u64::from(links.low) - 1)?;
-        let theirs = next.links(tx)?;
-        next.set_links(
-            tx,
-            Halves {
-                high: links.high,
-                ..theirs
-            },
-        )?;
+pub(crate) fn pull(tx: &mut Tx<'_>, table: Table, head: u64, list: List, chunk: Chunk) -> Result<()> {
+    let Halves { low, high } = chunk.links(tx, list)?;
+    if low != 0 {
+        let next = table.chunk(tx, u64::from(low) - 1)?;
+        let theirs = next.links(tx, list)?;
+        next.set_links(tx, list, Halves { high, ..theirs })?;
     }
-    if links.high != 0 {
-        let previous = table.chunk(tx, u64::from(links.high) - 1)?;
-        let theirs = previous.links(tx)?;
-        previous.set_links(
-            tx,
-            Halves {
-                low: links.low,
-                ..theirs
-            },
-        )
-    } else if tx.header(head) == chunk.index + 1 {
-        tx.put(head, u64::from(links.low), WHAT)
+    if high != 0 {
+        let previous = table.chunk(tx, u64::from(high) - 1)?;
+        let theirs = previous.links(tx, list)?;
+        previous.set_links(tx, list, Halves { low, ..theirs })
+    } else if tx.load(head, WHAT)? == chunk.index + 1 {
+        tx.put(head, u64::from(low), WHAT)
     } else {
         Err(chunk.damaged(head))
     }

@@ -15,14 +15,15 @@ pub(crate) mod view;
 
 pub use header::{Activity, FormatVersion};
 pub use options::{DEFAULT_CAPACITY, MAX_NAME, Options};
+use view::Places;
 pub use view::View;
 
 use crate::error::{Error, Result};
 use crate::gate::{Gate, Pass};
 use crate::heap;
 use crate::os::{clock, shm};
-use crate::tx::Tx;
 use crate::tx::undo::{Log, Undone};
+use crate::tx::{Pending, Tx};
 use backing::{Backing, Mapping, Memory, PAGE};
 use header::{Birth, CHUNK_ENTRY, FIRST_LOG, HEADER, Layout, at};
 use std::ops::Deref;
@@ -39,11 +40,14 @@ pub struct Region {
     pub(crate) view: View,
     pub(crate) log: Log,
     pub(crate) frees: Vec<u64>,
+    pub(crate) pending: Pending,
     pub(crate) backing: Box<dyn Backing>,
     birth: Birth,
     gate: Gate,
     name: Box<str>,
     undone: Mutex<Undone>,
+    /// Generation under which this process last looked at the log's chain.
+    seen: u64,
 }
 
 impl Region {
@@ -109,7 +113,7 @@ impl Region {
             seed: random[2],
             node_id: options.node_id,
         };
-        let view = view_of(&*backing, layout.heap);
+        let view = view_of(&*backing, &birth);
         view.set_header(at::TAKEN, layout.heap);
         view.set_header(at::HEAP_END, layout.heap);
         view.set_header(at::LOG_FLOOR, layout.capacity);
@@ -149,7 +153,7 @@ impl Region {
     fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options) -> Result<Self> {
         let layout = birth.layout;
         let mapping = Mapping::new(fd, name, layout.capacity)?;
-        let view = view_of(&mapping, layout.heap);
+        let view = view_of(&mapping, &birth);
         check_dynamic(&view, &layout)?;
         if options.prefault {
             let end = view.header(at::HEAP_END);
@@ -173,11 +177,13 @@ impl Region {
             view,
             log,
             frees: Vec::new(),
+            pending: Pending::default(),
             backing,
             birth,
             gate: options.gate.clone().unwrap_or_else(Gate::alone),
             name: name.into(),
             undone: Mutex::new(Undone::default()),
+            seen: 0,
         })
     }
 
@@ -188,7 +194,7 @@ impl Region {
         bytes.copy_from_slice(&image[..256]);
         let birth = Birth::decode("image", &bytes)?;
         let backing = Box::new(Memory::from_image(image));
-        let view = view_of(&*backing, birth.layout.heap);
+        let view = view_of(&*backing, &birth);
         check_dynamic(&view, &birth.layout)?;
         Self::usable(view, backing, birth, "image", &Options::default())
     }
@@ -243,21 +249,40 @@ impl Region {
     /// [`Error::ForeignPass`]; [`Error::Damaged`] if a dead owner's log cannot be taken back.
     #[inline]
     pub fn begin<'a>(&'a mut self, pass: &'a Pass<'a>) -> Result<Tx<'a>> {
+        self.prepare(pass)?;
+        Ok(Tx::begin(self, pass))
+    }
+
+    #[inline]
+    fn prepare(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.admit(pass)?;
-        Tx::begin(self, pass)
+        if self.seen != pass.generation() || !self.log.is_empty() {
+            self.look_again(pass)?;
+        }
+        Ok(())
+    }
+
+    /// Another process may have written since, or a guard was forgotten.
+    #[cold]
+    fn look_again(&mut self, pass: &Pass<'_>) -> Result<()> {
+        self.frees.clear();
+        self.log.refresh(&self.view)?;
+        self.seen = pass.generation();
+        Ok(())
     }
 
     /// Runs `change` in a transaction: committed if it returns `Ok`, rolled back if it returns `Err` or panics.
     ///
     /// # Errors
     /// What `change` returns; those of [`begin`](Self::begin) and [`Tx::commit`].
+    #[inline]
     pub fn write<R, E: From<Error>>(
         &mut self,
         pass: &Pass<'_>,
         change: impl FnOnce(&mut Tx<'_>) -> std::result::Result<R, E>,
     ) -> std::result::Result<R, E> {
-        self.admit(pass)?;
-        let mut tx = Tx::begin(self, pass)?;
+        self.prepare(pass)?;
+        let mut tx = Tx::begin(self, pass);
         let result = change(&mut tx)?;
         tx.commit()?;
         Ok(result)
@@ -364,10 +389,15 @@ impl Region {
 
 /// Makes the view of a backing whose fixed parts can be touched.
 #[expect(unsafe_code, reason = "the one place where a view is made")]
-fn view_of(backing: &dyn Backing, limit: u64) -> View {
+fn view_of(backing: &dyn Backing, birth: &Birth) -> View {
+    let places = Places {
+        tag: birth.region_id[0],
+        chunks: birth.layout.chunks,
+        heap: birth.layout.heap,
+    };
     // SAFETY: the backing is mapped (page- or 64-byte-aligned) for `capacity` bytes, and `Region` keeps it for as long as
-    // the view (V3); the fixed parts below `limit` were taken when the region was made.
-    unsafe { View::new(backing.base(), backing.capacity(), limit) }
+    // the view (V3); the fixed parts below the heap were taken when the region was made.
+    unsafe { View::new(backing.base(), backing.capacity(), birth.layout.heap, places) }
 }
 
 /// Reads and checks the unchanging part of a header without mapping anything.

@@ -13,17 +13,28 @@
 
 use crate::error::{Error, Result};
 use crate::region::header::at;
+use crate::schema::Plain;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A cache line of eight words: a group of an index.
-pub(crate) type Line = [u64; 8];
+/// What is the same for a region's whole life, kept beside the pointer so that no lookup has to read it from the header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// A number that tells this region from others.
+    pub(crate) tag: u64,
+    /// Where the chunk table starts.
+    pub(crate) chunks: u64,
+    /// Where the heap starts.
+    pub(crate) heap: u64,
+}
 
 /// The memory of a region, as whoever holds a pass may see it. `Reader`, `Io` and `Tx` lend it out.
 #[derive(Debug)]
 pub struct View {
     base: NonNull<u8>,
     capacity: u64,
+    /// Which region this is, and where its heap lies.
+    places: Places,
     /// Accesses below this are inside taken memory; a cache of the header's word.
     limit: AtomicU64,
     #[cfg(test)]
@@ -49,10 +60,11 @@ impl View {
     /// # Safety
     /// `base` must be 64-byte aligned and point to `capacity` bytes that stay mapped and are accessed by this process only
     /// through this view for as long as the view lives (V3), of which the first `limit` can be touched.
-    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: u64, limit: u64) -> Self {
+    pub(crate) unsafe fn new(base: NonNull<u8>, capacity: u64, limit: u64, places: Places) -> Self {
         Self {
             base,
             capacity,
+            places,
             limit: AtomicU64::new(limit),
             #[cfg(test)]
             stores: std::sync::Mutex::new(None),
@@ -62,7 +74,23 @@ impl View {
     /// A number that tells this region from others, for table handles.
     #[inline]
     pub(crate) fn tag(&self) -> u64 {
-        self.header(at::REGION_ID)
+        self.places.tag
+    }
+
+    /// Where chunk table and heap lie.
+    #[inline]
+    pub(crate) fn places(&self) -> Places {
+        self.places
+    }
+
+    /// What is below the limit now, for accesses close together.
+    #[inline]
+    pub(crate) fn window(&self) -> Window<'_> {
+        Window {
+            view: self,
+            base: self.base,
+            limit: self.limit.load(Ordering::Relaxed),
+        }
     }
 
     /// Bytes of the mapping.
@@ -114,15 +142,6 @@ impl View {
         self.check(offset, 8, 8, what)?;
         // SAFETY: checked to be inside and aligned (V1); the memory outlives the view (V3).
         Ok(unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() })
-    }
-
-    /// The eight words at `offset`, which is a multiple of 64, for as long as the view is lent out: nobody writes meanwhile
-    /// (V4). Plain words, so that the compiler may look at several at once.
-    #[inline]
-    pub(crate) fn line(&self, offset: u64, what: &'static str) -> Result<&Line> {
-        self.check(offset, 64, 64, what)?;
-        // SAFETY: checked to be inside and aligned (V1); not written while lent out (V4).
-        Ok(unsafe { self.base.add(offset as usize).cast::<Line>().as_ref() })
     }
 
     /// `N` words side by side at `offset`: one check for all.
@@ -191,6 +210,66 @@ impl View {
         Ok(())
     }
 
+    /// Copies `words` words to `to`, and behind them the two that `tail` makes of a sum over them: an entry of the log. The sum
+    /// changes with any byte.
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        from: u64,
+        to: u64,
+        words: u64,
+        tail: impl FnOnce(u64) -> [u64; 2],
+        what: &'static str,
+    ) -> Result<()> {
+        self.check(from, words * 8, 8, what)?;
+        self.check(to, words * 8 + 16, 8, what)?;
+        let n = words as usize;
+        // SAFETY: both ranges were checked (V1); words are atomics (V2).
+        unsafe {
+            let from = self.base.add(from as usize).cast::<AtomicU64>();
+            let to = self.base.add(to as usize).cast::<AtomicU64>();
+            let mut sum = 0u64;
+            for i in 0..n {
+                let word = from.add(i).as_ref().load(Ordering::Relaxed);
+                sum = sum.rotate_left(7) ^ word;
+                to.add(i).as_ref().store(word, Ordering::Relaxed);
+            }
+            let [first, second] = tail(sum);
+            to.add(n).as_ref().store(first, Ordering::Relaxed);
+            to.add(n + 1).as_ref().store(second, Ordering::Relaxed);
+        }
+        self.record(to, words * 8 + 16);
+        Ok(())
+    }
+
+    /// The sum over `words` words, as [`append`](Self::append) forms it.
+    pub(crate) fn sum(&self, offset: u64, words: u64, what: &'static str) -> Result<u64> {
+        let mut sum = 0u64;
+        for i in 0..words {
+            sum = sum.rotate_left(7) ^ self.load(offset + i * 8, what)?;
+        }
+        Ok(sum)
+    }
+
+    /// What the word that `offset` lies in would be with `value` written at `offset`; `None` if it does not fit in that word.
+    #[inline]
+    pub(crate) fn merged<F: Plain>(&self, offset: u64, value: &F, what: &'static str) -> Result<Option<u64>> {
+        let (inside, size) = ((offset & 7) as usize, size_of::<F>());
+        if inside + size > 8 {
+            return Ok(None);
+        }
+        let mut bytes = self.load(offset & !7, what)?.to_ne_bytes();
+        // SAFETY: `size` bytes from `inside` on lie in the array; a plain value has no uninitialised byte (P1 of `schema::plain`).
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                std::ptr::from_ref(value).cast::<u8>(),
+                bytes.as_mut_ptr().add(inside),
+                size,
+            );
+        }
+        Ok(Some(u64::from_ne_bytes(bytes)))
+    }
+
     /// Copies bytes into memory that nobody refers to: a fresh allocation, or the free part of a ring.
     #[inline]
     pub(crate) fn write_fresh(&self, offset: u64, bytes: &[u8], what: &'static str) -> Result<()> {
@@ -202,6 +281,14 @@ impl View {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
         self.record(offset, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Writes words into memory that nobody refers to.
+    pub(crate) fn write_fresh_words(&self, offset: u64, words: &[u64], what: &'static str) -> Result<()> {
+        for (i, word) in words.iter().enumerate() {
+            self.store(offset + i as u64 * 8, *word, what)?;
+        }
         Ok(())
     }
 
@@ -230,6 +317,14 @@ impl View {
         Ok(unsafe { self.base.add(offset as usize) })
     }
 
+    /// A pointer to a place that was checked before, see A4 of `archive`.
+    #[inline(always)]
+    pub(crate) fn known(&self, offset: u64) -> NonNull<u8> {
+        debug_assert!(offset < self.capacity);
+        // SAFETY: the caller checked the place when it was found (V1); memory is not given back (V3).
+        unsafe { self.base.add(offset as usize) }
+    }
+
     /// Lends two pieces of a ring's free part to `io` for the kernel to fill.
     ///
     /// The caller vouches that no committed byte lies in them and that it holds the region exclusively (S4 of streams).
@@ -255,6 +350,19 @@ impl View {
         self.record(first.0, first.1);
         self.record(second.0, second.1);
         Ok(result)
+    }
+
+    /// Asks the processor to fetch the line at `offset`, wherever that is.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no effect but on caches, also of an address that is not mapped.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().wrapping_add(offset as usize).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
     }
 
     /// Notes a store for the replay test.
@@ -300,5 +408,72 @@ impl View {
     pub(crate) fn image(&self) -> Vec<u8> {
         // SAFETY: tests only view plain memory, all of which can be touched.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.capacity as usize).to_vec() }
+    }
+}
+
+/// A view whose limit was read once, for accesses close together on the hot paths. It says only *that* an access is not
+/// possible; who gets such an answer looks again through the view, which says why.
+///
+/// Memory is never given back while a region is mapped, so a limit that was read stays true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'v> {
+    pub(crate) view: &'v View,
+    base: NonNull<u8>,
+    limit: u64,
+}
+
+/// Something is not where it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bad;
+
+impl<'v> Window<'v> {
+    /// Whether `length` bytes at `offset` are inside and the offset is a multiple of 8.
+    #[inline(always)]
+    fn check(self, offset: u64, length: u64) -> std::result::Result<(), Bad> {
+        debug_assert!(length <= at::RESERVED);
+        // The limit is above the fixed parts of a region, so the difference does not wrap.
+        if (offset <= self.limit.wrapping_sub(length)) & (offset & 7 == 0) {
+            return Ok(());
+        }
+        self.check_again(offset, length)
+    }
+
+    #[cold]
+    fn check_again(self, offset: u64, length: u64) -> std::result::Result<(), Bad> {
+        self.view.check_again(offset, length, 8, "").map_err(|_| Bad)
+    }
+
+    /// `N` words side by side at `offset`.
+    #[inline(always)]
+    pub(crate) fn words<const N: usize>(self, offset: u64) -> std::result::Result<&'v [u64; N], Bad> {
+        self.check(offset, N as u64 * 8)?;
+        // SAFETY: checked to be inside and aligned (V1); not written while lent out (V4).
+        Ok(unsafe { self.base.add(offset as usize).cast::<[u64; N]>().as_ref() })
+    }
+
+    /// The word at `offset`.
+    #[inline(always)]
+    pub(crate) fn load(self, offset: u64) -> std::result::Result<u64, Bad> {
+        Ok(self.words::<1>(offset)?[0])
+    }
+
+    /// The `length` bytes before `offset`, which is a multiple of 8, together with the 8 behind it: a record's tail.
+    #[inline(always)]
+    pub(crate) fn tail(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
+        let start = offset.wrapping_sub(length);
+        self.check(start, length + 8)?;
+        // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(start as usize).as_ptr(), length as usize + 8) })
+    }
+
+    /// Replaces the word at `offset` by what `change` makes of it.
+    #[inline(always)]
+    pub(crate) fn update(self, offset: u64, change: impl FnOnce(u64) -> u64) -> std::result::Result<(), Bad> {
+        self.check(offset, 8)?;
+        // SAFETY: checked to be inside and aligned (V1); an atomic (V2).
+        let word = unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() };
+        word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.view.record(offset, 8);
+        Ok(())
     }
 }

@@ -3,15 +3,16 @@
 //! ```text
 //!   0 u32 state (0 empty, 1 live) · u16 kind · u16 length of the name      8 [u8; 64] name
 //!  72 u128 fingerprint of the value    88 u128 fingerprint of the key
-//! 104 u16 declared version · u16 0 · u32 flags (0)                       112 u64 block with the descriptions
-//! 120 u64 their length in bytes                                          128 [16 x u64] roots, by kind
+//! 104 u16 declared version · u16 0 · u32 flags (1: records have checksums)  112 u64 block with the descriptions
+//! 120 u64 their length in bytes                                          128 [13 x u64] roots, by kind
+//! 232 u64 XXH3 of bytes 0..128       240 u64 first chunk of the table's records    248 u64 heads of their lists, see `heap::owner`
 //! ```
 //!
 //! The descriptions are text: the key's shape, a line `---`, the value's description. A row appears and changes inside a
 //! transaction like everything else. A successor reads rows while the owner is at work, so it reads until they hold still.
 
 use crate::error::{Error, Result};
-use crate::heap;
+use crate::heap::{self, Owner};
 use crate::region::Region;
 use crate::region::header::{ROW, ROWS, at};
 use crate::region::view::View;
@@ -19,7 +20,7 @@ use crate::schema::{self, Description};
 use crate::tx::Tx;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 const WHAT: &str = "catalog";
 /// Longest name of a table, in bytes.
@@ -30,12 +31,18 @@ const MAX_DESCRIPTION: u64 = 1 << 20;
 pub(crate) const ROOTS: usize = 16;
 /// Where they start in the row.
 pub(crate) const ROOT: u64 = 128;
+/// Where the checksum of the part before them stands.
+const SUM: u64 = ROOT + 13 * 8;
+/// Where version and flags stand.
+const VERSION: u64 = 104;
+/// In the flags: every record has a checksum.
+const CHECKED: u64 = 1 << 32;
 /// How long a reader waits for the catalog to hold still while its owner works.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const LIVE: u64 = 1;
 
-const _: () = assert!(ROOT + ROOTS as u64 * 8 == ROW);
+const _: () = assert!(ROOT + ROOTS as u64 * 8 == ROW && SUM + 3 * 8 == ROW && VERSION == 13 * 8);
 
 /// What a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +74,48 @@ pub(crate) struct Spec {
     pub(crate) kind: Kind,
     pub(crate) key: String,
     pub(crate) value: Description,
+}
+
+/// How a table is made.
+///
+/// ```
+/// # fn main() -> shmstate::Result<()> {
+/// # use shmstate::{Map, Region, TableOptions};
+/// let mut region = Region::in_memory(4 << 20)?;
+/// let gate = region.gate().clone();
+/// region.write(&gate.enter()?, |tx| {
+///     let accounts: Map<u64, u64> = Map::create_with(tx, "accounts", TableOptions::default().checksums(true))?;
+///     accounts.insert(tx, &1, &100)
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableOptions {
+    checksums: bool,
+}
+
+impl TableOptions {
+    /// Whether every record carries a checksum, so that [`verify`](crate::verify()) names every altered byte of it. Each change of a
+    /// record then costs a pass over it. The default is not to.
+    #[must_use]
+    pub fn checksums(mut self, yes: bool) -> Self {
+        self.checksums = yes;
+        self
+    }
+}
+
+/// Whether the records of the table whose row is given have checksums.
+pub(crate) fn is_checked(view: &View, row: u64) -> Result<bool> {
+    Ok(view.load(row + VERSION, WHAT)? & CHECKED != 0)
+}
+
+fn sum_of(words: &[u64]) -> u64 {
+    let mut bytes = [0; ROOT as usize];
+    for (i, word) in words.iter().take(bytes.len() / 8).enumerate() {
+        bytes[i * 8..i * 8 + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    xxh3_64(&bytes)
 }
 
 impl Spec {
@@ -105,6 +154,11 @@ pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
     let length = (head >> 48) as usize;
     if head as u32 != LIVE as u32 || length == 0 || length > MAX_TABLE_NAME {
         return Err(Error::damaged(WHAT, offset, head));
+    }
+    let fixed: [u64; ROOT as usize / 8] = view.words(offset, WHAT)?;
+    let sum = view.load(offset + SUM, WHAT)?;
+    if sum_of(&fixed) != sum {
+        return Err(Error::damaged("checksum of a catalog row", offset + SUM, sum));
     }
     let mut name = Vec::with_capacity(MAX_TABLE_NAME);
     for i in 0..MAX_TABLE_NAME as u64 / 8 {
@@ -202,7 +256,7 @@ pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64>
 }
 
 /// Makes a row. `roots` are its first roots, the rest are zero. Gives the row's offset.
-pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, roots: &[u64]) -> Result<u64> {
+pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOptions, roots: &[u64]) -> Result<u64> {
     let fits = !name.is_empty()
         && name.len() <= MAX_TABLE_NAME
         && !name.starts_with('.')
@@ -240,10 +294,14 @@ pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, roots: &[u64]) ->
         words[9 + i * 2] = print as u64;
         words[10 + i * 2] = (print >> 64) as u64;
     }
-    words[13] = u64::from(spec.value.version());
+    words[13] = u64::from(spec.value.version()) | if options.checksums { CHECKED } else { 0 };
     words[14] = block.offset;
     words[15] = text.len() as u64;
     words[16..16 + roots.len()].copy_from_slice(roots);
+    words[(SUM / 8) as usize] = sum_of(&words);
+    if !matches!(spec.kind, Kind::Cell | Kind::Streams) {
+        words[(ROW / 8) as usize - 2..].copy_from_slice(&Owner::roots(tx)?);
+    }
     let offset = tx.header(at::CATALOG) + index * ROW;
     tx.put_all(offset, &words, WHAT)?;
     Ok(offset)

@@ -2,11 +2,12 @@
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
+use crate::heap::Owner;
 use crate::region::Region;
 use crate::region::view::View;
 use crate::schema::Description;
-use crate::table::catalog::{self, Kind, ROOT, Spec};
-use crate::table::record::{self, RecordMut};
+use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
+use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::tx::Tx;
 use std::fmt;
 use std::marker::PhantomData;
@@ -51,7 +52,12 @@ impl<T> fmt::Debug for Cell<T> {
 }
 
 impl<T: Value> Cell<T> {
-    const GEOMETRY: Geometry = Geometry::of::<T>(0);
+    /// One record: it needs no chunk of its own.
+    const HOME: Home = Home {
+        owner: Owner::SHARED,
+        geometry: Geometry::of::<T>(0),
+        checked: false,
+    };
 
     fn spec() -> Spec {
         Spec {
@@ -74,8 +80,9 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
     pub fn create(tx: &mut Tx<'_>, name: &str, value: &T) -> Result<Self> {
-        let (record, archived) = record::create(tx, Self::GEOMETRY, &[], value)?;
-        let row = catalog::create(tx, name, &Self::spec(), &[record, archived])?;
+        let made = record::create(tx, Self::HOME, Parts::NONE, value)?;
+        let roots = [made.header, made.archived];
+        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &roots)?;
         Ok(Self::handle(row, tx))
     }
 
@@ -113,7 +120,7 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View) -> Result<&'v T::Archived> {
-        archive::root::<T>(view, self.record(view)?.wrapping_sub(Self::GEOMETRY.root))
+        archive::root::<T>(view, self.record(view)?.wrapping_sub(Self::HOME.geometry.root))
     }
 
     /// The value, to be changed in place.
@@ -122,7 +129,7 @@ impl<T: Value> Cell<T> {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>) -> Result<RecordMut<'t, 'a, T>> {
         let record = self.record(tx)?;
-        RecordMut::new(tx, Self::GEOMETRY, record)
+        RecordMut::new(tx, Self::HOME, record)
     }
 
     /// Replaces the value.
@@ -131,9 +138,8 @@ impl<T: Value> Cell<T> {
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
         let before = self.record(tx)?;
-        let (new, archived) = record::create(tx, Self::GEOMETRY, &[], value)?;
-        record::discard(tx, Self::GEOMETRY, before)?;
-        tx.put_all(self.row + ROOT, &[new, archived], WHAT)
+        let (new, _) = record::replace(tx, Self::HOME, before, Parts::NONE, value)?;
+        tx.put_all(self.row + ROOT, &[new.header, new.archived], WHAT)
     }
 }
 

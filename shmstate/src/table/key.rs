@@ -82,3 +82,53 @@ impl<A: Key, B: Key> Key for (A, B) {
         format!("({}, {})", A::shape(), B::shape())
     }
 }
+
+/// Bytes of an encoded key whose shape is given as text.
+pub(crate) fn size_of_shape(shape: &str) -> Option<usize> {
+    if let Some(bits) = shape.strip_prefix(['u', 'i']) {
+        return match bits {
+            "8" => Some(1),
+            "16" => Some(2),
+            "32" => Some(4),
+            "64" => Some(8),
+            "128" => Some(16),
+            _ => None,
+        };
+    }
+    if let Some(length) = shape.strip_prefix("[u8; ") {
+        return length.strip_suffix(']')?.parse().ok();
+    }
+    let mut inner = shape.strip_prefix('(')?.strip_suffix(')')?;
+    let mut size = 0;
+    // Commas inside parentheses belong to an inner pair.
+    while !inner.is_empty() {
+        let mut depth = 0;
+        let end = inner.find(|c| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            c == ',' && depth == 0
+        });
+        let (first, rest) = end.map_or((inner, ""), |end| (&inner[..end], inner[end + 1..].trim_start()));
+        size += size_of_shape(first)?;
+        inner = rest;
+    }
+    Some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_read_from_the_shape() {
+        fn agrees<K: Key>() {
+            assert_eq!(size_of_shape(&K::shape()), Some(K::SIZE), "{}", K::shape());
+        }
+        agrees::<u8>();
+        agrees::<i128>();
+        agrees::<[u8; 17]>();
+        agrees::<(u16, (i32, [u8; 3]))>();
+        agrees::<((u64, u8), u32)>();
+        assert_eq!(size_of_shape("String"), None);
+        assert_eq!(size_of_shape("(u8, f32)"), None);
+    }
+}

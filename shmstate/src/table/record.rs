@@ -1,17 +1,23 @@
-//! A record: one value in a table, an rkyv archive with a header of 16 bytes at the end of its block.
+//! A record: one value in a table, an rkyv archive in a block of its own that ends with a header of 8 bytes.
 //!
 //! ```text
-//! 0 u32 sequence: odd while it is being changed in place, for observers
-//! 4 u16 declared schema version of the archive · 6 u16 unused bytes of the block
-//! 8 u32 generation: no two records of a region made within 2³² of each other share it; handles compare it
-//! 12 u32 checksum slot: low half of XXH3 of the archive in tables with checksums, else 0
+//! header: 0 u32 generation · 4 u16 sequence · 6 u8 version · 7 u8 unused bytes
+//! block:  | checksum, 8 bytes | head of the key | archive … | unused | root | key | header |
 //! ```
 //!
-//! Before the header comes the key (maps), padded to 8 bytes, before that the root, see `archive`.
+//! - *generation*: no two records of a region made within 2³² of each other share it; handles compare it. Never 0, except in a
+//!   record that the open transaction has taken away.
+//! - *sequence*: odd while the record is being changed in place, for observers.
+//! - *version*: low byte of the schema version that the archive was made with.
+//! - *unused* bytes of the block; 255 says that there are so many or more, and the last aligned word before the root has the number.
+//! - *checksum*: only in tables that keep them: XXH3 of the rest of the block, with a sequence of 0.
+//! - the head of the key: only for keys of variable length.
+//!
+//! It does not know tables, except for what they have in common, their [`Home`].
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
-use crate::heap;
+use crate::heap::{self, Block, Owner};
 use crate::region::header::at;
 use crate::region::view::View;
 use crate::schema::Plain;
@@ -21,36 +27,151 @@ use rkyv::seal::Seal;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::atomic::{Ordering, compiler_fence};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of the header.
-pub(crate) const HEADER: u64 = 16;
+pub(crate) const HEADER: u64 = 8;
+/// In the header's word: the record is being changed.
+pub(crate) const CHANGING: u64 = 1 << 32;
+/// Where the sequence stands in the header's word.
+const SEQUENCE: u64 = 0xffff << 32;
+/// Where the unused bytes stand.
+const UNUSED_SHIFT: u32 = 56;
+/// The number of unused bytes stands elsewhere.
+const MANY: u64 = 255;
+/// Bytes of the checksum in tables that keep them.
+const CHECKSUM: u64 = 8;
 const WHAT: &str = "record header";
 
-/// Makes a record and gives the offset of its header and the bytes of its archive.
-pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, geometry: Geometry, key: &[u8], value: &V) -> Result<(u64, u64)> {
-    let (block, archived) = archive::write(tx, value, geometry, HEADER)?;
-    let header = block.offset + block.size - HEADER;
-    let unused = block.size - HEADER - geometry.key - archived;
-    let generation = tx.header(at::RECORDS_MADE) + 1;
-    tx.set_header(at::RECORDS_MADE, generation);
-    if !key.is_empty() {
-        tx.write_fresh(header - geometry.key, key, "key")?;
-    }
-    // Fresh memory: nobody refers to it before the index does (T3).
-    tx.store(header, u64::from(V::VERSION) << 32 | unused.min(0xffff) << 48, WHAT)?;
-    tx.store(header + 8, generation & 0xffff_ffff, WHAT)?;
-    Ok((header, archived))
+/// Where the records of a table live and what they look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) owner: Owner,
+    pub(crate) geometry: Geometry,
+    /// Whether every record has a checksum.
+    pub(crate) checked: bool,
 }
 
-/// Frees the record's block at commit; gives the bytes of its archive.
-pub(crate) fn discard(tx: &mut Tx<'_>, geometry: Geometry, header: u64) -> Result<u64> {
+impl Home {
+    fn prefix(self) -> u64 {
+        if self.checked { CHECKSUM } else { 0 }
+    }
+}
+
+/// A record that was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    /// Offset of its header.
+    pub(crate) header: u64,
+    /// Bytes of its archive.
+    pub(crate) archived: u64,
+}
+
+/// A key as a record carries it: bytes at a fixed distance before the header, and bytes at the block's start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'k> {
+    pub(crate) tail: &'k [u8],
+    pub(crate) head: &'k [u8],
+}
+
+impl Parts<'static> {
+    /// No key.
+    pub(crate) const NONE: Self = Self { tail: &[], head: &[] };
+}
+
+/// Makes a record.
+pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, home: Home, key: Parts<'_>, value: &V) -> Result<Written> {
+    let from = home.prefix() + key.head.len() as u64;
+    let outside = archive::measure(value, from)?;
+    let bytes = from + outside + home.geometry.root + HEADER;
+    let block = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
+    write(tx, home, block, key, value)
+}
+
+/// Replaces the record whose header is at `header`: in its own block if the new one needs as much, else in another, and the
+/// old one is freed. Gives the new record, and the bytes of the old one's archive.
+pub(crate) fn replace<V: Value>(
+    tx: &mut Tx<'_>,
+    home: Home,
+    header: u64,
+    key: Parts<'_>,
+    value: &V,
+) -> Result<(Written, u64)> {
+    let from = home.prefix() + key.head.len() as u64;
+    let outside = archive::measure(value, from)?;
+    let bytes = from + outside + home.geometry.root + HEADER;
     let block = block(tx, header)?;
+    let before = archived(tx, home, header, block, key.head.len() as u64)?;
+    if heap::fits(block.size, bytes, home.geometry.align) {
+        tx.log(block.offset, block.size, header)?;
+        change(tx, header)?;
+        let written = write(tx, home, block, key, value)?;
+        return Ok((written, before));
+    }
+    let block_of_new = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
+    let written = write(tx, home, block_of_new, key, value)?;
+    bury(tx, header)?;
     tx.free(block.offset);
-    archived(tx, geometry, header, block)
+    Ok((written, before))
+}
+
+/// Writes a record into a block that is fresh, or was logged. The header comes last.
+fn write<V: Value>(tx: &mut Tx<'_>, home: Home, block: Block, key: Parts<'_>, value: &V) -> Result<Written> {
+    let header = block.offset + block.size - HEADER;
+    let view: &View = tx;
+    let from = home.prefix() + key.head.len() as u64;
+    if !key.head.is_empty() {
+        view.write_fresh(block.offset + home.prefix(), key.head, "key")?;
+    }
+    let archived = archive::write(view, value, home.geometry, block, from, header)?;
+    if !key.tail.is_empty() {
+        view.write_fresh(header - home.geometry.key, key.tail, "key")?;
+    }
+    let padding = home.geometry.root - home.geometry.key - home.geometry.size;
+    let unused = block.size - HEADER - home.geometry.key - padding - archived - from;
+    if unused >= MANY {
+        view.store(exact(home, header), unused, WHAT)?;
+    }
+    let mut generation = view.header(at::RECORDS_MADE).wrapping_add(1);
+    generation += u64::from(generation as u32 == 0);
+    view.set_header(at::RECORDS_MADE, generation);
+    compiler_fence(Ordering::SeqCst);
+    // In place, the sequence goes on, so that an observer sees that the record changed.
+    let sequence = view.load(header, WHAT)? & SEQUENCE;
+    let word = generation & 0xffff_ffff
+        | (sequence | CHANGING).wrapping_add(CHANGING) & SEQUENCE
+        | u64::from(V::VERSION & 0xff) << 48
+        | unused.min(MANY) << UNUSED_SHIFT;
+    view.store(header, word, WHAT)?;
+    if home.checked {
+        let sum = checksum(view, block, header)?;
+        view.store(block.offset, sum, "checksum")?;
+    }
+    Ok(Written { header, archived })
+}
+
+/// Frees the record's block at commit; gives the bytes of its archive. `head` is the length of what its key has at the block's start.
+pub(crate) fn discard(tx: &mut Tx<'_>, home: Home, header: u64, head: u64) -> Result<u64> {
+    let block = block(tx, header)?;
+    let archived = archived(tx, home, header, block, head)?;
+    bury(tx, header)?;
+    tx.free(block.offset);
+    Ok(archived)
+}
+
+/// Marks a record that is to be freed: its block stays in use until the commit, but it is no record any more.
+fn bury(tx: &mut Tx<'_>, header: u64) -> Result<()> {
+    tx.put(header, 0, WHAT)
+}
+
+/// Whether the record whose tail is given was taken away by the transaction that is open.
+#[inline]
+pub(crate) fn is_dead(tail: &[u8]) -> bool {
+    tail.last_chunk::<8>().is_none_or(|header| header[..4] == [0; 4])
 }
 
 /// The block that a record fills. Its header must be at the block's end.
-pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<heap::Block> {
+pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<Block> {
     let block = heap::block_of(tx, tx.region.layout(), header)?;
     if block.offset + block.size != header + HEADER {
         return Err(Error::damaged(WHAT, header, block.offset));
@@ -58,17 +179,38 @@ pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<heap::Block> {
     Ok(block)
 }
 
-fn archived(view: &View, geometry: Geometry, header: u64, block: heap::Block) -> Result<u64> {
-    let unused = view.load(header, WHAT)? >> 48;
-    (block.size - HEADER)
-        .checked_sub(geometry.key + unused)
+/// Where the exact number of unused bytes stands if there are many.
+fn exact(home: Home, header: u64) -> u64 {
+    (header - home.geometry.root - 8) & !7
+}
+
+/// Bytes of a record's archive.
+pub(crate) fn archived(view: &View, home: Home, header: u64, block: Block, head: u64) -> Result<u64> {
+    let mut unused = view.load(header, WHAT)? >> UNUSED_SHIFT;
+    if unused == MANY {
+        unused = view.load(exact(home, header), WHAT)?;
+    }
+    let padding = home.geometry.root - home.geometry.key - home.geometry.size;
+    let rest = HEADER + home.geometry.key + padding + home.prefix() + head;
+    block
+        .size
+        .checked_sub(rest)
+        .and_then(|bytes| bytes.checked_sub(unused))
         .ok_or_else(|| Error::damaged(WHAT, header, unused))
 }
 
+/// What the checksum of a record should be.
+pub(crate) fn checksum(view: &View, block: Block, header: u64) -> Result<u64> {
+    let bytes = view.bytes(block.offset + CHECKSUM, header - block.offset - CHECKSUM, "record")?;
+    let word = view.load(header, WHAT)? & !SEQUENCE;
+    Ok(xxh3_64(bytes) ^ xxh3_64(&word.to_le_bytes()))
+}
+
+/// Makes the sequence odd: the record is being changed.
 #[inline]
-fn open(view: &View, header: u64) -> Result<()> {
+fn change(view: &View, header: u64) -> Result<()> {
     let word = view.load(header, WHAT)?;
-    view.store(header, word | 1, WHAT)?;
+    view.store(header, word | CHANGING, WHAT)?;
     // SEQUENCE pair: the sequence is odd before the first changed byte, and even again after the last one (`settle`).
     compiler_fence(Ordering::SeqCst);
     Ok(())
@@ -82,30 +224,41 @@ fn open(view: &View, header: u64) -> Result<()> {
 pub struct RecordMut<'t, 'a, V: Value> {
     tx: &'t mut Tx<'a>,
     header: u64,
-    geometry: Geometry,
+    /// From the root to the header.
+    distance: u32,
+    checked: bool,
     changing: bool,
     sealed: bool,
     value: PhantomData<fn() -> V>,
 }
 
 impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
-    /// The record must be known to be sound: `root` was read once.
-    #[inline]
-    pub(crate) fn new(tx: &'t mut Tx<'a>, geometry: Geometry, header: u64) -> Result<Self> {
-        archive::root::<V>(tx, header.wrapping_sub(geometry.root))?;
-        Ok(Self {
+    pub(crate) fn new(tx: &'t mut Tx<'a>, home: Home, header: u64) -> Result<Self> {
+        archive::root::<V>(tx, header.wrapping_sub(home.geometry.root))?;
+        Ok(Self::found(tx, home, header))
+    }
+
+    /// Of a record whose root was read.
+    #[inline(always)]
+    pub(crate) fn found(tx: &'t mut Tx<'a>, home: Home, header: u64) -> Self {
+        Self {
             tx,
             header,
-            geometry,
+            distance: home.geometry.root as u32,
+            checked: home.checked,
             changing: false,
             sealed: false,
             value: PhantomData,
-        })
+        }
     }
 
+    #[inline(always)]
     fn root(&self) -> u64 {
-        self.header - self.geometry.root
+        self.header - u64::from(self.distance)
     }
+
+    /// Bytes of the root.
+    const SIZE: u64 = size_of::<V::Archived>() as u64;
 
     /// Changes one field in place: `project` names it, `value` is its new value.
     ///
@@ -135,19 +288,31 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// [`Error::ForeignField`] if what `project` gives is no part of the record; those of the log.
     #[inline]
     pub fn set<F: Plain>(&mut self, project: impl for<'r> FnOnce(&'r V::Archived) -> &'r F, value: F) -> Result<()> {
-        let offset = archive::offset_of(self.tx, project(self)).ok_or(Error::ForeignField)?;
+        let root: &V::Archived = self;
+        let distance = archive::distance(root, project(root));
         let size = size_of::<F>() as u64;
-        let root = self.root();
-        let in_root = offset >= root && offset + size <= root + self.geometry.size;
-        if !in_root {
-            let block = block(self.tx, self.header)?;
-            if offset < block.offset || offset + size > root {
-                return Err(Error::ForeignField);
-            }
+        let offset = self.root().wrapping_add(distance);
+        // Size 0 is not plain, so the difference does not wrap where it is used.
+        if Self::SIZE < size || distance > Self::SIZE.wrapping_sub(size) {
+            self.check_outside(offset, size)?;
         }
-        self.tx.log(offset, size, self.header)?;
+        if self.changing || self.checked {
+            self.tx.log(offset, size, self.header)?;
+        } else if !self.tx.put_field(offset, value, self.header)? {
+            return Ok(());
+        }
         self.begin_change()?;
         archive::store(self.tx, offset, value)
+    }
+
+    /// A field outside the root must lie in the part of the block that the root may point to.
+    #[cold]
+    fn check_outside(&self, offset: u64, size: u64) -> Result<()> {
+        let block = block(self.tx, self.header)?;
+        if offset < block.offset + if self.checked { CHECKSUM } else { 0 } || offset.wrapping_add(size) > self.root() {
+            return Err(Error::ForeignField);
+        }
+        Ok(())
     }
 
     /// Logs the whole record and lends it for changes through rkyv's `Seal`.
@@ -156,11 +321,8 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// Those of the log.
     pub fn seal(&mut self) -> Result<Seal<'_, V::Archived>> {
         let block = block(self.tx, self.header)?;
-        self.tx.log(
-            block.offset,
-            self.root() + self.geometry.size - block.offset,
-            self.header,
-        )?;
+        self.tx
+            .log(block.offset, self.root() + Self::SIZE - block.offset, self.header)?;
         self.begin_change()?;
         self.sealed = true;
         let root = self.root();
@@ -170,40 +332,49 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     #[inline]
     fn begin_change(&mut self) -> Result<()> {
         if !self.changing {
-            open(self.tx, self.header)?;
+            if self.checked {
+                let block = block(self.tx, self.header)?;
+                self.tx.log(block.offset, CHECKSUM, self.header)?;
+            }
+            change(self.tx, self.header)?;
             self.changing = true;
         }
         Ok(())
+    }
+
+    /// After the last change: the checksum, if there is one, then the sequence.
+    fn end_change(&mut self) -> Result<()> {
+        if self.sealed || self.checked {
+            let block = block(self.tx, self.header)?;
+            if self.sealed {
+                self.tx.record(block.offset, self.header - block.offset);
+            }
+            if self.checked {
+                let sum = checksum(self.tx, block, self.header)?;
+                self.tx.store(block.offset, sum, "checksum")?;
+            }
+        }
+        compiler_fence(Ordering::SeqCst);
+        settle(self.tx, self.header)
     }
 }
 
 impl<V: Value> Deref for RecordMut<'_, '_, V> {
     type Target = V::Archived;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &V::Archived {
-        match archive::root::<V>(self.tx, self.root()) {
-            Ok(root) => root,
-            // `new` read the root; memory that was taken is never given back while a region is mapped.
-            Err(_) => unreachable!("the record was inside the region when the guard was made"),
-        }
+        archive::known_root::<V>(self.tx, self.root())
     }
 }
 
 impl<V: Value> Drop for RecordMut<'_, '_, V> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if !self.changing {
-            return;
+        if self.changing {
+            // The header was written by `change` a moment ago, so it is inside the region.
+            let ended = self.end_change();
+            debug_assert!(ended.is_ok());
         }
-        if self.sealed
-            && let Ok(block) = block(self.tx, self.header)
-        {
-            self.tx.record(block.offset, self.header - block.offset);
-        }
-        compiler_fence(Ordering::SeqCst);
-        // The header was written by `open` a moment ago, so it is inside the region.
-        let settled = settle(self.tx, self.header);
-        debug_assert!(settled.is_ok());
     }
 }

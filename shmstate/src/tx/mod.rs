@@ -2,47 +2,81 @@
 //!
 //! A [`Tx`] borrows the region exclusively and a pass. Every change of memory that committed state refers to goes through
 //! [`Tx::put`] or its kin, which log first; the contents of fresh allocations go around them (T3). It does not know tables.
+//!
+//! - **T8** A transaction that changes nothing but one aligned word needs no log: a store of a word is there or not. So the first
+//!   change of a field that lies in one word is *pending*: kept in the [`Tx`], written by the commit if nothing else comes.
+//!   Any other access to the region through the transaction, reading too, first logs and writes it like every other change.
 
 pub(crate) mod undo;
 
 use crate::broken;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gate::Pass;
 use crate::heap;
 use crate::region::Region;
 use crate::region::header::{Activity, at};
 use crate::region::view::View;
+use crate::schema::Plain;
 use std::ops::Deref;
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
+
+/// A word that is to be written (T8). It lies in the [`Region`], so that a [`Tx`] is small; the atomics only let a transaction
+/// that is being read write what it had held back.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// Where; 0 if there is none.
+    offset: AtomicU64,
+    value: AtomicU64,
+    /// Header of the record that it is part of.
+    record: AtomicU64,
+    /// Writing it failed.
+    failed: AtomicBool,
+}
+
+impl Pending {
+    #[inline(always)]
+    fn is_some(&self) -> bool {
+        self.offset.load(Ordering::Relaxed) != 0
+    }
+
+    #[inline(always)]
+    fn set(&self, offset: u64, value: u64, record: u64) {
+        self.offset.store(offset, Ordering::Relaxed);
+        self.value.store(value, Ordering::Relaxed);
+        self.record.store(record, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn forget(&self) {
+        self.offset.store(0, Ordering::Relaxed);
+    }
+}
 
 /// An open transaction. Dropped without [`commit`](Tx::commit), also by a panic, it leaves no trace (T2).
 #[derive(Debug)]
 pub struct Tx<'a> {
     pub(crate) region: &'a mut Region,
     pass: &'a Pass<'a>,
-    open: bool,
 }
 
 impl Deref for Tx<'_> {
     type Target = View;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &View {
+        if self.region.pending.is_some() {
+            self.flush();
+        }
         &self.region.view
     }
 }
 
 impl<'a> Tx<'a> {
-    #[inline]
-    pub(crate) fn begin(region: &'a mut Region, pass: &'a Pass<'a>) -> Result<Self> {
+    #[inline(always)]
+    pub(crate) fn begin(region: &'a mut Region, pass: &'a Pass<'a>) -> Self {
         region.frees.clear();
-        region.log.begin(&region.view)?;
-        region.view.set_header(at::ACTIVITY, Activity::Transaction as u64);
-        Ok(Self {
-            region,
-            pass,
-            open: true,
-        })
+        region.pending.forget();
+        Self { region, pass }
     }
 
     /// Makes the changes permanent: whoever opens the region after this sees all of them, whatever happens to this process.
@@ -50,28 +84,113 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// Damage found while freeing memory, or no room for the log of it. The transaction is then rolled back.
     #[inline]
-    pub fn commit(mut self) -> Result<()> {
-        let region = &mut *self.region;
-        if region.log.is_empty() && region.frees.is_empty() {
-            self.open = false;
-            region.view.set_header(at::ACTIVITY, Activity::Idle as u64);
+    pub fn commit(self) -> Result<()> {
+        // From here on nothing is taken back by being dropped, but by `finish` itself.
+        let mut tx = std::mem::ManuallyDrop::new(self);
+        if tx.region.pending.is_some() {
+            return tx.commit_word();
+        }
+        tx.finish()
+    }
+
+    /// The whole transaction is one word: the store of it is the commit (T8).
+    #[inline]
+    fn commit_word(&mut self) -> Result<()> {
+        let Region { view, pending, .. } = &*self.region;
+        let at = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let window = view.window();
+        let written = window.update(at(&pending.offset), |_| at(&pending.value));
+        // WORD pair: the word, then the sequence: an observer that saw two such words change saw the sequence change too.
+        compiler_fence(Ordering::SeqCst);
+        let settled = window.update(at(&pending.record), undo::settled);
+        if written.and(settled).is_err() {
+            return Err(self.refuse());
+        }
+        view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
+        compiler_fence(Ordering::SeqCst);
+        pending.forget();
+        self.pass.note_commit();
+        Ok(())
+    }
+
+    /// Both places were looked at when the word was set, so this does not happen; if it did, nothing is committed.
+    #[cold]
+    fn refuse(&mut self) -> Error {
+        let at = self.region.pending.offset.load(Ordering::Relaxed);
+        self.take_back();
+        Error::damaged("field", at, 0)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if self.region.log.is_empty() && self.region.frees.is_empty() {
             self.pass.note_commit();
             return Ok(());
         }
-        region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
-        if !broken::FREE && !region.frees.is_empty() {
-            self.apply_frees()?;
+        if self.region.pending.failed.load(Ordering::Relaxed) {
+            return Err(self.refuse());
         }
-        let view = &self.region.view;
+        if !self.region.frees.is_empty() {
+            self.region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
+            if !broken::FREE
+                && let Err(e) = self.apply_frees()
+            {
+                self.take_back();
+                return Err(e);
+            }
+            self.region.frees.clear();
+        }
+        let region = &mut *self.region;
+        let view = &region.view;
         view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
         // COMMIT pair: every change is in place before the log is empty; nothing later moves above that (T6).
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
         compiler_fence(Ordering::SeqCst);
+        region.log.empty();
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
-        self.open = false;
         self.pass.note_commit();
         Ok(())
+    }
+
+    /// Changes a plain field in place, which is part of the record whose header is at `record`. Says whether the record is now
+    /// being changed, so that its sequence is odd.
+    #[inline]
+    pub(crate) fn put_field<F: Plain>(&mut self, offset: u64, value: F, record: u64) -> Result<bool> {
+        let Region {
+            view,
+            log,
+            frees,
+            pending,
+            ..
+        } = &*self.region;
+        let alone = !pending.is_some() && log.is_empty() && frees.is_empty();
+        if alone && let Some(word) = view.merged(offset, &value, "field")? {
+            pending.set(offset & !7, word, record);
+            return Ok(false);
+        }
+        self.log(offset, size_of::<F>() as u64, record)?;
+        Ok(true)
+    }
+
+    /// Logs and writes the pending word, because something else comes.
+    #[cold]
+    fn flush(&self) {
+        let Region { view, log, pending, .. } = &*self.region;
+        let [offset, value, record] =
+            [&pending.offset, &pending.value, &pending.record].map(|word| word.load(Ordering::Relaxed));
+        pending.forget();
+        let write = || {
+            log.append_first(view, offset, record)?;
+            let header = view.load(record, "record header")?;
+            view.store(record, header | crate::table::record::CHANGING, "record header")?;
+            compiler_fence(Ordering::SeqCst);
+            view.store(offset, value, "field")?;
+            compiler_fence(Ordering::SeqCst);
+            undo::settle(view, record)
+        };
+        // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
+        let failed = write().is_err();
+        pending.failed.fetch_or(failed, Ordering::Relaxed);
     }
 
     /// Takes every change back. The same as dropping the transaction.
@@ -94,7 +213,15 @@ impl<'a> Tx<'a> {
     /// Logs a range that is about to change; `record` is the header of the record it is part of, or 0.
     #[inline]
     pub(crate) fn log(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
+        if self.region.pending.is_some() {
+            self.flush();
+        }
         let region = &mut *self.region;
+        if length <= undo::MAX_ENTRY {
+            return region
+                .log
+                .append(&region.view, &*region.backing, offset, length, record);
+        }
         let mut at = offset;
         let end = offset + length;
         while end - at > undo::MAX_ENTRY {
@@ -138,11 +265,8 @@ impl<'a> Tx<'a> {
 }
 
 impl Drop for Tx<'_> {
-    #[inline]
     fn drop(&mut self) {
-        if self.open {
-            self.take_back();
-        }
+        self.take_back();
     }
 }
 
@@ -151,6 +275,7 @@ impl Tx<'_> {
     fn take_back(&mut self) {
         let region = &mut *self.region;
         region.frees.clear();
+        region.pending = Pending::default();
         let view = &region.view;
         if undo::Log::published(view) != 0 {
             view.set_header(at::ACTIVITY, Activity::Recovery as u64);

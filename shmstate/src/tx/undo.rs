@@ -3,10 +3,11 @@
 //! An entry is its data followed by a footer, so that the log is read backwards from its length:
 //!
 //! ```text
-//! old bytes, a multiple of 8 · footer: u64 offset they were at · u32 their length · i32 record
+//! old bytes, a multiple of 8 · footer: u48 offset they were at · u16 check · u32 their length · i32 record
 //! ```
 //!
-//! `record` is the distance in bytes from the offset to the header of the record that was being changed in place, 0 if
+//! The check is folded from every other bit of the entry, and so is the upper quarter of the published length from the rest of
+//! it ([`seal`]): one altered byte is always noticed. `record` is the distance in bytes from the offset to the header of the record that was being changed in place, 0 if
 //! none: taking the entry back makes that record's sequence even again.
 //!
 //! - **U1** The log is a chain of extents kept for the region's life (T7). The first lies behind the catalog, each further
@@ -22,13 +23,52 @@ use crate::error::{Error, Result};
 use crate::region::backing::Backing;
 use crate::region::header::{Activity, FIRST_LOG, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
 use crate::region::view::View;
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// Bytes of an entry's footer.
 const FOOTER: u64 = 16;
 /// Longest data of one entry; longer ranges are logged in pieces.
 pub(crate) const MAX_ENTRY: u64 = 32 * 1024;
+/// Bytes of a record's header, see `table::record`.
+const RECORD_HEADER: u64 = 8;
 const WHAT: &str = "undo log";
+
+/// Four quarters of a word on one another: changes with any one byte.
+#[inline]
+const fn fold(word: u64) -> u64 {
+    let half = word ^ word >> 32;
+    (half ^ half >> 16) & 0xffff
+}
+
+const CHECK_SHIFT: u32 = 48;
+const LOW: u64 = (1 << CHECK_SHIFT) - 1;
+/// Folded into every check, so that zeroes do not fit.
+const SALT: u64 = 0x5a5a;
+
+/// A number below 2⁴⁸ with a check in the upper quarter; 0 stays 0.
+#[inline]
+pub(crate) const fn seal(number: u64) -> u64 {
+    if number == 0 {
+        return 0;
+    }
+    number | (fold(number) ^ SALT) << CHECK_SHIFT
+}
+
+/// The number in a sealed word; `None` if it was altered.
+#[inline]
+pub(crate) const fn unseal(word: u64) -> Option<u64> {
+    if seal(word & LOW) == word {
+        Some(word & LOW)
+    } else {
+        None
+    }
+}
+
+/// The check of an entry: `sum` over its data, `target` and `second` from its footer.
+#[inline]
+const fn check(sum: u64, target: u64, second: u64) -> u64 {
+    fold(sum ^ target ^ second.rotate_left(8)) ^ SALT
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Extent {
@@ -44,11 +84,14 @@ pub(crate) struct Log {
     layout: Layout,
     extents: Vec<Extent>,
     current: usize,
-    /// Where in the region the next entry goes, and where the current extent ends.
-    next: u64,
+    /// Where in the region the next entry goes. An atomic, like the length, only so that a transaction that is being read can
+    /// log what it had held back.
+    next: AtomicU64,
+    /// Where the current extent ends, and the logical position of the region's byte 0 if it were part of it.
     end: u64,
+    bias: u64,
     /// Published length.
-    length: u64,
+    length: AtomicU64,
 }
 
 /// What `undo` took back.
@@ -67,9 +110,10 @@ impl Log {
             layout,
             extents: Vec::new(),
             current: 0,
-            next: 0,
+            next: AtomicU64::new(0),
             end: 0,
-            length: 0,
+            bias: 0,
+            length: AtomicU64::new(0),
         };
         log.reload(view)?;
         Ok(log)
@@ -98,6 +142,7 @@ impl Log {
             self.extents.push(Extent { offset, length, start });
             start += length;
         }
+        self.empty();
         Ok(())
     }
 
@@ -106,36 +151,37 @@ impl Log {
         self.extents.iter().map(|e| e.length).sum()
     }
 
-    /// Bytes of log published and not yet emptied.
+    /// The sealed word of the published length: 0 if nothing is to be taken back.
     #[inline]
     pub(crate) fn published(view: &View) -> u64 {
         view.header(at::LOG_LENGTH)
     }
 
-    /// Starts a transaction's log. The published length is 0.
+    /// Goes back to the start: the published length is 0.
     #[inline]
-    pub(crate) fn begin(&mut self, view: &View) -> Result<()> {
-        // Another process may have lengthened the chain since.
-        if view.header(at::LOG_EXTENTS) != self.extents.len() as u64 {
-            self.reload(view)?;
-        }
-        self.length = 0;
+    pub(crate) fn empty(&mut self) {
+        *self.length.get_mut() = 0;
         self.enter(0);
-        Ok(())
+    }
+
+    /// Another process may have lengthened the chain since this one looked.
+    pub(crate) fn refresh(&mut self, view: &View) -> Result<()> {
+        self.reload(view)
     }
 
     #[inline]
     fn enter(&mut self, extent: usize) {
         let e = self.extents[extent];
         self.current = extent;
-        self.next = e.offset;
+        *self.next.get_mut() = e.offset;
         self.end = e.offset + e.length;
+        self.bias = e.start.wrapping_sub(e.offset);
     }
 
-    /// Whether nothing was logged since `begin`.
+    /// Whether nothing was logged since it was emptied.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.length == 0
+        self.length.load(Ordering::Relaxed) == 0
     }
 
     /// Logs the bytes of `offset..offset + length`, rounded outward to words, and publishes the entry (U3). `record` is the
@@ -149,28 +195,40 @@ impl Log {
         length: u64,
         record: u64,
     ) -> Result<()> {
-        let start = offset & !7;
-        let bytes = (offset + length - start).next_multiple_of(8);
-        if self.next + bytes + FOOTER > self.end {
+        let bytes = (offset + length - (offset & !7)).next_multiple_of(8);
+        if *self.next.get_mut() + bytes + FOOTER > self.end {
             self.next_extent(view, backing)?;
         }
+        self.append_here(view, offset & !7, bytes, record)
+    }
+
+    /// Logs one word as the first entry of a transaction: there is always room for it.
+    #[inline]
+    pub(crate) fn append_first(&self, view: &View, offset: u64, record: u64) -> Result<()> {
+        self.append_here(view, offset, 8, record)
+    }
+
+    #[inline]
+    fn append_here(&self, view: &View, start: u64, bytes: u64, record: u64) -> Result<()> {
         let distance = if record == 0 {
             0
         } else {
             record.wrapping_sub(start) as u32
         };
-        view.copy_words(start, self.next, bytes / 8, WHAT)?;
-        view.store(self.next + bytes, start, WHAT)?;
-        view.store(self.next + bytes + 8, bytes | u64::from(distance) << 32, WHAT)?;
-        self.next += bytes + FOOTER;
-        let before = self.length;
-        let e = self.extents[self.current];
-        self.length = e.start + (self.next - e.offset);
+        let second = bytes | u64::from(distance) << 32;
+        let next = self.next.load(Ordering::Relaxed);
+        let tail = |sum| [start | check(sum, start, second) << CHECK_SHIFT, second];
+        view.append(start, next, bytes / 8, tail, WHAT)?;
+        let next = next + bytes + FOOTER;
+        self.next.store(next, Ordering::Relaxed);
+        let before = self.length.load(Ordering::Relaxed);
+        let length = next.wrapping_add(self.bias);
+        self.length.store(length, Ordering::Relaxed);
         if !broken::PUBLISH {
             // LOG pair: whoever sees the new length, in this boot, sees the entry: the release store keeps the compiler from
             // moving the entry's stores below it, and the fence keeps the change itself from moving above it (T6).
-            let published = if broken::FENCE { before } else { self.length };
-            view.publish_header(at::LOG_LENGTH, published);
+            let published = if broken::FENCE { before } else { length };
+            view.publish_header(at::LOG_LENGTH, seal(published));
         }
         compiler_fence(Ordering::SeqCst);
         Ok(())
@@ -178,7 +236,7 @@ impl Log {
 
     #[cold]
     fn next_extent(&mut self, view: &View, backing: &dyn Backing) -> Result<()> {
-        let used = self.next - self.extents[self.current].offset;
+        let used = *self.next.get_mut() - self.extents[self.current].offset;
         let row = at::LOG_TABLE + self.current as u64 * LOG_TABLE_ROW;
         view.set_header(row + 16, used);
         if self.current + 1 == self.extents.len() {
@@ -230,14 +288,15 @@ impl Log {
     /// or is this thread (T4).
     pub(crate) fn undo(&mut self, view: &View) -> Result<Undone> {
         self.reload(view)?;
-        let length = Self::published(view);
+        let word = Self::published(view);
+        let length = unseal(word).ok_or_else(|| Error::damaged(WHAT, at::LOG_LENGTH, word))?;
         let checked = self.walk(view, length, |_| Ok(()))?;
         self.walk(view, length, |entry| entry.restore(view))?;
         // The restored bytes are there before the log says that there is nothing to restore.
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
         compiler_fence(Ordering::SeqCst);
-        self.length = 0;
+        self.empty();
         Ok(checked)
     }
 
@@ -261,11 +320,15 @@ impl Log {
                 return Err(bad(position));
             }
             let footer = e.offset + inside.checked_sub(FOOTER).ok_or_else(|| bad(position))?;
-            let target = view.load(footer, WHAT)?;
+            let first = view.load(footer, WHAT)?;
+            let target = first & LOW;
             let word = view.load(footer + 8, WHAT)?;
             let bytes = word & 0xffff_ffff;
             if bytes == 0 || bytes % 8 != 0 || bytes > inside - FOOTER {
                 return Err(Error::damaged(WHAT, footer + 8, word));
+            }
+            if check(view.sum(footer - bytes, bytes / 8, WHAT)?, target, word) != first >> CHECK_SHIFT {
+                return Err(Error::damaged(WHAT, footer, first));
             }
             let distance = i64::from((word >> 32) as u32 as i32);
             let entry = Entry {
@@ -311,7 +374,9 @@ impl Log {
             return Err(Error::damaged(WHAT, footer, entry.target));
         }
         if entry.record != 0
-            && (entry.record < l.heap || !entry.record.is_multiple_of(8) || entry.record.saturating_add(16) > taken)
+            && (entry.record < l.heap
+                || !entry.record.is_multiple_of(8)
+                || entry.record.saturating_add(RECORD_HEADER) > taken)
         {
             return Err(Error::damaged(WHAT, footer + 8, entry.record));
         }
@@ -336,10 +401,18 @@ impl Entry {
     }
 }
 
-/// Makes the sequence of the record whose header is at `record` even: nobody is changing it any more.
+/// Where the sequence stands in a record's header word, see `table::record`.
+const SEQUENCE: u64 = 0xffff << 32;
+
+/// The word of a record's header with the sequence made even: nobody is changing it any more.
+#[inline]
+pub(crate) const fn settled(word: u64) -> u64 {
+    word & !SEQUENCE | (word | 1 << 32).wrapping_add(1 << 32) & SEQUENCE
+}
+
+/// Settles the record whose header is at `record`.
 #[inline]
 pub(crate) fn settle(view: &View, record: u64) -> Result<()> {
     let word = view.load(record, "record header")?;
-    let sequence = ((word as u32) | 1).wrapping_add(1);
-    view.store(record, word & !0xffff_ffff | u64::from(sequence), "record header")
+    view.store(record, settled(word), "record header")
 }

@@ -1,46 +1,62 @@
-//! The hash index of a map: an extendible hash of small segments, so that it grows a segment at a time and never pauses.
+//! The hash index of a map: an extendible hash of small segments, so that it grows and shrinks a segment at a time and never
+//! pauses.
 //!
 //! ```text
-//! directory: 2^depth words, each the offset of a segment; the top `depth` bits of the hash choose
-//! segment, 4096 bytes: | u64: depth u8, 0 u8, live u16, deleted u16 | 56 bytes 0 | 63 groups of 8 entries of 8 bytes |
-//! entry: bits 0..48 offset of the record's header, bits 48..64 tag (hash bits 32..48); 0 empty, 1 deleted
+//! directory: 2^depth words: offset of a segment, in the low 6 bits its groups; the top `depth` bits of the hash choose
+//! segment of 3 or 4 KiB: | u64: depth u8, groups u8, live u16, 0 u32 | 56 bytes 0 | 47 or 63 groups of 64 bytes |
+//! group: control word: 7 tags of 8 bits (0 empty; else 0x80 and hash bits 32..39), u8 overflow · 7 entries of 8 bytes
+//! entry: bits 0..48 offset of the record's header, bits 48..64 hash bits 40..56; 0 if empty
 //! ```
 //!
-//! - **I1** An entry lies in the group that its hash names, or in one of the following (cyclic) with no group that has an
-//!   empty entry between. A lookup ends at the first group with an empty entry.
-//! - **I2** An entry is deleted by making it empty if its group has another empty one, else by a mark.
-//! - **I3** A segment with more than [`FULL`] entries used is replaced before the next insertion: by two of the next depth, or,
-//!   if much of it is marks, by one without them. The work for it is bounded by one segment. The directory is doubled by
-//!   copying it, 8 bytes a segment.
+//! - **I1** An entry lies in the group that its hash names (the low 32 bits), or, if that was full, in the next one (cyclic)
+//!   that was not. Every group that it went past counts it in *overflow*; 255 stays 255 until the segment is written anew. A
+//!   lookup ends at the first group that nobody went past.
+//! - **I2** So removing an entry leaves no mark: its tag becomes 0, and the groups that it went past count one less.
+//! - **I3** A segment with seven eighths of its entries used is replaced before the next insertion: one of 3 KiB by one of 4 KiB,
+//!   one of 4 KiB by two of 3 KiB of the next depth. Two neighbours with a quarter of 4 KiB between them become one. The work is
+//!   bounded by one segment. The directory is doubled and halved by copying it, 8 bytes a segment.
 //! - **I4** Nothing here trusts what it reads: every offset is checked, every loop is bounded.
 //!
 //! It does not know keys or values: callers say whether a record is the one they look for, and what a record's hash is.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::heap;
-use crate::region::header::Activity;
-use crate::region::view::View;
+use crate::region::header::{Activity, at};
+use crate::region::view::{Bad, View, Window};
 use crate::table::catalog::ROOT;
 use crate::tx::Tx;
 
+type Result<T, E = Error> = std::result::Result<T, E>;
+
 const WHAT: &str = "index";
-/// Bytes of a segment.
-pub(crate) const SEGMENT: u64 = 4096;
-/// Groups of a segment.
-pub(crate) const GROUPS: u64 = 63;
+/// Groups of a small and of a large segment; with the head that makes 3 and 4 KiB.
+const SMALL: u64 = 47;
+const LARGE: u64 = 63;
+/// Where a directory word has the number of groups.
+const SIZE: u64 = 63;
 /// Entries of a group.
-const GROUP: u64 = 8;
-/// Used entries at which a segment is replaced: seven eighths.
-pub(crate) const FULL: u64 = GROUPS * GROUP * 7 / 8;
+const GROUP: u64 = 7;
 /// Deepest directory.
 const MAX_DEPTH: u64 = 40;
 const OFFSET: u64 = (1 << 48) - 1;
-const EMPTY: u64 = 0;
-const DELETED: u64 = 1;
 
-const _: () = assert!(64 + GROUPS * GROUP * 8 == SEGMENT);
+/// Lowest and highest bit of each tag of a control word.
+const LOW_BITS: u64 = 0x0001_0101_0101_0101;
+const HIGH_BITS: u64 = LOW_BITS << 7;
+/// One in the count of overflow, and its most.
+const PASSED: u64 = 1 << 56;
+const MOST_PASSED: u64 = 255;
 
-/// The index of the map whose catalog row is at `row`; its first two roots are the directory and its depth.
+/// First root of the row: the directory, then its depth, the seed, how many segments are as deep as it.
+const DIRECTORY: u64 = ROOT;
+const DEPTH: u64 = ROOT + 8;
+/// The seed of the hash, which the map keeps; it stands here to be read together with the other two.
+pub(crate) const SEED: u64 = ROOT + 16;
+const DEEPEST: u64 = ROOT + 24;
+/// Roots that the index uses.
+pub(crate) const ROOTS: usize = 4;
+
+/// The index of the map whose catalog row is at `row`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Index {
     row: u64,
@@ -49,46 +65,167 @@ pub(crate) struct Index {
 /// An entry of a record that is in the index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    segment: u64,
-    entry: u64,
+    segment: Segment,
+    /// Offset of its group.
+    group: u64,
+    /// Which entry of the group.
+    slot: u64,
     /// Offset of the record's header.
     pub(crate) record: u64,
+}
+
+/// A segment as the directory names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) offset: u64,
+    groups: u64,
+}
+
+impl Segment {
+    #[inline]
+    fn of(word: u64) -> Self {
+        Self {
+            offset: word & !SIZE,
+            groups: word & SIZE,
+        }
+    }
+
+    fn word(self) -> u64 {
+        self.offset | self.groups
+    }
+
+    fn bytes(self) -> u64 {
+        (self.groups + 1) * 64
+    }
+
+    /// Used entries at which it is replaced.
+    fn full(self) -> u64 {
+        self.groups * GROUP * 7 / 8
+    }
+
+    #[inline]
+    fn home(self, hash: u64) -> u64 {
+        ((hash & 0xffff_ffff) * self.groups) >> 32
+    }
+
+    #[inline]
+    fn group(self, index: u64) -> u64 {
+        self.offset.wrapping_add(64 + index * 64)
+    }
+
+    #[inline]
+    fn next(self, index: u64) -> u64 {
+        if index + 1 >= self.groups { 0 } else { index + 1 }
+    }
+
+    fn head(self, view: &View) -> Result<Head> {
+        let word = view.load(self.offset, WHAT)?;
+        let head = Head {
+            depth: word & 0xff,
+            live: word >> 16 & 0xffff,
+        };
+        if head.word(self) != word || head.depth > MAX_DEPTH {
+            return Err(Error::damaged(WHAT, self.offset, word));
+        }
+        Ok(head)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Head {
     depth: u64,
     live: u64,
-    deleted: u64,
 }
 
 impl Head {
-    fn of(word: u64) -> Self {
-        Self {
-            depth: word & 0xff,
-            live: word >> 16 & 0xffff,
-            deleted: word >> 32 & 0xffff,
+    fn word(self, segment: Segment) -> u64 {
+        self.depth | segment.groups << 8 | self.live << 16
+    }
+}
+
+/// The tag of a hash in a control word, and in an entry.
+#[inline]
+fn tags(hash: u64) -> (u64, u64) {
+    (0x80 | hash >> 32 & 0x7f, hash >> 40 & 0xffff)
+}
+
+fn entry(hash: u64, record: u64) -> u64 {
+    record | tags(hash).1 << 48
+}
+
+/// The first empty entry of a group.
+fn vacant(control: u64) -> Option<u64> {
+    let empty = !control & HIGH_BITS;
+    (empty != 0).then(|| u64::from(empty.trailing_zeros()) / 8)
+}
+
+fn with_tag(control: u64, slot: u64, tag: u64) -> u64 {
+    control & !(0xff << (slot * 8)) | tag << (slot * 8)
+}
+
+/// A directory, read once for a lookup.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Directory {
+    offset: u64,
+    depth: u64,
+    pub(crate) seed: u64,
+}
+
+impl Directory {
+    #[inline(always)]
+    fn segment(self, window: Window<'_>, hash: u64) -> Result<Segment, Bad> {
+        // Two shifts, because one by 64 is none. A depth that is damaged gives a place that is checked like any other.
+        let slot = (hash >> 1).wrapping_shr(63u32.wrapping_sub(self.depth as u32));
+        let word = window.load(self.offset.wrapping_add(slot.wrapping_mul(8)))?;
+        Ok(Segment::of(word))
+    }
+
+    /// The group that a hash names, for a prefetch.
+    #[inline]
+    pub(crate) fn home(self, window: Window<'_>, hash: u64) -> Result<u64, Bad> {
+        let segment = self.segment(window, hash)?;
+        Ok(segment.group(segment.home(hash)))
+    }
+
+    /// Finds the record with that hash for which `is_it` gives something.
+    #[inline(always)]
+    pub(crate) fn find<T>(
+        self,
+        window: Window<'_>,
+        hash: u64,
+        is_it: impl Fn(u64) -> Result<Option<T>, Bad>,
+    ) -> Result<Option<(Place, T)>, Bad> {
+        let segment = self.segment(window, hash)?;
+        let (tag, high) = tags(hash);
+        let mut index = segment.home(hash);
+        for _ in 0..segment.groups {
+            let group = segment.group(index);
+            let words: &[u64; 8] = window.words(group)?;
+            let mut candidates = matches(words[0], tag);
+            while candidates != 0 {
+                let slot = u64::from(candidates.trailing_zeros()) / 8;
+                let entry = words[(slot as usize + 1) & 7];
+                let record = entry & OFFSET;
+                if entry >> 48 == high
+                    && let Some(found) = is_it(record)?
+                {
+                    let place = Place {
+                        segment,
+                        group,
+                        slot,
+                        record,
+                    };
+                    return Ok(Some((place, found)));
+                }
+                candidates &= candidates - 1;
+            }
+            if words[0] < PASSED {
+                break;
+            }
+            index = segment.next(index);
         }
+        Ok(None)
     }
-
-    fn word(self) -> u64 {
-        self.depth | self.live << 16 | self.deleted << 32
-    }
-}
-
-#[inline]
-fn tag(hash: u64) -> u64 {
-    hash >> 32 & 0xffff
-}
-
-#[inline]
-fn first_group(hash: u64) -> u64 {
-    ((hash & 0xffff_ffff) * GROUPS) >> 32
-}
-
-#[inline]
-fn group_at(segment: u64, group: u64) -> u64 {
-    segment + 64 + group * 64
 }
 
 impl Index {
@@ -96,68 +233,71 @@ impl Index {
         Self { row }
     }
 
-    /// An empty index: its two roots.
-    pub(crate) fn create(tx: &mut Tx<'_>) -> Result<[u64; 2]> {
-        let segment = new_segment(tx, 0)?;
+    /// An empty index: its roots.
+    pub(crate) fn create(tx: &mut Tx<'_>, seed: u64) -> Result<[u64; ROOTS]> {
+        let segment = new_segment(tx, SMALL)?;
+        fill(tx, segment, 0, &mut [])?;
         let directory = heap::alloc(tx, 8)?.offset;
-        tx.store(directory, segment, WHAT)?;
-        Ok([directory, 0])
+        tx.store(directory, segment.word(), WHAT)?;
+        Ok([directory, 0, seed, 1])
     }
 
     #[inline]
     fn roots(self, view: &View) -> Result<(u64, u64)> {
-        let [directory, depth] = view.words(self.row + ROOT, WHAT)?;
+        let [directory, depth] = view.words(self.row + DIRECTORY, WHAT)?;
         if depth > MAX_DEPTH {
-            return Err(Error::damaged(WHAT, self.row + ROOT + 8, depth));
+            return Err(Error::damaged(WHAT, self.row + DEPTH, depth));
         }
         Ok((directory, depth))
     }
 
-    #[inline]
-    fn segment(self, view: &View, hash: u64) -> Result<u64> {
-        let (directory, depth) = self.roots(view)?;
-        // Two shifts, because one by 64 is none.
-        let slot = hash >> 1 >> (63 - depth);
-        view.load(directory + slot * 8, WHAT)
+    /// The directory as it is now.
+    #[inline(always)]
+    pub(crate) fn directory(self, window: Window<'_>) -> Result<Directory, Bad> {
+        let &[offset, depth, seed] = window.words(self.row + DIRECTORY)?;
+        Ok(Directory { offset, depth, seed })
     }
 
-    /// Finds the record with that hash for which `is_it` says yes.
+    /// Offset of the record that `hash` most likely leads to, for a prefetch; it may be another one's or none.
     #[inline]
-    pub(crate) fn find(
-        self,
-        view: &View,
-        hash: u64,
-        mut is_it: impl FnMut(u64) -> Result<bool>,
-    ) -> Result<Option<Place>> {
-        let segment = self.segment(view, hash)?;
-        let tag = tag(hash);
-        let mut group = first_group(hash);
-        for _ in 0..GROUPS {
-            let at = group_at(segment, group);
-            let line = view.line(at, WHAT)?;
-            // Empty and deleted entries may look like tag 0; they are told apart below, where one is rarely looked at.
-            let mut candidates = 0u32;
-            for (i, entry) in line.iter().enumerate() {
-                candidates |= u32::from(entry >> 48 == tag) << i;
+    pub(crate) fn guess(window: Window<'_>, group: u64, hash: u64) -> u64 {
+        let (tag, high) = tags(hash);
+        let Ok(words) = window.words::<8>(group) else { return 0 };
+        let mut candidates = matches(words[0], tag);
+        while candidates != 0 {
+            let entry = words[candidates.trailing_zeros() as usize / 8 + 1];
+            if entry >> 48 == high {
+                return entry & OFFSET;
             }
-            while candidates != 0 {
-                let i = candidates.trailing_zeros();
-                let entry = line[i as usize & 7];
-                if entry > DELETED && is_it(entry & OFFSET)? {
-                    return Ok(Some(Place {
-                        segment,
-                        entry: at + u64::from(i) * 8,
-                        record: entry & OFFSET,
-                    }));
-                }
-                candidates &= candidates - 1;
-            }
-            if line.contains(&EMPTY) {
-                return Ok(None);
-            }
-            group = if group + 1 == GROUPS { 0 } else { group + 1 };
+            candidates &= candidates - 1;
         }
-        Ok(None)
+        0
+    }
+
+    /// The segment of a hash.
+    fn segment(self, view: &View, hash: u64) -> Result<Segment> {
+        let (directory, depth) = self.roots(view)?;
+        let word = view.load(directory.wrapping_add((hash >> 1 >> (63 - depth)) * 8), WHAT)?;
+        Ok(Segment::of(word))
+    }
+
+    /// Walks where [`Directory::find`] walks, and says what is wrong there.
+    #[cold]
+    pub(crate) fn diagnose(self, view: &View, hash: u64) -> Error {
+        let look = || {
+            let segment = self.segment(view, hash)?;
+            segment.head(view)?;
+            for index in 0..segment.groups {
+                let group: [u64; 8] = view.words(segment.group(index), WHAT)?;
+                for (i, entry) in group.iter().enumerate().skip(1) {
+                    if group[0] >> (i * 8 - 8) & 0x80 != 0 {
+                        view.load(entry & OFFSET, "record")?;
+                    }
+                }
+            }
+            Err(Error::damaged(WHAT, segment.offset, hash))
+        };
+        look().map_or_else(|e| e, |()| Error::damaged(WHAT, self.row, hash))
     }
 
     /// Adds a record that is not in the index. `hash_of` tells the hash of a record that is.
@@ -169,101 +309,185 @@ impl Index {
         hash_of: impl Fn(&View, u64) -> Result<u64>,
     ) -> Result<()> {
         let mut segment = self.segment(tx, hash)?;
-        let mut head = Head::of(tx.load(segment, WHAT)?);
+        let mut head = segment.head(tx)?;
         // One replacement makes room, unless all entries share the next bit of their hashes: then another one does.
-        for _ in 0..MAX_DEPTH {
-            if head.live + head.deleted < FULL {
+        for _ in 0..2 * MAX_DEPTH {
+            if head.live < segment.full() {
                 break;
             }
-            self.replace(tx, hash, segment, head, &hash_of)?;
+            self.grow(tx, hash, segment, head, &hash_of)?;
             segment = self.segment(tx, hash)?;
-            head = Head::of(tx.load(segment, WHAT)?);
+            head = segment.head(tx)?;
         }
-        let mut group = first_group(hash);
-        for _ in 0..GROUPS {
-            let at = group_at(segment, group);
-            let line = tx.line(at, WHAT)?;
-            let vacant = (0..GROUP as usize).map(|i| (i, line[i])).find(|(_, e)| *e <= DELETED);
-            if let Some((i, found)) = vacant {
-                tx.put(at + i as u64 * 8, record | tag(hash) << 48, WHAT)?;
+        let mut index = segment.home(hash);
+        for _ in 0..segment.groups {
+            let group = segment.group(index);
+            let control = tx.load(group, WHAT)?;
+            if let Some(slot) = vacant(control) {
+                tx.put(group + 8 + slot * 8, entry(hash, record), WHAT)?;
+                tx.put(group, with_tag(control, slot, tags(hash).0), WHAT)?;
                 head.live += 1;
-                head.deleted -= u64::from(found == DELETED).min(head.deleted);
-                return tx.put(segment, head.word(), WHAT);
+                return tx.put(segment.offset, head.word(segment), WHAT);
             }
-            group = (group + 1) % GROUPS;
+            if control >> 56 < MOST_PASSED {
+                tx.put(group, control + PASSED, WHAT)?;
+            }
+            index = segment.next(index);
         }
         // The head said that there is room.
-        Err(Error::damaged(WHAT, segment, head.word()))
+        Err(Error::damaged(WHAT, segment.offset, head.live))
     }
 
     /// Lets an entry point to another record with the same key.
     pub(crate) fn swap(self, tx: &mut Tx<'_>, place: Place, record: u64) -> Result<()> {
-        let tag = tx.load(place.entry, WHAT)? & !OFFSET;
-        tx.put(place.entry, tag | record, WHAT)
+        let at = place.group + 8 + place.slot * 8;
+        let tag = tx.load(at, WHAT)? & !OFFSET;
+        tx.put(at, tag | record, WHAT)
     }
 
-    /// Takes an entry out (I2).
-    pub(crate) fn remove(self, tx: &mut Tx<'_>, place: Place) -> Result<()> {
-        let line = tx.line(place.entry & !63, WHAT)?;
-        let has_empty = (0..GROUP as usize).any(|i| line[i] == EMPTY);
-        let mut head = Head::of(tx.load(place.segment, WHAT)?);
+    /// Takes an entry out (I2), and joins its segment with the neighbour if both are nearly empty (I3).
+    pub(crate) fn remove(
+        self,
+        tx: &mut Tx<'_>,
+        hash: u64,
+        place: Place,
+        hash_of: impl Fn(&View, u64) -> Result<u64>,
+    ) -> Result<()> {
+        let segment = place.segment;
+        let mut index = segment.home(hash);
+        for _ in 0..segment.groups {
+            let group = segment.group(index);
+            if group == place.group {
+                break;
+            }
+            let control = tx.load(group, WHAT)?;
+            if (1..MOST_PASSED).contains(&(control >> 56)) {
+                tx.put(group, control - PASSED, WHAT)?;
+            }
+            index = segment.next(index);
+        }
+        let control = tx.load(place.group, WHAT)?;
+        tx.put(place.group, with_tag(control, place.slot, 0), WHAT)?;
+        tx.put(place.group + 8 + place.slot * 8, 0, WHAT)?;
+        let mut head = segment.head(tx)?;
         head.live = head.live.saturating_sub(1);
-        head.deleted += u64::from(!has_empty);
-        tx.put(place.entry, if has_empty { EMPTY } else { DELETED }, WHAT)?;
-        tx.put(place.segment, head.word(), WHAT)
+        tx.put(segment.offset, head.word(segment), WHAT)?;
+        if head.depth > 0 && head.live * 4 < segment.full() && head.live % 8 == 0 {
+            self.shrink(tx, hash, segment, head, &hash_of)?;
+        }
+        Ok(())
+    }
+
+    /// The words of the directory that name the segment of a hash: the first, and how many.
+    fn covered(hash: u64, depth: u64, segment_depth: u64) -> (u64, u64) {
+        let covered = depth - segment_depth;
+        let slot = hash >> 1 >> (63 - depth);
+        (slot >> covered << covered, 1 << covered)
+    }
+
+    fn point(tx: &mut Tx<'_>, directory: u64, first: u64, count: u64, segment: Segment) -> Result<()> {
+        let words = vec![segment.word(); count.min(512) as usize];
+        let mut done = 0;
+        while done < count {
+            let n = (count - done).min(512);
+            tx.put_all(directory + (first + done) * 8, &words[..n as usize], WHAT)?;
+            done += n;
+        }
+        Ok(())
     }
 
     /// Replaces a full segment (I3). New segments are fresh memory: only the directory is logged.
     #[cold]
-    fn replace(
+    fn grow(
         self,
         tx: &mut Tx<'_>,
         hash: u64,
-        segment: u64,
+        segment: Segment,
         head: Head,
         hash_of: &impl Fn(&View, u64) -> Result<u64>,
     ) -> Result<()> {
         let before = tx.activity(Activity::Growth);
         let (mut directory, mut depth) = self.roots(tx)?;
         if head.depth > depth {
-            return Err(Error::damaged(WHAT, segment, head.word()));
+            return Err(Error::damaged(WHAT, segment.offset, head.depth));
         }
-        let mut entries = Vec::with_capacity((GROUPS * GROUP) as usize);
-        for group in 0..GROUPS {
-            let line = tx.line(group_at(segment, group), WHAT)?;
-            for entry in line.iter().copied() {
-                if entry > DELETED {
-                    entries.push((hash_of(tx, entry & OFFSET)?, entry));
+        let mut entries = entries(tx, segment, hash_of)?;
+        if segment.groups < LARGE {
+            let new = new_segment(tx, LARGE)?;
+            fill(tx, new, head.depth, &mut entries)?;
+            let (first, count) = Self::covered(hash, depth, head.depth);
+            Self::point(tx, directory, first, count, new)?;
+        } else {
+            let mut deepest = tx.load(self.row + DEEPEST, WHAT)?;
+            if head.depth == depth {
+                if depth == MAX_DEPTH {
+                    return Err(Error::damaged(WHAT, self.row + DEPTH, depth));
                 }
+                directory = self.double(tx, directory, depth)?;
+                depth += 1;
+                deepest = 0;
             }
-        }
-        let split = head.live > FULL / 2;
-        if split && head.depth == depth {
-            if depth == MAX_DEPTH {
-                return Err(Error::damaged(WHAT, self.row + ROOT + 8, depth));
-            }
-            directory = self.double(tx, directory, depth)?;
-            depth += 1;
-        }
-        // The words of the directory that name this segment: those that share its top bits.
-        let covered = depth - head.depth;
-        let first = (hash >> 1 >> (63 - depth)) >> covered << covered;
-        let halves = if split { 2 } else { 1 };
-        let each = (1 << covered) / halves;
-        for half in 0..halves {
-            let new_depth = head.depth + (halves - 1);
-            let new = new_segment(tx, new_depth)?;
             let bit = 63u64.wrapping_sub(head.depth);
-            let mine = entries.iter().filter(|(hash, _)| !split || hash >> bit & 1 == half);
-            fill(tx, new, new_depth, mine)?;
-            let words = vec![new; each as usize];
-            let at = directory + (first + half * each) * 8;
-            for (i, words) in words.chunks(512).enumerate() {
-                tx.put_all(at + i as u64 * 4096, words, WHAT)?;
+            entries.sort_unstable_by_key(|(hash, _)| hash >> bit & 1);
+            let zeroes = entries.partition_point(|(hash, _)| hash >> bit & 1 == 0);
+            let (low, high) = entries.split_at_mut(zeroes);
+            let (first, count) = Self::covered(hash, depth, head.depth);
+            for (i, half) in [low, high].into_iter().enumerate() {
+                // Nearly all on one side: then that one gets the large size again.
+                let size = if half.len() as u64 >= SMALL * GROUP * 3 / 4 {
+                    LARGE
+                } else {
+                    SMALL
+                };
+                let new = new_segment(tx, size)?;
+                fill(tx, new, head.depth + 1, half)?;
+                Self::point(tx, directory, first + i as u64 * count / 2, count / 2, new)?;
+            }
+            if head.depth + 1 == depth {
+                deepest += 2;
+            }
+            tx.put(self.row + DEEPEST, deepest, WHAT)?;
+        }
+        tx.free(segment.offset);
+        tx.set_header(at::ACTIVITY, before);
+        Ok(())
+    }
+
+    /// Joins a segment with the one that shares its bits but the last, if a quarter of a large one holds both (I3).
+    #[cold]
+    fn shrink(
+        self,
+        tx: &mut Tx<'_>,
+        hash: u64,
+        segment: Segment,
+        head: Head,
+        hash_of: &impl Fn(&View, u64) -> Result<u64>,
+    ) -> Result<()> {
+        let (directory, depth) = self.roots(tx)?;
+        if head.depth > depth {
+            return Err(Error::damaged(WHAT, segment.offset, head.depth));
+        }
+        let (first, count) = Self::covered(hash, depth, head.depth);
+        let other = Segment::of(tx.load(directory + (first ^ count) * 8, WHAT)?);
+        let other_head = other.head(tx)?;
+        let together = head.live + other_head.live;
+        if other_head.depth != head.depth || together * 4 > LARGE * GROUP {
+            return Ok(());
+        }
+        let mut all = entries(tx, segment, hash_of)?;
+        all.extend(entries(tx, other, hash_of)?);
+        let new = new_segment(tx, SMALL)?;
+        fill(tx, new, head.depth - 1, &mut all)?;
+        Self::point(tx, directory, first & !count, count * 2, new)?;
+        tx.free(segment.offset);
+        tx.free(other.offset);
+        if head.depth == depth {
+            let deepest = tx.load(self.row + DEEPEST, WHAT)?.saturating_sub(2);
+            tx.put(self.row + DEEPEST, deepest, WHAT)?;
+            if deepest == 0 {
+                self.halve(tx, directory, depth)?;
             }
         }
-        tx.free(segment);
-        tx.set_header(crate::region::header::at::ACTIVITY, before);
         Ok(())
     }
 
@@ -275,98 +499,195 @@ impl Index {
             tx.store(new + i * 16, word, WHAT)?;
             tx.store(new + i * 16 + 8, word, WHAT)?;
         }
-        tx.put_all(self.row + ROOT, &[new, depth + 1], WHAT)?;
+        tx.put_all(self.row + DIRECTORY, &[new, depth + 1], WHAT)?;
         tx.free(directory);
         Ok(new)
     }
 
-    /// Visits every segment once, with the offset of the segment.
-    pub(crate) fn segments(self, view: &View, mut each: impl FnMut(u64) -> Result<()>) -> Result<()> {
+    /// No segment is as deep as the directory: every second word of it says nothing new.
+    fn halve(self, tx: &mut Tx<'_>, directory: u64, depth: u64) -> Result<()> {
+        let depth = depth - 1;
+        let count = 1u64 << depth;
+        let new = heap::alloc(tx, count * 8)?.offset;
+        for i in 0..count {
+            let word = tx.load(directory + i * 16, WHAT)?;
+            tx.store(new + i * 8, word, WHAT)?;
+        }
+        let mut deepest = 0;
+        let mut slot = 0;
+        while slot < count {
+            let segment = Segment::of(tx.load(new + slot * 8, WHAT)?);
+            let head = segment.head(tx)?;
+            if head.depth > depth {
+                return Err(Error::damaged(WHAT, segment.offset, head.depth));
+            }
+            deepest += u64::from(head.depth == depth);
+            slot += 1 << (depth - head.depth);
+        }
+        tx.put_all(self.row + DIRECTORY, &[new, depth], WHAT)?;
+        tx.put(self.row + DEEPEST, deepest, WHAT)?;
+        tx.free(directory);
+        Ok(())
+    }
+
+    /// Visits every segment once.
+    fn segments(self, view: &View, mut each: impl FnMut(Segment, u64) -> Result<()>) -> Result<()> {
         let (directory, depth) = self.roots(view)?;
         let mut slot = 0u64;
         while slot < 1 << depth {
-            let segment = view.load(directory + slot * 8, WHAT)?;
-            let head = Head::of(view.load(segment, WHAT)?);
+            let segment = Segment::of(view.load(directory + slot * 8, WHAT)?);
+            let head = segment.head(view)?;
             if head.depth > depth {
-                return Err(Error::damaged(WHAT, segment, head.word()));
+                return Err(Error::damaged(WHAT, segment.offset, head.depth));
             }
-            each(segment)?;
+            each(segment, slot)?;
             slot += 1 << (depth - head.depth);
         }
         Ok(())
     }
 
-    /// The directory's block.
-    pub(crate) fn directory(self, view: &View) -> Result<u64> {
-        Ok(self.roots(view)?.0)
+    /// Visits the blocks of the index: the directory and the segments.
+    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
+        each(self.roots(view)?.0);
+        self.segments(view, |segment, _| {
+            each(segment.offset);
+            Ok(())
+        })
     }
 
-    /// Where the walk over all entries starts.
-    pub(crate) fn cursor() -> Cursor {
-        Cursor::default()
-    }
-
-    /// The next record from the cursor on, in the order of the index; `None` at the end.
-    pub(crate) fn next(self, view: &View, cursor: &mut Cursor) -> Result<Option<u64>> {
+    /// Checks every byte of the index that means something: all words of the directory, heads, tags, counts, and that what is
+    /// empty is zero. `hash_of` tells the hash of a record; `each` gets every record. Gives the number of records.
+    pub(crate) fn check(
+        self,
+        view: &View,
+        hash_of: impl Fn(&View, u64) -> Result<u64>,
+        mut each: impl FnMut(u64),
+    ) -> Result<u64> {
         let (directory, depth) = self.roots(view)?;
-        while cursor.slot < 1 << depth {
-            let segment = view.load(directory + cursor.slot * 8, WHAT)?;
-            while cursor.entry < GROUPS * GROUP {
-                let entry = view.load(segment + 64 + cursor.entry * 8, WHAT)?;
-                cursor.entry += 1;
-                if entry > DELETED {
-                    return Ok(Some(entry & OFFSET));
+        let (mut records, mut deepest) = (0, 0);
+        self.segments(view, |segment, slot| {
+            let head = segment.head(view)?;
+            if ![SMALL, LARGE].contains(&segment.groups) {
+                return Err(Error::damaged(WHAT, directory + slot * 8, segment.word()));
+            }
+            deepest += u64::from(head.depth == depth);
+            for i in 0..1 << (depth - head.depth) {
+                let at = directory + (slot + i) * 8;
+                let word = view.load(at, WHAT)?;
+                if word != segment.word() {
+                    return Err(Error::damaged(WHAT, at, word));
                 }
             }
-            let head = Head::of(view.load(segment, WHAT)?);
-            if head.depth > depth {
-                return Err(Error::damaged(WHAT, segment, head.word()));
+            for i in 1..8 {
+                let word = view.load(segment.offset + i * 8, WHAT)?;
+                if word != 0 {
+                    return Err(Error::damaged(WHAT, segment.offset + i * 8, word));
+                }
             }
-            cursor.entry = 0;
-            cursor.slot += 1 << (depth - head.depth);
+            let mut live = 0;
+            let mut passed = vec![0u64; segment.groups as usize];
+            for index in 0..segment.groups {
+                let group = segment.group(index);
+                let control = view.load(group, WHAT)?;
+                for i in 0..GROUP {
+                    let (tag, at) = (control >> (i * 8) & 0xff, group + 8 + i * 8);
+                    let word = view.load(at, WHAT)?;
+                    if tag == 0 && word == 0 {
+                        continue;
+                    }
+                    let record = word & OFFSET;
+                    let hash = hash_of(view, record)?;
+                    if hash >> 1 >> (63 - depth) >> (depth - head.depth) != slot >> (depth - head.depth)
+                        || tags(hash) != (tag, word >> 48)
+                    {
+                        return Err(Error::damaged(WHAT, at, word));
+                    }
+                    each(record);
+                    live += 1;
+                    let mut home = segment.home(hash);
+                    while home != index {
+                        passed[home as usize] += 1;
+                        home = segment.next(home);
+                    }
+                }
+            }
+            for (index, passed) in passed.iter().enumerate() {
+                let group = segment.group(index as u64);
+                let counted = view.load(group, WHAT)? >> 56;
+                if counted != MOST_PASSED && counted != *passed {
+                    return Err(Error::damaged(WHAT, group, counted));
+                }
+            }
+            if live != head.live {
+                return Err(Error::damaged(WHAT, segment.offset, head.live));
+            }
+            records += live;
+            Ok(())
+        })?;
+        let counted = view.load(self.row + DEEPEST, WHAT)?;
+        if counted != deepest {
+            return Err(Error::damaged(WHAT, self.row + DEEPEST, counted));
         }
-        Ok(None)
+        Ok(records)
     }
 }
 
-/// A place in the walk over an index.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cursor {
-    slot: u64,
-    entry: u64,
+/// The entries of a control word with that tag, as the highest bit of each; now and then one too many.
+#[inline]
+fn matches(control: u64, tag: u64) -> u64 {
+    let x = control ^ tag.wrapping_mul(LOW_BITS);
+    x.wrapping_sub(LOW_BITS) & !x & HIGH_BITS
 }
 
-fn new_segment(tx: &mut Tx<'_>, depth: u64) -> Result<u64> {
-    let segment = heap::alloc(tx, SEGMENT)?.offset;
-    tx.zero_fresh(segment, SEGMENT, WHAT)?;
-    let head = Head {
-        depth,
-        live: 0,
-        deleted: 0,
-    };
-    tx.store(segment, head.word(), WHAT)?;
-    Ok(segment)
-}
-
-/// Fills a fresh segment: no log, nobody refers to it yet.
-fn fill<'e>(tx: &Tx<'_>, segment: u64, depth: u64, entries: impl Iterator<Item = &'e (u64, u64)>) -> Result<()> {
-    let mut used = [0u8; GROUPS as usize];
-    let mut live = 0;
-    for (hash, entry) in entries {
-        let mut group = first_group(*hash);
-        // A segment has more places than the one that it replaces had entries.
-        while u64::from(used[group as usize]) == GROUP {
-            group = (group + 1) % GROUPS;
+/// Hash and record of every entry of a segment.
+fn entries(view: &View, segment: Segment, hash_of: &impl Fn(&View, u64) -> Result<u64>) -> Result<Vec<(u64, u64)>> {
+    let mut entries = Vec::with_capacity((segment.groups * GROUP) as usize);
+    for index in 0..segment.groups {
+        let words: [u64; 8] = view.words(segment.group(index), WHAT)?;
+        for (i, word) in words[1..].iter().enumerate() {
+            if words[0] >> (i * 8) & 0x80 != 0 {
+                let record = word & OFFSET;
+                // All of them are read in the next loop.
+                view.prefetch(record.wrapping_sub(8));
+                entries.push((0, record));
+            }
         }
-        let i = u64::from(used[group as usize]);
-        used[group as usize] += 1;
-        tx.store(group_at(segment, group) + i * 8, *entry, WHAT)?;
-        live += 1;
     }
+    for (hash, record) in &mut entries {
+        *hash = hash_of(view, *record)?;
+    }
+    Ok(entries)
+}
+
+fn new_segment(tx: &mut Tx<'_>, groups: u64) -> Result<Segment> {
+    let offset = heap::alloc(tx, (groups + 1) * 64)?.offset;
+    Ok(Segment::of(offset | groups))
+}
+
+/// Writes a fresh segment: no log, nobody refers to it yet. A segment has more places than it gets entries.
+fn fill(tx: &Tx<'_>, segment: Segment, depth: u64, entries: &mut [(u64, u64)]) -> Result<()> {
+    let mut words = vec![[0u64; 8]; segment.groups as usize + 1];
     let head = Head {
         depth,
-        live,
-        deleted: 0,
+        live: entries.len() as u64,
     };
-    tx.store(segment, head.word(), WHAT)
+    words[0][0] = head.word(segment);
+    for (hash, record) in entries.iter() {
+        let mut index = segment.home(*hash);
+        for _ in 0..segment.groups {
+            let group = &mut words[index as usize + 1];
+            if let Some(slot) = vacant(group[0]) {
+                group[0] = with_tag(group[0], slot, tags(*hash).0);
+                group[slot as usize + 1] = entry(*hash, *record);
+                break;
+            }
+            if group[0] >> 56 < MOST_PASSED {
+                group[0] += PASSED;
+            }
+            index = segment.next(index);
+        }
+    }
+    tx.write_fresh_words(segment.offset, words.as_flattened(), WHAT)?;
+    debug_assert_eq!(words.len() as u64 * 64, segment.bytes());
+    Ok(())
 }

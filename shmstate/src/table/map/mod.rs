@@ -1,27 +1,41 @@
 //! `Map<K, V>`: records by key, hashed. Read in place, changed in place, replaced by archiving straight into the heap.
 //!
-//! Roots in the catalog row: directory and depth of the [`index`], records, bytes of their archives, seed of the hash.
+//! Roots in the catalog row: those of the [`index`] (directory, depth, seed of the hash, segments of that depth), records, bytes
+//! of their archives.
+//!
+//! In reading order: this file finds one record by its key; `handle` finds it without the key; `entry` is for what std calls so;
+//! `bulk` goes over many at once; `iter` over all.
 
+mod bulk;
+mod entry;
+mod handle;
 pub(crate) mod index;
+mod iter;
+
+pub use entry::{Entry, OccupiedEntry, VacantEntry};
+pub use handle::Handle;
+pub use iter::Iter;
 
 use crate::archive::{self, Geometry, Value};
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::heap::Owner;
 use crate::region::Region;
-use crate::region::view::View;
+use crate::region::view::{Bad, View, Window};
 use crate::schema::Description;
-use crate::table::catalog::{self, Kind, ROOT, Spec};
+use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
 use crate::table::key::{Key, MAX_KEY};
-use crate::table::record::{self, RecordMut};
+use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::tx::Tx;
-use index::{Cursor, Index};
+use index::{Directory, Index, Place, SEED};
 use std::fmt;
 use std::marker::PhantomData;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+type Result<T, E = Error> = std::result::Result<T, E>;
+
 const WHAT: &str = "map";
-const COUNT: u64 = ROOT + 16;
-const ARCHIVED: u64 = ROOT + 24;
-const SEED: u64 = ROOT + 32;
+const COUNT: u64 = ROOT + 32;
+const ARCHIVED: u64 = ROOT + 40;
 
 /// A map from keys to records. The handle is small, can be copied and kept, and belongs to one region.
 ///
@@ -44,6 +58,7 @@ const SEED: u64 = ROOT + 32;
 pub struct Map<K, V> {
     row: u64,
     region: u64,
+    checked: bool,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -61,7 +76,18 @@ impl<K, V> fmt::Debug for Map<K, V> {
     }
 }
 
+/// A record that was found: its place in the index, and its bytes from the root to the header's end.
+#[derive(Clone, Copy, Debug)]
+struct Found<'v> {
+    place: Place,
+    tail: &'v [u8],
+}
+
+/// The hash of a key, and what was found under it.
+type Looked<'v> = (u64, Option<Found<'v>>);
+
 /// A key in its encoded form.
+#[derive(Debug)]
 struct Encoded([u8; MAX_KEY]);
 
 impl<K: Key, V: Value> Map<K, V> {
@@ -78,12 +104,13 @@ impl<K: Key, V: Value> Map<K, V> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Self {
-        Self {
+    fn handle_of(row: u64, view: &View) -> Result<Self> {
+        Ok(Self {
             row,
             region: view.tag(),
+            checked: catalog::is_checked(view, row)?,
             types: PhantomData,
-        }
+        })
     }
 
     /// Makes the table.
@@ -91,10 +118,18 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
-        let [directory, depth] = Index::create(tx)?;
+        Self::create_with(tx, name, TableOptions::default())
+    }
+
+    /// Makes the table as the options say.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
         let seed = tx.region.seed();
-        let row = catalog::create(tx, name, &Self::spec(), &[directory, depth, 0, 0, seed])?;
-        Ok(Self::handle(row, tx))
+        let roots = Index::create(tx, seed)?;
+        let row = catalog::create(tx, name, &Self::spec(), options, &roots)?;
+        Self::handle_of(row, tx)
     }
 
     /// Finds the table and checks that its records have the shape of `V` and its keys that of `K`. Needs no pass: a successor
@@ -104,7 +139,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         let row = catalog::find_live(region, name, &Self::spec())?;
-        Ok(Self::handle(row, &region.view))
+        Self::handle_of(row, &region.view)
     }
 
     /// Finds the table, or makes it.
@@ -112,9 +147,17 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
+        Self::open_or_create_with(tx, name, TableOptions::default())
+    }
+
+    /// Finds the table, whatever options it was made with, or makes it as the options say.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
+    pub fn open_or_create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Ok(Self::handle(row, tx)),
-            Err(Error::NoTable { .. }) => Self::create(tx, name),
+            Ok(row) => Self::handle_of(row, tx),
+            Err(Error::NoTable { .. }) => Self::create_with(tx, name, options),
             Err(e) => Err(e),
         }
     }
@@ -128,33 +171,101 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     #[inline]
+    fn home(&self) -> Home {
+        Home {
+            owner: Owner::of_row(self.row),
+            geometry: Self::GEOMETRY,
+            checked: self.checked,
+        }
+    }
+
+    #[inline]
     fn encode(key: &K) -> Encoded {
         let mut bytes = [0; MAX_KEY];
         key.encode(&mut bytes);
         Encoded(bytes)
     }
 
-    #[inline]
-    fn hash(&self, view: &View, key: &[u8]) -> Result<u64> {
-        Ok(xxh3_64_with_seed(key, view.load(self.row + SEED, WHAT)?))
+    fn parts(key: &Encoded) -> Parts<'_> {
+        Parts {
+            tail: &key.0[..K::SIZE],
+            head: &[],
+        }
     }
 
-    #[inline]
-    fn key_of(view: &View, record: u64) -> Result<&[u8]> {
-        view.bytes(record.wrapping_sub(Self::GEOMETRY.key), K::SIZE as u64, "key")
+    #[inline(always)]
+    fn hash(directory: Directory, key: &Encoded) -> u64 {
+        xxh3_64_with_seed(&key.0[..K::SIZE], directory.seed)
     }
 
+    /// The bytes of a key in its record's tail.
     #[inline]
-    fn find(&self, view: &View, key: &[u8], hash: u64) -> Result<Option<index::Place>> {
-        self.admit(view)?
-            .find(view, hash, |record| Ok(Self::key_of(view, record)? == key))
+    fn key_in(tail: &[u8]) -> &[u8] {
+        let end = tail.len() - record::HEADER as usize - Self::GEOMETRY.key as usize;
+        &tail[end..end + K::SIZE]
     }
 
+    /// From the root to the header's end of a record.
+    #[inline(always)]
+    fn tail(window: Window<'_>, record: u64) -> Result<&[u8], Bad> {
+        window.tail(record, Self::GEOMETRY.root)
+    }
+
+    /// The same, saying what is wrong.
+    fn checked_tail(view: &View, record: u64) -> Result<&[u8]> {
+        Self::tail(view.window(), record).map_err(|Bad| Error::damaged("record", record, 0))
+    }
+
+    /// Tells the hash of a record that is in the index.
+    fn hasher(&self, view: &View) -> Result<impl Fn(&View, u64) -> Result<u64> + use<K, V>> {
+        let seed = view.load(self.row + SEED, WHAT)?;
+        Ok(move |view: &View, record| {
+            let tail = Self::checked_tail(view, record)?;
+            Ok(xxh3_64_with_seed(Self::key_in(tail), seed))
+        })
+    }
+
+    #[inline(always)]
+    fn find<'v>(
+        &self,
+        window: Window<'v>,
+        directory: Directory,
+        key: &Encoded,
+        hash: u64,
+    ) -> Result<Option<Found<'v>>, Bad> {
+        let found = directory.find(window, hash, |record| {
+            let tail = Self::tail(window, record)?;
+            Ok((Self::key_in(tail) == &key.0[..K::SIZE]).then_some(tail))
+        })?;
+        Ok(found.map(|(place, tail)| Found { place, tail }))
+    }
+
+    /// Looks for a key with as little as possible; what is wrong if something is, [`diagnose`](Self::diagnose) tells.
+    #[inline(always)]
+    fn search<'v>(&self, window: Window<'v>, key: &Encoded) -> Result<Looked<'v>, Bad> {
+        if window.view.tag() != self.region {
+            return Err(Bad);
+        }
+        let directory = Index::of(self.row).directory(window)?;
+        let hash = Self::hash(directory, key);
+        Ok((hash, self.find(window, directory, key, hash)?))
+    }
+
+    #[cold]
+    fn diagnose(&self, view: &View, key: &Encoded) -> Error {
+        match self.admit(view) {
+            Ok(index) => {
+                let seed = view.load(self.row + SEED, WHAT).unwrap_or_default();
+                index.diagnose(view, xxh3_64_with_seed(&key.0[..K::SIZE], seed))
+            }
+            Err(e) => e,
+        }
+    }
+
+    /// Hash and place of a key.
     #[inline]
-    fn look_up(&self, view: &View, key: &K) -> Result<Option<index::Place>> {
-        let Encoded(bytes) = Self::encode(key);
-        let key = &bytes[..K::SIZE];
-        self.find(view, key, self.hash(view, key)?)
+    fn look_up<'v>(&self, view: &'v View, key: &Encoded) -> Result<Looked<'v>> {
+        self.search(view.window(), key).map_err(|Bad| self.diagnose(view, key))
     }
 
     /// The record under `key`, in place.
@@ -163,9 +274,14 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     #[inline]
     pub fn get<'v>(&self, view: &'v View, key: &K) -> Result<Option<&'v V::Archived>> {
-        match self.look_up(view, key)? {
-            Some(place) => archive::root::<V>(view, place.record.wrapping_sub(Self::GEOMETRY.root)).map(Some),
+        let key = Self::encode(key);
+        let found = self.search(view.window(), &key).and_then(|(_, found)| match found {
+            Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
             None => Ok(None),
+        });
+        match found {
+            Ok(found) => Ok(found),
+            Err(Bad) => Err(self.diagnose(view, &key)),
         }
     }
 
@@ -174,7 +290,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn contains_key(&self, view: &View, key: &K) -> Result<bool> {
-        Ok(self.look_up(view, key)?.is_some())
+        Ok(self.look_up(view, &Self::encode(key))?.1.is_some())
     }
 
     /// The record under `key`, to be changed in place.
@@ -183,42 +299,53 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     #[inline]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        match self.look_up(tx, key)? {
-            Some(place) => RecordMut::new(tx, Self::GEOMETRY, place.record).map(Some),
+        let key = Self::encode(key);
+        let view: &View = tx;
+        let found = self.search(view.window(), &key).and_then(|(_, found)| match found {
+            Some(Found { place, tail }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(|_| Some(place.record)),
             None => Ok(None),
+        });
+        match found {
+            Ok(Some(record)) => Ok(Some(RecordMut::found(tx, self.home(), record))),
+            Ok(None) => Ok(None),
+            Err(Bad) => Err(self.diagnose(tx, &key)),
         }
     }
 
-    /// Puts a record under `key`. Says whether there was one before.
+    /// Puts a record under `key`. Says whether there was one before; handles of that one are stale then.
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K, value: &V) -> Result<bool> {
-        let index = self.admit(tx)?;
-        let Encoded(bytes) = Self::encode(key);
-        let bytes = &bytes[..K::SIZE];
-        let hash = self.hash(tx, bytes)?;
-        let found = self.find(tx, bytes, hash)?;
-        let (new, archived) = record::create(tx, Self::GEOMETRY, bytes, value)?;
-        if let Some(place) = found {
-            let before = record::discard(tx, Self::GEOMETRY, place.record)?;
-            index.swap(tx, place, new)?;
-            if archived != before {
-                self.count(
-                    tx,
-                    0,
-                    i64::try_from(archived).unwrap_or(0) - i64::try_from(before).unwrap_or(0),
-                )?;
-            }
-            return Ok(true);
+        let key = Self::encode(key);
+        let (hash, found) = self.look_up(tx, &key)?;
+        match found.map(|found| found.place) {
+            Some(place) => self.replace_at(tx, place, &key, value).map(|_| true),
+            None => self.add(tx, &key, hash, value).map(|_| false),
         }
-        let seed = tx.load(self.row + SEED, WHAT)?;
-        index.add(tx, hash, new, |view, record| {
-            Ok(xxh3_64_with_seed(Self::key_of(view, record)?, seed))
-        })?;
-        self.count(tx, 1, i64::try_from(archived).unwrap_or(0))?;
-        Ok(false)
+    }
+
+    /// Adds a record under a key that has none. Gives the offset of its header.
+    fn add(&self, tx: &mut Tx<'_>, key: &Encoded, hash: u64, value: &V) -> Result<u64> {
+        let index = self.admit(tx)?;
+        let new = record::create(tx, self.home(), Self::parts(key), value)?;
+        let hasher = self.hasher(tx)?;
+        index.add(tx, hash, new.header, hasher)?;
+        self.count(tx, 1, new.archived, 0)?;
+        Ok(new.header)
+    }
+
+    /// Replaces the record at a place by another. Gives the offset of its header.
+    fn replace_at(&self, tx: &mut Tx<'_>, place: Place, key: &Encoded, value: &V) -> Result<u64> {
+        let (new, before) = record::replace(tx, self.home(), place.record, Self::parts(key), value)?;
+        if new.header != place.record {
+            self.admit(tx)?.swap(tx, place, new.header)?;
+        }
+        if new.archived != before {
+            self.count(tx, 0, new.archived, before)?;
+        }
+        Ok(new.header)
     }
 
     /// Takes the record under `key` away. Says whether there was one.
@@ -226,20 +353,26 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K) -> Result<bool> {
-        let index = self.admit(tx)?;
-        let Some(place) = self.look_up(tx, key)? else {
+        let key = Self::encode(key);
+        let (hash, Some(Found { place, .. })) = self.look_up(tx, &key)? else {
             return Ok(false);
         };
-        let archived = record::discard(tx, Self::GEOMETRY, place.record)?;
-        index.remove(tx, place)?;
-        self.count(tx, -1, -i64::try_from(archived).unwrap_or(0))?;
+        self.remove_at(tx, hash, place)?;
         Ok(true)
     }
 
-    fn count(&self, tx: &mut Tx<'_>, records: i64, archived: i64) -> Result<()> {
+    fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
+        let archived = record::discard(tx, self.home(), place.record, 0)?;
+        let hasher = self.hasher(tx)?;
+        self.admit(tx)?.remove(tx, hash, place, hasher)?;
+        self.count(tx, -1, 0, archived)
+    }
+
+    fn count(&self, tx: &mut Tx<'_>, records: i64, more: u64, less: u64) -> Result<()> {
+        let [count, archived] = tx.words(self.row + COUNT, WHAT)?;
         let now = [
-            tx.load(self.row + COUNT, WHAT)?.wrapping_add_signed(records),
-            tx.load(self.row + ARCHIVED, WHAT)?.wrapping_add_signed(archived),
+            count.wrapping_add_signed(records),
+            archived.wrapping_add(more).wrapping_sub(less),
         ];
         tx.put_all(self.row + COUNT, &now, WHAT)
     }
@@ -269,70 +402,19 @@ impl<K: Key, V: Value> Map<K, V> {
         self.admit(view)?;
         view.load(self.row + ARCHIVED, WHAT)
     }
-
-    /// All records, in the order of the index.
-    ///
-    /// # Errors
-    /// [`Error::ForeignTable`]; each item can be [`Error::Damaged`], after which there are no more.
-    pub fn iter<'v>(&self, view: &'v View) -> Result<Iter<'v, K, V>> {
-        Ok(Iter {
-            view,
-            index: self.admit(view)?,
-            cursor: Index::cursor(),
-            done: false,
-            types: PhantomData,
-        })
-    }
 }
 
-/// Iterator over the records of a map.
-#[derive(Debug)]
-pub struct Iter<'v, K, V> {
-    view: &'v View,
-    index: Index,
-    cursor: Cursor,
-    done: bool,
-    types: PhantomData<fn() -> (K, V)>,
-}
-
-impl<'v, K: Key, V: Value> Iter<'v, K, V> {
-    fn step(&mut self) -> Result<Option<(K, &'v V::Archived)>> {
-        let Some(record) = self.index.next(self.view, &mut self.cursor)? else {
-            return Ok(None);
-        };
-        let key = K::decode(Map::<K, V>::key_of(self.view, record)?);
-        let root = record.wrapping_sub(Map::<K, V>::GEOMETRY.root);
-        Ok(Some((key, archive::root::<V>(self.view, root)?)))
-    }
-}
-
-impl<'v, K: Key, V: Value> Iterator for Iter<'v, K, V> {
-    type Item = Result<(K, &'v V::Archived)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.step().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
-    }
-}
-
-/// Visits the blocks of a map whose types are not known: directory, segments, records.
-pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
+/// Checks a map whose types are not known, every byte of its index that means something, and visits its blocks: directory,
+/// segments, records. `key` is the length of its keys in bytes.
+pub(crate) fn check(view: &View, row: u64, key: u64, mut each: impl FnMut(u64)) -> Result<()> {
     let index = Index::of(row);
-    each(index.directory(view)?);
-    index.segments(view, |segment| {
-        each(segment);
-        Ok(())
-    })?;
-    let mut cursor = Index::cursor();
-    let mut records = 0;
-    while let Some(record) = index.next(view, &mut cursor)? {
-        each(record);
-        records += 1;
-    }
+    index.blocks(view, &mut each)?;
+    let seed = view.load(row + SEED, WHAT)?;
+    let hash = |view: &View, record: u64| {
+        let start = record.wrapping_sub(key.next_multiple_of(8));
+        Ok(xxh3_64_with_seed(view.bytes(start, key, "key")?, seed))
+    };
+    let records = index.check(view, hash, each)?;
     let counted = view.load(row + COUNT, WHAT)?;
     if counted != records {
         return Err(Error::damaged("number of records", row + COUNT, counted));

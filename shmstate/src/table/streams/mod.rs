@@ -23,7 +23,7 @@ use crate::heap;
 use crate::os::tcp;
 use crate::region::{Io, Region, View};
 use crate::schema::Description;
-use crate::table::catalog::{self, Kind, ROOT, Spec};
+use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
 use crate::tx::Tx;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg};
@@ -205,7 +205,13 @@ impl Streams {
         let size = |bytes: u32| u64::from(bytes.max(least).next_power_of_two());
         let sizes = size(rings.input) | size(rings.output) << 32;
         let directory = heap::alloc(tx, 8)?.offset;
-        let row = catalog::create(tx, name, &Self::spec(), &[directory, 0, 0, 0, 0, sizes])?;
+        let row = catalog::create(
+            tx,
+            name,
+            &Self::spec(),
+            TableOptions::default(),
+            &[directory, 0, 0, 0, 0, sizes],
+        )?;
         Ok(Self::handle(row, tx))
     }
 

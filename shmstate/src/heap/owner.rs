@@ -1,0 +1,188 @@
+//! Whose blocks a chunk holds: a table's records, or anything of nobody in particular.
+//!
+//! A table that keeps records for itself has two roots of its catalog row for it: the first of its chunks, and a block with
+//! the heads of its lists of chunks with room, one word for each size class. What belongs to no table uses the heads in the
+//! header. It does not know what a record is.
+
+use crate::error::{Error, Result};
+use crate::heap::chunk::{Chunk, Kind, List, Table};
+use crate::heap::{Block, classes, runs};
+use crate::region::header::{CHUNK, HEADER, ROW, ROWS, at};
+use crate::region::view::View;
+use crate::table::catalog::{ROOT, ROOTS};
+use crate::tx::Tx;
+
+const WHAT: &str = "chunks of a table";
+/// Root of a row: its first chunk, as index + 1.
+pub(crate) const FIRST: u64 = ROOT + (ROOTS as u64 - 2) * 8;
+/// Root of a row: the block with the heads of its lists.
+pub(crate) const HEADS: u64 = ROOT + (ROOTS as u64 - 1) * 8;
+/// Bytes of that block.
+pub(crate) const HEADS_BYTES: u64 = classes::COUNT as u64 * 8;
+
+/// A table, or nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(u8);
+
+const _: () = assert!(ROWS < 256);
+
+impl Owner {
+    /// Nobody in particular.
+    pub(crate) const SHARED: Self = Self(0);
+
+    /// The table whose catalog row lies at `row`.
+    #[inline]
+    pub(crate) const fn of_row(row: u64) -> Self {
+        Self(((row - HEADER) / ROW) as u8 + 1)
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0 as u64
+    }
+
+    pub(crate) const fn from_number(number: u64) -> Option<Self> {
+        if number <= ROWS { Some(Self(number as u8)) } else { None }
+    }
+
+    /// The row of the table; `None` for nobody.
+    pub(crate) fn row(self) -> Option<u64> {
+        self.0.checked_sub(1).map(|index| HEADER + u64::from(index) * ROW)
+    }
+
+    /// The two roots of a new row: no chunk yet, and an empty block of heads.
+    pub(crate) fn roots(tx: &mut Tx<'_>) -> Result<[u64; 2]> {
+        let heads = super::alloc(tx, HEADS_BYTES)?.offset;
+        tx.zero_fresh(heads, HEADS_BYTES, WHAT)?;
+        Ok([0, heads])
+    }
+
+    /// Where the head of the list of chunks with room for a class lies.
+    #[inline]
+    pub(crate) fn head(self, view: &View, class: usize) -> Result<u64> {
+        let heads = match self.row() {
+            None => at::CLASS_HEADS,
+            Some(row) => view.load(row + HEADS, WHAT)?,
+        };
+        Ok(heads.wrapping_add(class as u64 * 8))
+    }
+
+    /// The block with the heads, if the table has one.
+    pub(crate) fn heads(self, view: &View) -> Result<Option<u64>> {
+        let Some(row) = self.row() else { return Ok(None) };
+        Ok(Some(view.load(row + HEADS, WHAT)?).filter(|heads| *heads != 0))
+    }
+
+    /// Links a chunk, or the first of a run, among those of the table.
+    pub(super) fn adopt(self, tx: &mut Tx<'_>, table: Table, chunk: Chunk) -> Result<()> {
+        match self.row() {
+            None => Ok(()),
+            Some(row) => runs::push(tx, table, row + FIRST, List::Owner, chunk),
+        }
+    }
+
+    /// Takes it out again.
+    pub(super) fn leave(self, tx: &mut Tx<'_>, table: Table, chunk: Chunk) -> Result<()> {
+        match self.row() {
+            None => Ok(()),
+            Some(row) => runs::pull(tx, table, row + FIRST, List::Owner, chunk),
+        }
+    }
+}
+
+/// Walks the blocks in use of a table, chunk by chunk, each in memory order. Nothing may be freed or taken meanwhile; what a
+/// transaction frees is applied at its commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
+    table: Table,
+    owner: Owner,
+    /// Next chunk, as index + 1.
+    next: u64,
+    /// Chunks that may still come: the bound of the walk.
+    left: u64,
+    chunk: Option<Chunk>,
+    class: usize,
+    word: u64,
+    bits: u64,
+}
+
+impl Blocks {
+    pub(crate) fn of(view: &View, owner: Owner) -> Result<Self> {
+        let table = Table::in_view(view);
+        let next = match owner.row() {
+            None => 0,
+            Some(row) => view.load(row + FIRST, WHAT)?,
+        };
+        Ok(Self {
+            table,
+            owner,
+            next,
+            left: table.used(view),
+            chunk: None,
+            class: 0,
+            word: 0,
+            bits: 0,
+        })
+    }
+
+    /// The next block.
+    #[inline]
+    pub(crate) fn next(&mut self, view: &View) -> Result<Option<Block>> {
+        loop {
+            if self.bits != 0 {
+                let slot = self.word * 64 + u64::from(self.bits.trailing_zeros());
+                self.bits &= self.bits - 1;
+                if let Some(chunk) = self.chunk {
+                    let size = classes::size(self.class);
+                    if slot >= classes::slots(self.class) {
+                        return Err(chunk.damaged(slot));
+                    }
+                    return Ok(Some(Block {
+                        offset: self.table.start(chunk.index) + slot * size,
+                        size,
+                    }));
+                }
+            }
+            match self.chunk {
+                Some(chunk) if (self.word + 1) * 64 < classes::slots(self.class) => {
+                    self.word += 1;
+                    self.bits = chunk.bits(view, self.word)?;
+                }
+                _ => match self.enter(view)? {
+                    Entered::Slots => {}
+                    Entered::Run(block) => return Ok(Some(block)),
+                    Entered::End => return Ok(None),
+                },
+            }
+        }
+    }
+
+    fn enter(&mut self, view: &View) -> Result<Entered> {
+        self.chunk = None;
+        if self.next == 0 {
+            return Ok(Entered::End);
+        }
+        let chunk = self.table.chunk(view, self.next - 1)?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| chunk.damaged(self.next))?;
+        self.next = chunk.links(view, List::Owner)?.low.into();
+        match chunk.kind(view)? {
+            Kind::Slots { owner, class } if owner == self.owner => {
+                self.chunk = Some(chunk);
+                self.class = class;
+                self.word = 0;
+                self.bits = chunk.bits(view, 0)?;
+                Ok(Entered::Slots)
+            }
+            Kind::Run { owner, length } if owner == self.owner => Ok(Entered::Run(Block {
+                offset: self.table.start(chunk.index),
+                size: length * CHUNK,
+            })),
+            kind => Err(Error::damaged(WHAT, self.table.start(chunk.index), kind.word())),
+        }
+    }
+}
+
+enum Entered {
+    Slots,
+    Run(Block),
+    End,
+}

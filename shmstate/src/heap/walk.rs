@@ -1,0 +1,235 @@
+//! Walks the chunk table from end to end: checks that everything in it agrees, and counts.
+
+use crate::error::{Error, Result};
+use crate::heap::chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
+use crate::heap::owner::{FIRST, HEADS};
+use crate::heap::{Block, Owner, classes};
+use crate::region::header::{BINS, CHUNK, Layout, ROWS, at};
+use crate::region::view::View;
+
+/// Blocks of one size class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassStats {
+    /// Bytes of a slot.
+    pub size: u64,
+    /// Chunks of 64 KiB that hold such slots.
+    pub chunks: u64,
+    /// Slots in use.
+    pub live: u64,
+    /// Slots free.
+    pub free: u64,
+}
+
+/// What the heap holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeapStats {
+    /// Blocks in use.
+    pub blocks: u64,
+    /// Bytes of blocks in use.
+    pub used: u64,
+    /// Bytes of free slots and free runs below the end of the heap.
+    pub free: u64,
+    /// Bytes taken from the mount for the heap.
+    pub taken: u64,
+    /// The classes that have chunks, from the smallest slot to the largest.
+    pub classes: Vec<ClassStats>,
+    /// Bytes of the blocks of each table that keeps records for itself, by the place of its row in the catalog; then what
+    /// belongs to no table: indexes, descriptions, rings.
+    pub owned: Vec<u64>,
+}
+
+/// Walks the chunk table. `each` gets every block in use, with its owner.
+pub(crate) fn walk(view: &View, layout: &Layout, mut each: impl FnMut(Block, Owner)) -> Result<HeapStats> {
+    let table = Table::of(layout);
+    let used = table.used(view);
+    let mut tally = Tally::default();
+    let mut index = 0;
+    while index < used {
+        let chunk = table.chunk(view, index)?;
+        let start = table.start(index);
+        let length = match chunk.kind(view)? {
+            Kind::Slots { owner, class } => {
+                tally.slots(view, chunk, owner, class, |slot| {
+                    let size = classes::size(class);
+                    let offset = start + slot * size;
+                    each(Block { offset, size }, owner);
+                })?;
+                1
+            }
+            Kind::Run { owner, length } => {
+                ends(view, table, chunk, length, Kind::RunEnd { length })?;
+                let size = length * CHUNK;
+                each(Block { offset: start, size }, owner);
+                tally.stats.blocks += 1;
+                tally.own(owner, size);
+                tally.chunks[owner.number() as usize] += 1;
+                length
+            }
+            Kind::Free { length } => {
+                ends(view, table, chunk, length, Kind::FreeEnd { length })?;
+                tally.free_runs += 1;
+                tally.stats.free += length * CHUNK;
+                length
+            }
+            Kind::RunEnd { length } | Kind::FreeEnd { length } => return Err(chunk.damaged(length)),
+        };
+        index += length;
+    }
+    if index != used {
+        return Err(Error::damaged("chunk table", layout.chunks, index));
+    }
+    tally.lists(view, table, layout)?;
+    tally.stats.taken = view.header(at::TAKEN).saturating_sub(layout.heap);
+    tally.stats.classes.retain(|class| class.chunks != 0);
+    Ok(tally.stats)
+}
+
+/// What was counted, by owner where that matters.
+struct Tally {
+    stats: HeapStats,
+    with_room: Vec<u64>,
+    chunks: Vec<u64>,
+    free_runs: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let owners = ROWS as usize + 1;
+        let class = |class| ClassStats {
+            size: classes::size(class),
+            ..ClassStats::default()
+        };
+        Self {
+            stats: HeapStats {
+                classes: (0..classes::COUNT).map(class).collect(),
+                owned: vec![0; owners],
+                ..HeapStats::default()
+            },
+            with_room: vec![0; owners],
+            chunks: vec![0; owners],
+            free_runs: 0,
+        }
+    }
+}
+
+impl Tally {
+    fn own(&mut self, owner: Owner, bytes: u64) {
+        self.stats.used += bytes;
+        // Nobody in particular comes last.
+        let place = owner.number().checked_sub(1).unwrap_or(ROWS);
+        self.stats.owned[place as usize] += bytes;
+    }
+
+    fn slots(
+        &mut self,
+        view: &View,
+        chunk: Chunk,
+        owner: Owner,
+        class: usize,
+        mut each: impl FnMut(u64),
+    ) -> Result<()> {
+        let (size, slots) = (classes::size(class), classes::slots(class));
+        let mut in_use = 0;
+        for word in 0..BITMAP_WORDS {
+            let mut bits = chunk.bits(view, word)?;
+            while bits != 0 {
+                let slot = word * 64 + u64::from(bits.trailing_zeros());
+                if slot >= slots {
+                    return Err(chunk.damaged(slot));
+                }
+                each(slot);
+                in_use += 1;
+                bits &= bits - 1;
+            }
+        }
+        let free = chunk.free(view)?;
+        if slots.checked_sub(in_use) != Some(free) {
+            return Err(chunk.damaged(free));
+        }
+        self.with_room[owner.number() as usize] += u64::from(free > 0);
+        self.chunks[owner.number() as usize] += 1;
+        self.stats.blocks += in_use;
+        self.stats.free += CHUNK - in_use * size;
+        self.own(owner, in_use * size);
+        let stats = &mut self.stats.classes[class];
+        stats.chunks += 1;
+        stats.live += in_use;
+        stats.free += free;
+        Ok(())
+    }
+
+    /// Every chunk that has room, every chunk of a table and every free run is in its list, once.
+    fn lists(&self, view: &View, table: Table, layout: &Layout) -> Result<()> {
+        let used = table.used(view);
+        let listed = |heads: u64, count: u64, list: List, fits: &dyn Fn(u64, Kind) -> bool| -> Result<u64> {
+            let mut total = 0;
+            for i in 0..count {
+                let mut next = view.load(heads.wrapping_add(i * 8), "list of chunks")?;
+                let mut previous = 0;
+                while next != 0 {
+                    let chunk = table.chunk(view, next - 1)?;
+                    let links = chunk.links(view, list)?;
+                    if u64::from(links.high) != previous || total > used || !fits(i, chunk.kind(view)?) {
+                        return Err(chunk.damaged(links.high.into()));
+                    }
+                    total += 1;
+                    previous = next;
+                    next = links.low.into();
+                }
+            }
+            Ok(total)
+        };
+        let agree = |what, at, found, counted: u64| {
+            if found == counted {
+                Ok(())
+            } else {
+                Err(Error::damaged(what, at, found))
+            }
+        };
+        for number in 0..=ROWS {
+            let owner = Owner::from_number(number).unwrap_or(Owner::SHARED);
+            let (with_room, chunks) = (self.with_room[number as usize], self.chunks[number as usize]);
+            let heads = match owner.row() {
+                None => at::CLASS_HEADS,
+                Some(row) => view.load(row + HEADS, "heads of a table")?,
+            };
+            if heads == 0 {
+                agree("chunks of no table", layout.chunks, 0, chunks)?;
+                continue;
+            }
+            let found = listed(heads, classes::COUNT as u64, List::Room, &|i, kind| {
+                kind == Kind::Slots {
+                    owner,
+                    class: i as usize,
+                }
+            })?;
+            agree("list of chunks with room", heads, found, with_room)?;
+            if let Some(row) = owner.row() {
+                let found = listed(
+                    row + FIRST,
+                    1,
+                    List::Owner,
+                    &|_, kind| matches!(kind, Kind::Slots { owner: o, .. } | Kind::Run { owner: o, .. } if o == owner),
+                )?;
+                agree("list of a table's chunks", row + FIRST, found, chunks)?;
+            }
+        }
+        let found = listed(at::RUN_BINS, BINS, List::Room, &|_, kind| {
+            matches!(kind, Kind::Free { .. })
+        })?;
+        agree("list of free runs", at::RUN_BINS, found, self.free_runs)
+    }
+}
+
+fn ends(view: &View, table: Table, chunk: Chunk, length: u64, end: Kind) -> Result<()> {
+    let last = table.chunk(view, chunk.index.saturating_add(length - 1))?;
+    if length > 1 && last.kind(view)? != end {
+        return Err(last.damaged(length));
+    }
+    Ok(())
+}
+
+/// Checks the heap's metadata when a region is opened.
+pub(crate) fn check(view: &View, layout: &Layout) -> Result<()> {
+    walk(view, layout, |_, _| {}).map(|_| ())
+}

@@ -1,0 +1,236 @@
+//! Many records at once: batches of keys whose cache misses overlap, and passes over a whole map.
+
+use super::{ARCHIVED, COUNT, Found, Map, WHAT};
+use crate::archive::{self, Value};
+use crate::error::{Error, Result};
+use crate::gate::Pass;
+use crate::heap::Blocks;
+use crate::region::Region;
+use crate::region::view::{Bad, View};
+use crate::table::catalog::ROOT;
+use crate::table::key::Key;
+use crate::table::map::index::{Index, SEED};
+use crate::table::record::{self, RecordMut};
+use crate::tx::Tx;
+
+/// Keys whose lines are fetched at the same time.
+const BATCH: usize = 16;
+
+impl<K: Key, V: Value> Map<K, V> {
+    /// Looks up many keys: `each` gets the place of the key in `keys` and the record, in the order of the keys. The misses of the
+    /// cache overlap, 16 keys at a time, so that it takes about half the time of as many [`get`](Self::get).
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    #[inline]
+    pub fn get_many<'v>(
+        &self,
+        view: &'v View,
+        keys: &[K],
+        mut each: impl FnMut(usize, Option<&'v V::Archived>),
+    ) -> Result<()> {
+        let mut place = 0;
+        for keys in keys.chunks(BATCH) {
+            let hashes = self.fetch(view, keys)?;
+            for (key, hash) in keys.iter().zip(hashes) {
+                let (window, key) = (view.window(), Self::encode(key));
+                let found = Index::of(self.row)
+                    .directory(window)
+                    .and_then(|directory| self.find(window, directory, &key, hash))
+                    .and_then(|found| match found {
+                        Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
+                        None => Ok(None),
+                    });
+                let Ok(found) = found else {
+                    return Err(self.diagnose(view, &key));
+                };
+                each(place, found);
+                place += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes many records in place: `change` gets the place of the key in `keys` and the record, in the order of the keys; keys
+    /// without a record are passed over. Says how many there were.
+    ///
+    /// # Errors
+    /// What `change` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    #[inline]
+    pub fn update_many<'a>(
+        &self,
+        tx: &mut Tx<'a>,
+        keys: &[K],
+        mut change: impl FnMut(usize, &mut RecordMut<'_, 'a, V>) -> Result<()>,
+    ) -> Result<usize> {
+        let (mut place, mut found) = (0, 0);
+        for keys in keys.chunks(BATCH) {
+            self.fetch(tx, keys)?;
+            for key in keys {
+                if let Some(mut record) = self.get_mut(tx, key)? {
+                    change(place, &mut record)?;
+                    found += 1;
+                }
+                place += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Starts to fetch everything that looking up these keys will touch; gives their hashes.
+    #[inline]
+    fn fetch(&self, view: &View, keys: &[K]) -> Result<[u64; BATCH]> {
+        let index = self.admit(view)?;
+        let window = view.window();
+        let fetch = || {
+            let directory = index.directory(window)?;
+            let (mut hashes, mut groups) = ([0; BATCH], [0; BATCH]);
+            for (i, key) in keys.iter().enumerate().take(BATCH) {
+                hashes[i] = Self::hash(directory, &Self::encode(key));
+                groups[i] = directory.home(window, hashes[i])?;
+                view.prefetch(groups[i]);
+            }
+            for (hash, group) in hashes.iter().zip(groups).take(keys.len()) {
+                let record = Index::guess(window, group, *hash);
+                // Key and header, and where the root starts if that is another line.
+                view.prefetch(record);
+                view.prefetch(record.wrapping_sub(Self::GEOMETRY.root));
+            }
+            Ok(hashes)
+        };
+        match (fetch(), keys.first()) {
+            (Err(Bad), Some(key)) => Err(self.diagnose(view, &Self::encode(key))),
+            (hashes, _) => Ok(hashes.unwrap_or([0; BATCH])),
+        }
+    }
+
+    /// Changes all records in place, in the order in which they lie in memory.
+    ///
+    /// # Errors
+    /// What `change` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    #[inline]
+    pub fn for_each_mut<'a>(
+        &self,
+        tx: &mut Tx<'a>,
+        change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
+    ) -> Result<()> {
+        self.admit(tx)?;
+        let mut blocks = Blocks::of(tx, self.home().owner)?;
+        self.walk(tx, &mut blocks, usize::MAX, change).map(|_| ())
+    }
+
+    /// Changes all records in place, so many in each transaction: for a pass over a world that need not be one transaction. Says how
+    /// many there were.
+    ///
+    /// # Errors
+    /// What `change` returns, with the transaction that it was in rolled back; those of [`Region::begin`] and [`Tx::commit`].
+    pub fn pass(
+        &self,
+        region: &mut Region,
+        pass: &Pass<'_>,
+        each: usize,
+        mut change: impl FnMut(K, &mut RecordMut<'_, '_, V>) -> Result<()>,
+    ) -> Result<u64> {
+        self.admit(&region.view)?;
+        // In-place changes move no block, and nothing else can change the region meanwhile.
+        let mut blocks = Blocks::of(&*region.read(pass)?, self.home().owner)?;
+        let mut records = 0;
+        loop {
+            let mut tx = region.begin(pass)?;
+            let n = self.walk(&mut tx, &mut blocks, each, &mut change)?;
+            tx.commit()?;
+            records += n;
+            if n == 0 {
+                return Ok(records);
+            }
+        }
+    }
+
+    #[inline]
+    fn walk<'a>(
+        &self,
+        tx: &mut Tx<'a>,
+        blocks: &mut Blocks,
+        limit: usize,
+        mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
+    ) -> Result<u64> {
+        let home = self.home();
+        let mut records = 0;
+        while records < limit as u64
+            && let Some(block) = blocks.next(tx)?
+        {
+            let header = block.offset + block.size - record::HEADER;
+            let tail = Self::checked_tail(tx, header)?;
+            if record::is_dead(tail) {
+                continue;
+            }
+            let key = K::decode(Self::key_in(tail));
+            archive::root_in::<V>(tail, Self::GEOMETRY).map_err(|Bad| Error::damaged("record", header, 0))?;
+            change(key, &mut RecordMut::found(tx, home, header))?;
+            records += 1;
+        }
+        Ok(records)
+    }
+
+    /// Keeps the records for which `keep` says yes; it may change them in place. Says how many were taken away.
+    ///
+    /// # Errors
+    /// What `keep` returns; those of [`remove`](Self::remove).
+    pub fn retain<'a>(
+        &self,
+        tx: &mut Tx<'a>,
+        mut keep: impl FnMut(&K, &mut RecordMut<'_, 'a, V>) -> Result<bool>,
+    ) -> Result<u64> {
+        let mut gone = Vec::new();
+        self.for_each_mut(tx, |key, record| {
+            if !keep(&key, record)? {
+                gone.push(key);
+            }
+            Ok(())
+        })?;
+        for key in &gone {
+            self.remove(tx, key)?;
+        }
+        Ok(gone.len() as u64)
+    }
+
+    /// Takes all records away, after `each` has seen them. Says how many there were.
+    ///
+    /// # Errors
+    /// What `each` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
+    pub fn drain(&self, tx: &mut Tx<'_>, mut each: impl FnMut(K, &V::Archived) -> Result<()>) -> Result<u64> {
+        for item in self.iter(tx)? {
+            let (key, record) = item?;
+            each(key, record)?;
+        }
+        let records = self.len(tx)?;
+        self.clear(tx)?;
+        Ok(records)
+    }
+
+    /// Takes all records away.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
+    pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let index = self.admit(tx)?;
+        let mut blocks = Blocks::of(tx, self.home().owner)?;
+        while let Some(block) = blocks.next(tx)? {
+            let header = block.offset + block.size - record::HEADER;
+            if !record::is_dead(Self::checked_tail(tx, header)?) {
+                record::discard(tx, self.home(), header, 0)?;
+            }
+        }
+        let mut old = Vec::new();
+        index.blocks(tx, |block| old.push(block))?;
+        let seed = tx.load(self.row + SEED, WHAT)?;
+        let roots = Index::create(tx, seed)?;
+        tx.put_all(self.row + ROOT, &roots, WHAT)?;
+        tx.put_all(self.row + COUNT, &[0, 0], WHAT)?;
+        const { assert!(ARCHIVED == COUNT + 8) };
+        for block in old {
+            tx.free(block);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Going over all records of a map, in the order in which they lie in memory.
+
+use super::{COUNT, Map, WHAT};
+use crate::archive::{self, Value};
+use crate::error::{Error, Result};
+use crate::heap::Blocks;
+use crate::region::view::{Bad, View};
+use crate::table::key::Key;
+use crate::table::record;
+use std::marker::PhantomData;
+
+/// Iterator over the records of a map.
+#[derive(Debug)]
+pub struct Iter<'v, K, V> {
+    view: &'v View,
+    blocks: Blocks,
+    left: u64,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Key, V: Value> Map<K, V> {
+    /// All records, in the order in which they lie in memory; it changes when records come, go or change their length.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable); each item can be [`Error::Damaged`](crate::Error::Damaged), after
+    /// which there are no more.
+    pub fn iter<'v>(&self, view: &'v View) -> Result<Iter<'v, K, V>> {
+        self.admit(view)?;
+        Ok(Iter {
+            view,
+            blocks: Blocks::of(view, self.home().owner)?,
+            left: view.load(self.row + COUNT, WHAT)?,
+            types: PhantomData,
+        })
+    }
+
+    /// All keys, in the order of [`iter`](Self::iter).
+    ///
+    /// # Errors
+    /// Those of [`iter`](Self::iter).
+    pub fn keys<'v>(&self, view: &'v View) -> Result<impl Iterator<Item = Result<K>> + use<'v, K, V>> {
+        Ok(self.iter(view)?.map(|item| item.map(|(key, _)| key)))
+    }
+
+    /// All records without their keys, in the order of [`iter`](Self::iter).
+    ///
+    /// # Errors
+    /// Those of [`iter`](Self::iter).
+    pub fn values<'v>(&self, view: &'v View) -> Result<impl Iterator<Item = Result<&'v V::Archived>> + use<'v, K, V>> {
+        Ok(self.iter(view)?.map(|item| item.map(|(_, value)| value)))
+    }
+}
+
+impl<'v, K: Key, V: Value> Iter<'v, K, V> {
+    #[inline]
+    fn step(&mut self) -> Result<Option<(K, &'v V::Archived)>> {
+        while let Some(block) = self.blocks.next(self.view)? {
+            let header = block.offset + block.size - record::HEADER;
+            let tail = Map::<K, V>::checked_tail(self.view, header)?;
+            if record::is_dead(tail) {
+                continue;
+            }
+            let key = K::decode(Map::<K, V>::key_in(tail));
+            let root = archive::root_in::<V>(tail, Map::<K, V>::GEOMETRY);
+            return Ok(Some((key, root.map_err(|Bad| Error::damaged("record", header, 0))?)));
+        }
+        Ok(None)
+    }
+}
+
+impl<'v, K: Key, V: Value> Iterator for Iter<'v, K, V> {
+    type Item = Result<(K, &'v V::Archived)>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let item = self.step().transpose();
+        self.left = if matches!(item, Some(Ok(_))) { self.left - 1 } else { 0 };
+        item
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        (left, Some(left))
+    }
+}
+
+/// Exact unless the region is damaged, which ends it early.
+impl<K: Key, V: Value> ExactSizeIterator for Iter<'_, K, V> {}
