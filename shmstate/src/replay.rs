@@ -172,6 +172,100 @@ fn in_place_changes_of_several_tables() {
     assert!(n > 45, "only {n} stores");
 }
 
+/// One word and nothing else: no log, and still all or nothing (T8).
+#[test]
+fn a_single_word() {
+    let (mut region, tables) = small_world();
+    let n = every_prefix(&mut region, tables, 1, |tx| {
+        let mut entry = tables.ledger.get_mut(tx, &33)?.expect("entry");
+        entry.set(|a| a, 5.into())
+    });
+    assert!(
+        n <= 4,
+        "{n} stores: the word, the record's header, the number of commits"
+    );
+}
+
+/// A word that was held back is logged as soon as anything else is looked at or changed.
+#[test]
+fn a_word_held_back_and_then_more() {
+    let (mut region, tables) = small_world();
+    every_prefix(&mut region, tables, 1, |tx| {
+        let mut entry = tables.ledger.get_mut(tx, &33)?.expect("entry");
+        entry.set(|a| a, 5.into())?;
+        assert_eq!(entry.to_native(), 5, "what was held back is read");
+        drop(entry);
+        let mut player = tables.players.get_mut(tx, &22)?.expect("player");
+        player.set(|p| &p.score, 9.into())?;
+        player.set(|p| &p.score, 10.into())
+    });
+    every_prefix(&mut region, tables, 1, |tx| {
+        let mut player = tables.players.get_mut(tx, &22)?.expect("player");
+        player.set(|p| &p.score, 11.into())?;
+        drop(player);
+        tables.players.remove(tx, &21).map(|_| ())
+    });
+    let before = world(&region, tables);
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let held_back = |tx: &mut Tx<'_>| {
+        let mut entry = tables.ledger.get_mut(tx, &33).expect("find").expect("entry");
+        entry.set(|a| a, 6.into()).expect("set");
+    };
+    let mut tx = region.begin(&pass).expect("begin");
+    held_back(&mut tx);
+    drop(tx);
+    assert_eq!(world(&region, tables), before, "drop");
+    let mut tx = region.begin(&pass).expect("begin");
+    held_back(&mut tx);
+    std::mem::forget(tx);
+    region.begin(&pass).expect("begin").commit().expect("commit");
+    assert_eq!(world(&region, tables), before, "forgotten");
+}
+
+/// A record of the same size class is replaced in its own block.
+#[test]
+fn replaced_in_place() {
+    let (mut region, tables) = small_world();
+    let used = |region: &Region| {
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        verify(&region.read(&pass).expect("reader")).expect("sound").heap
+    };
+    let before = used(&region);
+    every_prefix(&mut region, tables, 1, |tx| {
+        let mut other = player(5);
+        other.name = "PLAYER 5 XXXXX".into();
+        other.bag.reverse();
+        tables.players.insert(tx, &5, &other)?;
+        tables.ledger.insert(tx, &3, &4).map(|_| ())
+    });
+    assert_eq!(used(&region), before);
+}
+
+/// Segments are split, joined, and the directory doubled and halved.
+#[test]
+fn an_index_that_shrinks() {
+    let (mut region, tables) = small_world();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let fill = |tx: &mut Tx<'_>| -> Result<()> {
+        for i in 1000..2500u32 {
+            tables.ledger.insert(tx, &i, &0)?;
+        }
+        Ok(())
+    };
+    region.write(&pass, fill).expect("fill");
+    drop(pass);
+    let n = every_prefix(&mut region, tables, 31, |tx| {
+        for i in 1000..2500u32 {
+            tables.ledger.remove(tx, &i)?;
+        }
+        Ok(())
+    });
+    assert!(n > 10_000, "only {n} stores");
+}
+
 #[test]
 fn whole_records_through_seal() {
     let (mut region, tables) = small_world();

@@ -58,7 +58,7 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
                 let shape = text.split_once('\n').map_or("", |(key, _)| key);
                 let key = size_of_shape(shape)
                     .ok_or_else(|| Error::damaged("shape of a key", row.description.0, row.description.1))?;
-                map::check(view, row.offset, key as u64, |at| references.push(at))?;
+                map::check(view, &layout, row.offset, key as u64, |at| references.push(at))?;
             }
             Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
             Some(Kind::Streams) => streams::blocks(view, row.offset, |at| references.push(at))?,

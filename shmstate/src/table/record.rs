@@ -18,7 +18,7 @@
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
 use crate::heap::{self, Block, Owner};
-use crate::region::header::at;
+use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
 use crate::tx::Tx;
@@ -204,6 +204,17 @@ pub(crate) fn checksum(view: &View, block: Block, header: u64) -> Result<u64> {
     let bytes = view.bytes(block.offset + CHECKSUM, header - block.offset - CHECKSUM, "record")?;
     let word = view.load(header, WHAT)? & !SEQUENCE;
     Ok(xxh3_64(bytes) ^ xxh3_64(&word.to_le_bytes()))
+}
+
+/// Compares the checksum of the record whose header is given with what it should be.
+pub(crate) fn check_sum(view: &View, layout: &Layout, header: u64) -> Result<()> {
+    let block = heap::block_of(view, layout, header)?;
+    let sum = view.load(block.offset, "checksum")?;
+    if sum == checksum(view, block, header)? {
+        Ok(())
+    } else {
+        Err(Error::damaged("checksum of a record", block.offset, sum))
+    }
 }
 
 /// Makes the sequence odd: the record is being changed.

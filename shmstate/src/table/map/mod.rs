@@ -20,6 +20,7 @@ use crate::archive::{self, Geometry, Value};
 use crate::error::Error;
 use crate::heap::Owner;
 use crate::region::Region;
+use crate::region::header::Layout;
 use crate::region::view::{Bad, View, Window};
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
@@ -406,7 +407,7 @@ impl<K: Key, V: Value> Map<K, V> {
 
 /// Checks a map whose types are not known, every byte of its index that means something, and visits its blocks: directory,
 /// segments, records. `key` is the length of its keys in bytes.
-pub(crate) fn check(view: &View, row: u64, key: u64, mut each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn check(view: &View, layout: &Layout, row: u64, key: u64, mut each: impl FnMut(u64)) -> Result<()> {
     let index = Index::of(row);
     index.blocks(view, &mut each)?;
     let seed = view.load(row + SEED, WHAT)?;
@@ -414,7 +415,15 @@ pub(crate) fn check(view: &View, row: u64, key: u64, mut each: impl FnMut(u64)) 
         let start = record.wrapping_sub(key.next_multiple_of(8));
         Ok(xxh3_64_with_seed(view.bytes(start, key, "key")?, seed))
     };
-    let records = index.check(view, hash, each)?;
+    let checked = catalog::is_checked(view, row)?;
+    let mut fault = Ok(());
+    let records = index.check(view, hash, |record| {
+        each(record);
+        if checked && fault.is_ok() {
+            fault = record::check_sum(view, layout, record);
+        }
+    })?;
+    fault?;
     let counted = view.load(row + COUNT, WHAT)?;
     if counted != records {
         return Err(Error::damaged("number of records", row + COUNT, counted));

@@ -1,0 +1,292 @@
+//! `Map` against `HashMap`: random operations through every method, with the whole region verified as it goes.
+
+use rkyv::{Archive, Serialize};
+use shmstate::{Entry, Error, Gate, Handle, Map, Region, Schema, TableOptions, verify};
+use std::collections::HashMap;
+
+#[derive(Archive, Serialize, Schema, Clone, Debug, PartialEq)]
+struct Player {
+    name: String,
+    score: u64,
+    bag: Vec<u16>,
+}
+
+type World = HashMap<u64, Player>;
+
+fn player(random: &mut fastrand::Rng) -> Player {
+    // Now and then one that is larger than half a chunk: a run.
+    let items = if random.u8(..100) == 0 {
+        20_000
+    } else {
+        random.usize(..40)
+    };
+    Player {
+        name: "x".repeat(random.usize(..30)),
+        score: random.u64(..),
+        bag: (0..items).map(|_| random.u16(..)).collect(),
+    }
+}
+
+fn plain(p: &ArchivedPlayer) -> Player {
+    Player {
+        name: p.name.to_string(),
+        score: p.score.to_native(),
+        bag: p.bag.iter().map(|item| item.to_native()).collect(),
+    }
+}
+
+struct Scene {
+    region: Region,
+    gate: Gate,
+    map: Map<u64, Player>,
+    model: World,
+    handles: HashMap<u64, Handle<Player>>,
+}
+
+impl Scene {
+    fn new(checksums: bool) -> Self {
+        let mut region = Region::in_memory(64 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let options = TableOptions::default().checksums(checksums);
+        let map = region
+            .write(&pass, |tx| Map::create_with(tx, "players", options))
+            .expect("table");
+        drop(pass);
+        Self {
+            region,
+            gate,
+            map,
+            model: World::new(),
+            handles: HashMap::new(),
+        }
+    }
+
+    fn check(&self) {
+        let pass = self.gate.enter().expect("pass");
+        let reader = self.region.read(&pass).expect("reader");
+        let found = verify(&reader).expect("sound metadata");
+        assert!(found.is_sound(), "{found:?}");
+        let iter = self.map.iter(&reader).expect("iter");
+        assert_eq!(iter.len(), self.model.len());
+        let seen: World = iter
+            .map(|item| item.map(|(key, p)| (key, plain(p))).expect("record"))
+            .collect();
+        assert_eq!(seen, self.model);
+        let keys: Vec<u64> = (0..300).collect();
+        let mut many = 0;
+        self.map
+            .get_many(&reader, &keys, |i, p| {
+                assert_eq!(p.map(plain).as_ref(), self.model.get(&keys[i]));
+                many += 1;
+            })
+            .expect("many");
+        assert_eq!(many, keys.len());
+        for (key, handle) in &self.handles {
+            let found = self.map.get_at(&reader, *handle).expect("handle").map(plain);
+            // A handle of a record that went leads nowhere, or its key has another record by now.
+            assert!(found.is_none() || found.as_ref() == self.model.get(key));
+        }
+    }
+
+    /// One transaction of a few changes; rolled back now and then.
+    fn step(&mut self, random: &mut fastrand::Rng) {
+        let pass = self.gate.enter().expect("pass");
+        let before = (self.model.clone(), self.handles.clone());
+        let mut tx = self.region.begin(&pass).expect("begin");
+        let (map, model, handles) = (self.map, &mut self.model, &mut self.handles);
+        for _ in 0..random.usize(1..20) {
+            let key = random.u64(..300);
+            match random.u8(..12) {
+                0..3 => {
+                    let new = player(random);
+                    let there = map.insert(&mut tx, &key, &new).expect("insert");
+                    assert_eq!(there, model.insert(key, new).is_some());
+                    handles.remove(&key);
+                }
+                3..5 => {
+                    let there = map.remove(&mut tx, &key).expect("remove");
+                    assert_eq!(there, model.remove(&key).is_some());
+                }
+                5..7 => {
+                    let score = random.u64(..);
+                    let found = map.get_mut(&mut tx, &key).expect("get");
+                    assert_eq!(found.is_some(), model.contains_key(&key));
+                    if let Some(mut p) = found {
+                        p.set(|p| &p.score, score.into()).expect("set");
+                        assert_eq!(p.score.to_native(), score, "read what was set");
+                        model.get_mut(&key).expect("there").score = score;
+                    }
+                }
+                7 => {
+                    if let Some(handle) = map.handle(&tx, &key).expect("handle") {
+                        assert_eq!(Handle::from_bits(handle.to_bits()), handle);
+                        let mut p = map.get_mut_at(&mut tx, handle).expect("at").expect("fresh");
+                        p.set(|p| &p.score, 7.into()).expect("set");
+                        model.get_mut(&key).expect("there").score = 7;
+                        handles.insert(key, handle);
+                    }
+                }
+                8 => match map.entry(&mut tx, &key).expect("entry") {
+                    Entry::Occupied(mut entry) => {
+                        assert_eq!(plain(entry.get().expect("get")), model[&key]);
+                        if random.bool() {
+                            let new = player(random);
+                            entry.insert(&new).expect("replace");
+                            model.insert(key, new);
+                        } else {
+                            entry.remove().expect("remove");
+                            model.remove(&key);
+                        }
+                        handles.remove(&key);
+                    }
+                    Entry::Vacant(entry) => {
+                        assert_eq!(entry.key(), key);
+                        let new = player(random);
+                        assert_eq!(plain(&entry.insert(&new).expect("insert")), new);
+                        assert!(model.insert(key, new).is_none());
+                    }
+                },
+                9 => {
+                    let n = map
+                        .retain(&mut tx, |key, p| Ok(p.score.to_native() % 5 != 0 || key % 3 == 0))
+                        .expect("retain");
+                    let there = model.len();
+                    model.retain(|key, p| p.score % 5 != 0 || key % 3 == 0);
+                    assert_eq!(n as usize, there - model.len());
+                }
+                10 => {
+                    map.for_each_mut(&mut tx, |key, p| {
+                        let score = p.score.to_native() ^ key;
+                        p.set(|p| &p.score, score.into())
+                    })
+                    .expect("pass");
+                    for (key, p) in model.iter_mut() {
+                        p.score ^= key;
+                    }
+                }
+                _ if random.u8(..20) == 0 => {
+                    let mut seen = World::new();
+                    let n = map.drain(&mut tx, |key, p| {
+                        seen.insert(key, plain(p));
+                        Ok(())
+                    });
+                    assert_eq!(n.expect("drain") as usize, model.len());
+                    assert_eq!(&seen, model);
+                    model.clear();
+                }
+                _ => {
+                    // What a transaction took away is not seen by its own walk.
+                    let n = map.iter(&tx).expect("iter").map(|item| item.expect("record")).count();
+                    assert_eq!(n, model.len());
+                }
+            }
+        }
+        if random.u8(..6) == 0 {
+            tx.rollback();
+            (self.model, self.handles) = before;
+        } else {
+            tx.commit().expect("commit");
+        }
+    }
+}
+
+fn random_operations(checksums: bool) {
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut scene = Scene::new(checksums);
+    for i in 0..600 {
+        scene.step(&mut random);
+        if i % 10 == 0 {
+            scene.check();
+        }
+    }
+    scene.check();
+}
+
+#[test]
+fn does_what_a_hash_map_does() {
+    random_operations(false);
+}
+
+#[test]
+fn does_it_with_checksums_too() {
+    random_operations(true);
+}
+
+/// A map that had many records gives its memory back when they go.
+#[test]
+fn shrinks_as_it_grew() {
+    let mut region = Region::in_memory(256 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let map: Map<u64, u64> = region.write(&pass, |tx| Map::create(tx, "numbers")).expect("table");
+    let used = |region: &Region| verify(&region.read(&pass).expect("reader")).expect("sound").heap.used;
+    let empty = used(&region);
+    for round in 0..3u64 {
+        for chunk in 0..100u64 {
+            let fill = |tx: &mut shmstate::Tx<'_>| {
+                (0..500).try_for_each(|i| map.insert(tx, &(round << 32 | (chunk * 500 + i)), &i).map(|_| ()))
+            };
+            region.write(&pass, fill).expect("insert");
+        }
+        let full = used(&region);
+        assert!(full > empty + 50_000 * 40);
+        for chunk in 0..100u64 {
+            let take = |tx: &mut shmstate::Tx<'_>| {
+                (0..500).try_for_each(|i| map.remove(tx, &(round << 32 | (chunk * 500 + i))).map(|_| ()))
+            };
+            region.write(&pass, take).expect("remove");
+        }
+        let after = used(&region);
+        assert!(map.is_empty(&region.read(&pass).expect("reader")).expect("len"));
+        assert!(
+            after < empty + (full - empty) / 50,
+            "{after} bytes are left of {full}, {empty} at first"
+        );
+    }
+}
+
+/// A handle that was made up is stale, whatever lies where it points.
+#[test]
+fn made_up_handles_are_stale_or_right() {
+    let mut scene = Scene::new(false);
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..50 {
+        scene.step(&mut random);
+    }
+    let pass = scene.gate.enter().expect("pass");
+    let reader = scene.region.read(&pass).expect("reader");
+    let mut right = 0;
+    for at in (0..(4u64 << 20)).step_by(8) {
+        for generation in [0, 1, 50, 200] {
+            let handle = Handle::from_bits(u128::from(at) | generation << 64);
+            if let Some(p) = scene.map.get_at(&reader, handle).expect("no damage") {
+                assert!(scene.model.values().any(|there| *there == plain(p)));
+                right += 1;
+            }
+        }
+    }
+    println!("{right} guesses were right");
+    assert!(
+        scene
+            .map
+            .get_at(&reader, Handle::from_bits(u128::MAX))
+            .expect("no damage")
+            .is_none()
+    );
+}
+
+#[test]
+fn a_handle_of_another_region_is_refused() {
+    let scene = Scene::new(false);
+    let other = Scene::new(false);
+    let pass = other.gate.enter().expect("pass");
+    let reader = other.region.read(&pass).expect("reader");
+    assert!(matches!(scene.map.get(&reader, &1), Err(Error::ForeignTable)));
+    assert!(matches!(
+        scene.map.get_at(&reader, Handle::from_bits(0)),
+        Err(Error::ForeignTable)
+    ));
+}
