@@ -34,6 +34,13 @@ fn head(class: usize) -> u64 {
 
 /// Takes a block of at least `bytes`, 16-byte aligned. Its contents are undefined.
 pub(crate) fn alloc(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
+    let block = take(tx, bytes)?;
+    // It is written without a log, and may have been in use at the mark of a checkpoint.
+    tx.region.before_write(block.offset, block.size)?;
+    Ok(block)
+}
+
+fn take(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
     let Some(class) = classes::of(bytes) else {
         if bytes > MAX_BLOCK {
             return Err(Error::TooLarge { bytes, most: MAX_BLOCK });

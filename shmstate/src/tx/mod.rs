@@ -36,6 +36,9 @@ impl<'a> Tx<'a> {
     #[inline]
     pub(crate) fn begin(region: &'a mut Region, pass: &'a Pass<'a>) -> Result<Self> {
         region.frees.clear();
+        if region.hook.as_ref().is_some_and(|hook| hook.is_over()) {
+            region.hook = None;
+        }
         region.log.begin(&region.view)?;
         region.view.set_header(at::ACTIVITY, Activity::Transaction as u64);
         Ok(Self {
@@ -95,6 +98,13 @@ impl<'a> Tx<'a> {
     #[inline]
     pub(crate) fn log(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
         let region = &mut *self.region;
+        if region.hook.is_some() {
+            region.before_write(offset, length)?;
+            if record != 0 {
+                // Its sequence changes with it, outside the log.
+                region.before_write(record, 8)?;
+            }
+        }
         let mut at = offset;
         let end = offset + length;
         while end - at > undo::MAX_ENTRY {
