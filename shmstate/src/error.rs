@@ -205,6 +205,82 @@ pub enum Error {
         /// Highest possible by the region.
         high: u64,
     },
+    /// The region lies in memory of this process alone.
+    #[error("region {name} is no shared memory object, so no descriptor leads to it; make it with a name")]
+    NoDescriptor {
+        /// The region.
+        name: Box<str>,
+    },
+    /// A checkpoint was prepared for another region.
+    #[error("the checkpoint was prepared for another region than {name}")]
+    ForeignCheckpoint {
+        /// The region that was to be marked.
+        name: Box<str>,
+    },
+    /// A checkpoint is being made; one at a time.
+    #[error(
+        "a checkpoint is being made: {done} of {pages} pages are done (0: not counted yet); wait for it, or drop its handle"
+    )]
+    CheckpointRunning {
+        /// Pages in the file.
+        done: u64,
+        /// Pages that there will be; 0 if it is not known yet.
+        pages: u64,
+    },
+    /// A checkpoint was given up. What was at its path before is still there; the region is as it would be without it.
+    #[error("the checkpoint was given up: {why}")]
+    CheckpointAborted {
+        /// By whom, or what happened.
+        why: &'static str,
+    },
+    /// There is no room for a file. The unfinished file was removed; the region is as it would be without it.
+    #[error("no room for {path}: {written} bytes were written, {free} are free; free some, or choose another place")]
+    DiskFull {
+        /// The file.
+        path: Box<str>,
+        /// Bytes written until then.
+        written: u64,
+        /// Bytes the file system says are free for this user.
+        free: u64,
+    },
+    /// The file is no checkpoint, or one this version cannot read.
+    #[error("{path} is no checkpoint this version can read: {why}")]
+    NotACheckpoint {
+        /// The file.
+        path: Box<str>,
+        /// What was found instead.
+        why: Box<str>,
+    },
+    /// A checkpoint's bytes are not those that were written. Nothing was restored.
+    #[error("checkpoint {path} is damaged: {what} at byte {at}; restore an older one")]
+    CheckpointDamaged {
+        /// The file.
+        path: Box<str>,
+        /// Which part is not what it should be.
+        what: &'static str,
+        /// Where in the file that part starts.
+        at: u64,
+    },
+    /// A checkpoint ends too early. Nothing was restored.
+    #[error("checkpoint {path} was cut: it ends in its {what}, after {length} bytes; restore an older one")]
+    CheckpointCut {
+        /// The file.
+        path: Box<str>,
+        /// Which part is not all there.
+        what: &'static str,
+        /// Bytes of the file.
+        length: u64,
+    },
+    /// A restored region has the capacity of the one in the checkpoint: where its records lie follows from it.
+    #[error("{path} holds a region of {capacity} bytes, it cannot be restored with {asked}; ask for no capacity")]
+    CheckpointCapacity {
+        /// The file.
+        path: Box<str>,
+        /// Capacity asked for.
+        asked: u64,
+        /// Capacity in the checkpoint.
+        capacity: u64,
+    },
 }
 
 impl Error {

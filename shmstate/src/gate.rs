@@ -160,6 +160,17 @@ impl Gate {
         self.0.expected.load(Ordering::Relaxed) >> 24
     }
 
+    /// The lease word under which the gate is open, or was last.
+    pub(crate) fn word(&self) -> u64 {
+        self.0.expected.load(Ordering::Relaxed)
+    }
+
+    /// Whether the lease word is still this one.
+    pub(crate) fn is_held_under(&self, word: u64) -> bool {
+        // LEASE pair, see `lease::load`.
+        self.0.lease.word().load(Ordering::Acquire) == word
+    }
+
     /// Whether passes are being given.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! # Reading order
 //! The modules stand in the order of their dependence: each imports only what stands above it, except that a region lends
-//! itself to the transactions that change it.
+//! itself to the transactions that change it and to the checkpoints that copy it.
 
 #[cfg(not(all(target_endian = "little", target_pointer_width = "64", target_os = "linux")))]
 compile_error!("shmstate needs 64-bit little-endian Linux");
@@ -32,7 +32,12 @@ mod inspect;
 mod replay;
 mod verify;
 
+mod checkpoint;
+
 pub use archive::Value;
+pub use checkpoint::{
+    Checkpoint, CheckpointOptions, CheckpointReport, DEFAULT_AHEAD, PreparedCheckpoint, RestoredFrom, RunningCheckpoint,
+};
 pub use error::{Error, Result};
 pub use gate::{Gate, Pass};
 pub use heap::{ClassStats, HeapStats};

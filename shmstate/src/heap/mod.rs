@@ -42,6 +42,13 @@ pub(crate) fn alloc(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
 
 /// Takes a block of at least `bytes` for `owner`, aligned to `align` (8 or 16). Its contents are undefined.
 pub(crate) fn alloc_for(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
+    let block = take(tx, owner, bytes, align)?;
+    // It is written without a log, and may have been in use at the mark of a checkpoint.
+    tx.region.before_write(block.offset, block.size)?;
+    Ok(block)
+}
+
+fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
     let table = Table::of(tx.region.layout());
     let Some(class) = classes::of(bytes, align) else {
         if bytes > MAX_BLOCK {

@@ -18,11 +18,17 @@
 //!  120 u64 heap: offset                   1536 [96 x u64] first chunk with a free slot, by size class
 //!  128 u128 node id, 0 if used alone      2304 [32 x u64] first free run, by log2 of its length in chunks
 //!  248 u64 XXH3 of bytes 8..248           2560 reserved, zero
+//!
+//!  456 u128 restored from: region id      488 u64 CLOCK_MONOTONIC at the checkpoint's mark, in that boot
+//!  472 u128 boot id of the mark           496 u64 CLOCK_MONOTONIC at the restore, in this boot
+//!                                         504 u64 clock offset: the region's clock is CLOCK_MONOTONIC + this
 //! ```
 //!
-//! What lies between 144 and 248, 416 and 512, and after 2560 is zero and belongs to later versions.
+//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 416 and 456, and after 2560 is
+//! zero and belongs to later versions.
 
 use crate::error::{Error, Result};
+use crate::region::view::Places;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// "SHMSTATE" read as a little-endian word.
@@ -69,6 +75,11 @@ pub(crate) mod at {
     pub(crate) const ENTRIES_UNDONE: u64 = 392;
     pub(crate) const ROLLBACKS: u64 = 400;
     pub(crate) const SMALL_STEPS: u64 = 408;
+    pub(crate) const RESTORED_REGION: u64 = 456;
+    pub(crate) const RESTORED_BOOT: u64 = 472;
+    pub(crate) const RESTORED_MARK: u64 = 488;
+    pub(crate) const RESTORED_AT: u64 = 496;
+    pub(crate) const CLOCK_OFFSET: u64 = 504;
     pub(crate) const LOG_TABLE: u64 = 512;
     pub(crate) const CLASS_HEADS: u64 = 1536;
     pub(crate) const RUN_BINS: u64 = 2304;
@@ -105,7 +116,9 @@ const _: () = {
     assert!(at::RESERVED <= HEADER);
     assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
     assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));
-    assert!(at::SMALL_STEPS + 8 <= at::LOG_TABLE);
+    assert!(at::SMALL_STEPS + 8 <= at::RESTORED_REGION && at::CLOCK_OFFSET + 8 == at::LOG_TABLE);
+    assert!(at::RESTORED_BOOT == at::RESTORED_REGION + 16 && at::RESTORED_MARK == at::RESTORED_BOOT + 16);
+    assert!(at::RESTORED_AT == at::RESTORED_MARK + 8 && at::CLOCK_OFFSET == at::RESTORED_AT + 8);
     assert!(at::VERSION == 8 && at::CAPACITY == 16 && at::RESERVE == 24 && at::REGION_ID == 32);
     assert!(at::BOOT_ID == 48 && at::MADE_AT == 64 && at::MAKER == 72 && at::SEED == 80);
     assert!(at::CATALOG == 88 && at::CHUNKS == 104 && at::HEAP == 120 && at::NODE_ID == 128);
@@ -194,6 +207,15 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
+    /// What a view of the region keeps beside its pointer.
+    pub(crate) fn places(&self) -> Places {
+        Places {
+            tag: self.region_id[0],
+            chunks: self.layout.chunks,
+            heap: self.layout.heap,
+        }
+    }
+
     /// Bytes 0..256 of the header, magic included.
     pub(crate) fn encode(&self) -> [u8; 256] {
         let mut bytes = [0u8; 256];

@@ -6,6 +6,9 @@
 //! - **R5** Every access borrows from a pass, and no reference outlives it.
 //! - **R8** A child does not inherit the mapping, a core dump does not carry it.
 //!
+//! While a checkpoint of it is being copied it carries the hook that saves pages before they change
+//! (`checkpoint::hook`).
+//!
 //! It does not know tables; the catalog is found through the view.
 
 pub(crate) mod backing;
@@ -18,6 +21,7 @@ pub use options::{DEFAULT_CAPACITY, MAX_NAME, Options};
 use view::Places;
 pub use view::View;
 
+use crate::checkpoint::hook::Hook;
 use crate::error::{Error, Result};
 use crate::gate::{Gate, Pass};
 use crate::heap;
@@ -41,6 +45,8 @@ pub struct Region {
     pub(crate) log: Log,
     pub(crate) frees: Vec<u64>,
     pub(crate) pending: Pending,
+    /// Saves pages for a checkpoint that is being copied.
+    pub(crate) hook: Option<Box<Hook>>,
     pub(crate) backing: Box<dyn Backing>,
     birth: Birth,
     gate: Gate,
@@ -67,7 +73,8 @@ impl Region {
         Self::format(backing, layout, "memory", &Options::default())
     }
 
-    /// Removes the name of a region. Its memory goes when the last process that maps it lets go. Says whether there was one.
+    /// Removes the name of a region. Its memory goes when the last process that maps it lets go. Says whether there was
+    /// one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -77,17 +84,24 @@ impl Region {
 
     fn create(name: &str, options: &Options) -> Result<Self> {
         let layout = Layout::of(options.capacity)?;
+        Self::make(name, layout.capacity, |backing| {
+            Self::format(backing, layout, name, options)
+        })
+    }
+
+    /// Makes an object that this process holds and lets `finish` make a region of it. Nothing half-made stays behind.
+    fn make(name: &str, capacity: u64, finish: impl FnOnce(Box<dyn Backing>) -> Result<Self>) -> Result<Self> {
         for _ in 0..CREATE_TRIES {
             let fd = shm::create(name)?;
             // Between the two calls another process may have found the object and taken it for abandoned (R4).
             if !shm::try_hold(&fd, name)? {
                 continue;
             }
-            let made = shm::set_length(&fd, name, layout.capacity)
-                .and_then(|()| Mapping::new(fd, name, layout.capacity))
-                .and_then(|mapping| Self::format(Box::new(mapping), layout, name, options));
+            let made = shm::set_length(&fd, name, capacity)
+                .and_then(|()| Mapping::new(fd, name, capacity))
+                .and_then(|mapping| finish(Box::new(mapping)));
             if made.is_err() {
-                // Nothing half-made stays behind; the reason is in `made`.
+                // The reason is in `made`.
                 let _ = shm::unlink(name);
             }
             return made;
@@ -95,16 +109,50 @@ impl Region {
         Err(Error::NotReady { name: name.into() })
     }
 
-    /// Writes an empty region: everything, a fence, the magic (R4).
-    fn format(backing: Box<dyn Backing>, layout: Layout, name: &str, options: &Options) -> Result<Self> {
-        backing.take(0, layout.chunks)?;
-        let mut words = [[0u8; 8]; 4];
+    /// Makes a region of contents from elsewhere. `fill` writes everything from byte 256 on and gives the seed;
+    /// `settle` is run on the region under a gate of its own, before anybody else can see that it is one (R4).
+    pub(crate) fn rebuild(
+        name: &str,
+        options: &Options,
+        layout: Layout,
+        heap_end: u64,
+        fill: impl FnOnce(&View) -> Result<u64>,
+        settle: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Self> {
+        Self::make(name, layout.capacity, |backing| {
+            let used = (heap_end - layout.heap) / header::CHUNK;
+            backing.take(0, layout.chunks + used * CHUNK_ENTRY)?;
+            if heap_end > layout.heap {
+                backing.take(layout.heap, heap_end - layout.heap)?;
+            }
+            let mut birth = Self::birth_of(layout, options);
+            let view = view_of(&*backing, layout.heap, birth.places());
+            view.set_header(at::TAKEN, heap_end);
+            birth.seed = fill(&view)?;
+            let bytes = birth.encode();
+            view.write_fresh(8, &bytes[8..], "header")?;
+            check_dynamic(&view, &layout)?;
+            let mut region = Self::usable(view, backing, birth, name, &Options::default())?;
+            heap::check(&region.view, &layout)?;
+            settle(&mut region)?;
+            // MAGIC pair, see `format`.
+            region.view.publish_header(at::MAGIC, header::MAGIC);
+            if let Some(gate) = &options.gate {
+                region.gate = gate.clone();
+            }
+            Ok(region)
+        })
+    }
+
+    /// What a region that is made now has from birth.
+    fn birth_of(layout: Layout, options: &Options) -> Birth {
+        let mut words = [[0u8; 8]; 3];
         // A failure leaves them zero, which is a valid, if poor, seed and id.
         for word in &mut words {
             let _ = rustix::rand::getrandom(&mut word[..], rustix::rand::GetRandomFlags::empty());
         }
         let random = words.map(u64::from_le_bytes);
-        let birth = Birth {
+        Birth {
             layout,
             region_id: [random[0], random[1]],
             boot_id: clock::boot_id(),
@@ -112,8 +160,14 @@ impl Region {
             maker: u64::from(std::process::id()),
             seed: random[2],
             node_id: options.node_id,
-        };
-        let view = view_of(&*backing, &birth);
+        }
+    }
+
+    /// Writes an empty region: everything, a fence, the magic (R4).
+    fn format(backing: Box<dyn Backing>, layout: Layout, name: &str, options: &Options) -> Result<Self> {
+        backing.take(0, layout.chunks)?;
+        let birth = Self::birth_of(layout, options);
+        let view = view_of(&*backing, birth.layout.heap, birth.places());
         view.set_header(at::TAKEN, layout.heap);
         view.set_header(at::HEAP_END, layout.heap);
         view.set_header(at::LOG_FLOOR, layout.capacity);
@@ -153,7 +207,7 @@ impl Region {
     fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options) -> Result<Self> {
         let layout = birth.layout;
         let mapping = Mapping::new(fd, name, layout.capacity)?;
-        let view = view_of(&mapping, &birth);
+        let view = view_of(&mapping, layout.heap, birth.places());
         check_dynamic(&view, &layout)?;
         if options.prefault {
             let end = view.header(at::HEAP_END);
@@ -178,6 +232,7 @@ impl Region {
             log,
             frees: Vec::new(),
             pending: Pending::default(),
+            hook: None,
             backing,
             birth,
             gate: options.gate.clone().unwrap_or_else(Gate::alone),
@@ -194,7 +249,7 @@ impl Region {
         bytes.copy_from_slice(&image[..256]);
         let birth = Birth::decode("image", &bytes)?;
         let backing = Box::new(Memory::from_image(image));
-        let view = view_of(&*backing, &birth);
+        let view = view_of(&*backing, birth.layout.heap, birth.places());
         check_dynamic(&view, &birth.layout)?;
         Self::usable(view, backing, birth, "image", &Options::default())
     }
@@ -298,15 +353,32 @@ impl Region {
         Ok(Io { region: self })
     }
 
+    /// Saves what a checkpoint still needs of a range that is about to change.
     #[inline]
-    fn admit(&self, pass: &Pass<'_>) -> Result<()> {
+    pub(crate) fn before_write(&mut self, offset: u64, length: u64) -> Result<()> {
+        if self.hook.is_none() {
+            return Ok(());
+        }
+        self.save(offset, length)
+    }
+
+    #[cold]
+    fn save(&mut self, offset: u64, length: u64) -> Result<()> {
+        match &mut self.hook {
+            None => Ok(()),
+            Some(hook) => hook.before_write(&self.view, offset, length),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn admit(&self, pass: &Pass<'_>) -> Result<()> {
         if !pass.gate().same(&self.gate) {
             return Err(Error::ForeignPass {
                 name: self.name.clone(),
             });
         }
-        // No transaction of this process is open (it would borrow the region): what is in the log was left by a dead owner,
-        // or by a guard that was forgotten (T2).
+        // No transaction of this process is open (it would borrow the region): what is in the log was left by a dead
+        // owner, or by a guard that was forgotten (T2).
         if Log::published(&self.view) != 0 {
             self.settle()?;
         }
@@ -382,6 +454,10 @@ impl Region {
         &self.birth.layout
     }
 
+    pub(crate) fn birth(&self) -> &Birth {
+        &self.birth
+    }
+
     pub(crate) fn seed(&self) -> u64 {
         self.birth.seed
     }
@@ -389,15 +465,10 @@ impl Region {
 
 /// Makes the view of a backing whose fixed parts can be touched.
 #[expect(unsafe_code, reason = "the one place where a view is made")]
-fn view_of(backing: &dyn Backing, birth: &Birth) -> View {
-    let places = Places {
-        tag: birth.region_id[0],
-        chunks: birth.layout.chunks,
-        heap: birth.layout.heap,
-    };
+pub(crate) fn view_of(backing: &dyn Backing, limit: u64, places: Places) -> View {
     // SAFETY: the backing is mapped (page- or 64-byte-aligned) for `capacity` bytes, and `Region` keeps it for as long as
-    // the view (V3); the fixed parts below the heap were taken when the region was made.
-    unsafe { View::new(backing.base(), backing.capacity(), birth.layout.heap, places) }
+    // the view (V3); the fixed parts below `limit` were taken when the region was made.
+    unsafe { View::new(backing.base(), backing.capacity(), limit, places) }
 }
 
 /// Reads and checks the unchanging part of a header without mapping anything.
@@ -431,8 +502,8 @@ pub(crate) fn read_birth(fd: &OwnedFd, name: &str) -> Result<Birth> {
 /// Checks the words of the header that change.
 fn check_dynamic(view: &View, layout: &Layout) -> Result<()> {
     let get = |field| view.header(field);
-    // A living owner may be growing the region meanwhile; it moves `taken` before the end of the heap, so read them in the
-    // other order.
+    // A living owner may be growing the region meanwhile; it moves `taken` before the end of the heap, so read them in
+    // the other order.
     let end = get(at::HEAP_END);
     let (taken, floor) = (get(at::TAKEN), get(at::LOG_FLOOR));
     if taken < layout.heap || taken > layout.capacity || taken % PAGE != 0 {

@@ -1,9 +1,11 @@
 //! How a region is made or opened: a builder of names, sizes and gates.
 
+use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::region::Region;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Longest name of a region, in bytes.
 pub const MAX_NAME: usize = 128;
@@ -62,8 +64,8 @@ impl Options {
         self
     }
 
-    /// Whether opening enters all memory of the region into this process's page tables at once (the default), so that no
-    /// later access has to.
+    /// Whether opening enters all memory of the region into this process's page tables at once (the default), so that
+    /// no later access has to.
     #[must_use]
     pub fn prefault(mut self, yes: bool) -> Self {
         self.prefault = yes;
@@ -98,8 +100,21 @@ impl Options {
         }
     }
 
-    /// Maps a region that a living owner hands over. It is neither recovered nor written before a pass is given, and the
-    /// gate gives none before this process owns the node.
+    /// Makes a new region with the contents of a checkpoint: as the old one was at the mark, but with an id of its own,
+    /// no open stream (their sockets are gone), and its clock set on ([`Region::clock_ns`]). The capacity is the
+    /// checkpoint's. The file is checked against damage, not against malice: restore what a program of yours has
+    /// written.
+    ///
+    /// # Errors
+    /// [`Error::NotACheckpoint`], [`Error::CheckpointDamaged`], [`Error::CheckpointCut`], [`Error::CheckpointCapacity`]
+    /// if another [`capacity`](Self::capacity) was asked for, [`Error::Damaged`] if the region in it contradicts
+    /// itself; those of [`create`](Self::create).
+    pub fn restore(&self, path: impl AsRef<Path>, name: &str) -> Result<Region> {
+        checkpoint::restore(path.as_ref(), check_name(name)?, self)
+    }
+
+    /// Maps a region that a living owner hands over. It is neither recovered nor written before a pass is given, and
+    /// the gate gives none before this process owns the node.
     ///
     /// # Errors
     /// [`Error::NotARegion`], [`Error::Damaged`], [`Error::Io`].

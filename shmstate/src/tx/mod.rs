@@ -76,6 +76,9 @@ impl<'a> Tx<'a> {
     pub(crate) fn begin(region: &'a mut Region, pass: &'a Pass<'a>) -> Self {
         region.frees.clear();
         region.pending.forget();
+        if region.hook.as_ref().is_some_and(|hook| hook.is_over()) {
+            region.hook = None;
+        }
         Self { region, pass }
     }
 
@@ -161,9 +164,11 @@ impl<'a> Tx<'a> {
             log,
             frees,
             pending,
+            hook,
             ..
         } = &*self.region;
-        let alone = !pending.is_some() && log.is_empty() && frees.is_empty();
+        // While a checkpoint is being copied every change goes through `log`, which saves the page first.
+        let alone = !pending.is_some() && log.is_empty() && frees.is_empty() && hook.is_none();
         if alone && let Some(word) = view.merged(offset, &value, "field")? {
             pending.set(offset & !7, word, record);
             return Ok(false);
@@ -217,6 +222,13 @@ impl<'a> Tx<'a> {
             self.flush();
         }
         let region = &mut *self.region;
+        if region.hook.is_some() {
+            region.before_write(offset, length)?;
+            if record != 0 {
+                // Its sequence changes with it, outside the log.
+                region.before_write(record, 8)?;
+            }
+        }
         if length <= undo::MAX_ENTRY {
             return region
                 .log

@@ -640,6 +640,15 @@ pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result
     Ok(())
 }
 
+/// Ends every stream of the table in row `row`: after a restore, when no socket is left.
+pub(crate) fn end_all(tx: &mut Tx<'_>, row: u64) -> Result<()> {
+    let streams = Streams { row, region: tx.tag() };
+    for id in streams.ids(tx)? {
+        streams.end(tx, id)?;
+    }
+    Ok(())
+}
+
 /// Open streams of the table in row `row`.
 pub(crate) fn open(view: &View, row: u64) -> Result<u64> {
     view.load(row + OPEN, WHAT)
