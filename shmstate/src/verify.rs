@@ -5,7 +5,7 @@ use crate::heap::{self, HeapStats};
 use crate::region::header::{Layout, at};
 use crate::region::{Reader, View};
 use crate::table::catalog::{self, Kind};
-use crate::table::{cell, map, streams};
+use crate::table::{cell, map, queue, slab, streams, timers};
 use std::collections::BTreeSet;
 
 /// What a verification found. Sound if nothing is leaked or dangling.
@@ -53,6 +53,9 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
         match Kind::from_number(row.kind) {
             Some(Kind::Map) => map::blocks(view, row.offset, |at| references.push(at))?,
             Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
+            Some(Kind::Slab) => slab::blocks(view, row.offset, |at| references.push(at))?,
+            Some(Kind::Queue) => queue::blocks(view, row.offset, |at| references.push(at))?,
+            Some(Kind::Timers) => timers::blocks(view, row.offset, |at| references.push(at))?,
             Some(Kind::Streams) => streams::blocks(view, row.offset, |at| references.push(at))?,
             None => return Err(Error::damaged("kind of a table", row.offset, row.kind.into())),
         }
