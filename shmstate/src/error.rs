@@ -129,6 +129,20 @@ pub enum Error {
         /// Rows in the catalog.
         rows: u64,
     },
+    /// All places of a table are taken. The transaction can only be rolled back.
+    #[error("the table is full: {most} records are the most it can hold")]
+    TableFull {
+        /// Most records of such a table.
+        most: u64,
+    },
+    /// Deadlines would be moved out of what a table of timers can hold. Nothing was changed.
+    #[error("deadlines cannot be moved by {shift_ns} ns: with earlier moves it must stay within {most_ns} ns")]
+    ShiftTooLarge {
+        /// The move asked for, in ns.
+        shift_ns: i64,
+        /// Farthest that all moves together may go, in ns either way.
+        most_ns: i64,
+    },
     /// The catalog is being changed by its owner right now.
     #[error("the catalog did not hold still for {waited_ms} ms; the owner is in a long transaction, try again")]
     Busy {

@@ -1,6 +1,9 @@
 //! Every-prefix replay (T1, T6): every store of a transaction is recorded; for each prefix of them a region is made as a
 //! SIGKILL at that point would have left it, recovered, and compared with the states before and after the transaction.
 
+mod damage;
+mod tables;
+
 use crate::region::view::Store;
 
 use crate::{Cell, Map, Region, Result, Schema, Tx, verify};
@@ -82,7 +85,17 @@ fn every_prefix(
     step: usize,
     change: impl FnOnce(&mut Tx<'_>) -> Result<()>,
 ) -> usize {
-    let before = world(region, tables);
+    every_prefix_of(region, |region| world(region, tables), step, change)
+}
+
+/// The same for any tables: `world` gives everything that committed state says, and has checked it.
+fn every_prefix_of<W: PartialEq + std::fmt::Debug>(
+    region: &mut Region,
+    world: impl Fn(&Region) -> W,
+    step: usize,
+    change: impl FnOnce(&mut Tx<'_>) -> Result<()>,
+) -> usize {
+    let before = world(region);
     let image = region.view.start_recording();
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
@@ -91,7 +104,7 @@ fn every_prefix(
     tx.commit().expect("commit");
     drop(pass);
     let stores = region.view.stop_recording();
-    let after = world(region, tables);
+    let after = world(region);
     assert_ne!(before, after, "the transaction must do something");
 
     let mut committed = false;
@@ -105,7 +118,7 @@ fn every_prefix(
         }
         let crashed = Region::from_image(&at).expect("a region after a crash");
         let recorded = crashed.view.start_recording();
-        let found = world(&crashed, tables);
+        let found = world(&crashed);
         // The reader's pass has recovered it; its stores are what a kill during recovery would cut.
         let recovery = crashed.view.stop_recording();
         assert!(
@@ -118,12 +131,7 @@ fn every_prefix(
         // Killed again in the middle of recovery, at a few places.
         for cut in [recovery.len() / 3, recovery.len() / 2, recovery.len().saturating_sub(2)] {
             let twice = Region::from_image(&apply(&recorded, &recovery[..cut])).expect("a region after two crashes");
-            assert_eq!(
-                world(&twice, tables),
-                found,
-                "recovery cut at {cut} of {}",
-                recovery.len()
-            );
+            assert_eq!(world(&twice), found, "recovery cut at {cut} of {}", recovery.len());
         }
     }
     assert!(committed, "the last prefix holds the commit");

@@ -6,7 +6,7 @@ use crate::region::header::{Layout, at};
 use crate::region::{Reader, View};
 use crate::table::catalog::{self, Kind};
 use crate::table::key::size_of_shape;
-use crate::table::{cell, map, streams};
+use crate::table::{cell, map, queue, slab, streams, timers};
 use std::collections::BTreeSet;
 
 /// What a verification found. Sound if nothing is leaked or dangling.
@@ -61,6 +61,9 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
                 map::check(view, &layout, row.offset, key as u64, |at| references.push(at))?;
             }
             Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
+            Some(Kind::Slab) => slab::blocks(view, row.offset, |at| references.push(at))?,
+            Some(Kind::Queue) => queue::blocks(view, row.offset, |at| references.push(at))?,
+            Some(Kind::Timers) => timers::blocks(view, row.offset, |at| references.push(at))?,
             Some(Kind::Streams) => streams::blocks(view, row.offset, |at| references.push(at))?,
             None => return Err(Error::damaged("kind of a table", row.offset, row.kind.into())),
         }

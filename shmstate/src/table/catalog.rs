@@ -51,8 +51,14 @@ const _: () = assert!(ROOT + ROOTS as u64 * 8 == ROW && SUM + 3 * 8 == ROW && VE
 pub enum Kind {
     /// `Map<K, V>`
     Map = 1,
+    /// `Slab<T>`
+    Slab = 2,
     /// `Cell<T>`
     Cell = 3,
+    /// `Queue<T>`
+    Queue = 4,
+    /// `Timers<T>`
+    Timers = 6,
     /// `Streams`
     Streams = 7,
 }
@@ -61,7 +67,10 @@ impl Kind {
     pub(crate) fn from_number(number: u16) -> Option<Self> {
         match number {
             1 => Some(Self::Map),
+            2 => Some(Self::Slab),
             3 => Some(Self::Cell),
+            4 => Some(Self::Queue),
+            6 => Some(Self::Timers),
             7 => Some(Self::Streams),
             _ => None,
         }

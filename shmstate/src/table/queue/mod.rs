@@ -1,0 +1,339 @@
+//! `Queue<T>`: records of any size, first in, first out; each has a serial number.
+//!
+//! What is in the region stands in [`ring`], whose roots are the only ones. Pushing and popping cost one small entry of the
+//! undo log each, beside those of the heap.
+
+mod ring;
+
+use crate::archive::{self, Geometry, Value};
+use crate::error::{Error, Result};
+use crate::heap::Owner;
+use crate::region::Region;
+use crate::region::view::View;
+use crate::schema::Description;
+use crate::table::catalog::{self, Kind, Spec, TableOptions};
+use crate::table::record::{self, Home, Parts};
+use crate::tx::Tx;
+use ring::{Ring, Roots};
+use std::fmt;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
+/// Records in the order in which they were pushed. The handle is small, can be copied and kept, and belongs to one region.
+///
+/// # An outbox
+/// What a transaction changes in the region happens once. An effect outside of it (a row in a database, a message to
+/// another service) cannot: the process may be killed after the effect and before it noted that. So an effect is *recorded* in
+/// the same transaction as its cause, carried out afterwards, and taken out of the queue in a transaction of its own.
+/// It then happens at least once, in order, and its serial number tells the other side whether it has seen it:
+///
+/// ```
+/// # fn main() -> shmstate::Result<()> {
+/// # use shmstate::{Cell, Queue, Region};
+/// # use std::cell::RefCell;
+/// # let database = RefCell::new((0, Vec::new()));
+/// // The other side keeps the highest serial together with what it does, and does nothing twice.
+/// let carry_out = |serial: u64, sale: &str| {
+///     let (seen, sales) = &mut *database.borrow_mut();
+///     if serial > *seen {
+///         sales.push(sale.to_owned());
+///         *seen = serial;
+///     }
+/// };
+/// let mut region = Region::in_memory(4 << 20)?;
+/// let gate = region.gate().clone();
+/// let pass = gate.enter()?;
+/// let mut tx = region.begin(&pass)?;
+/// let purse: Cell<u64> = Cell::create(&mut tx, "purse", &100)?;
+/// let outbox: Queue<String> = Queue::create(&mut tx, "outbox")?;
+/// tx.commit()?;
+///
+/// // The cause and the record of its effect: one transaction.
+/// let mut tx = region.begin(&pass)?;
+/// purse.set(&mut tx, &70)?;
+/// outbox.push_back(&mut tx, &"a sword for 30".to_owned())?;
+/// tx.commit()?;
+///
+/// // Carry out, then take out. A kill between the two carries it out again, with the same serial.
+/// for _killed_in_between in [true, false] {
+///     let reader = region.read(&pass)?;
+///     let (serial, sale) = outbox.front(&reader)?.expect("one");
+///     carry_out(serial, sale);
+/// }
+/// let mut tx = region.begin(&pass)?;
+/// outbox.pop_front(&mut tx, |_, _| ())?;
+/// tx.commit()?;
+/// assert_eq!(database.borrow().1, ["a sword for 30"]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Queue<T> {
+    row: u64,
+    region: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Queue<T> {}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+impl<T: Value> Queue<T> {
+    const GEOMETRY: Geometry = Geometry::of::<T>(0);
+
+    fn home(&self) -> Home {
+        Home {
+            owner: Owner::of_row(self.row),
+            geometry: Self::GEOMETRY,
+            checked: false,
+        }
+    }
+
+    fn spec() -> Spec {
+        Spec {
+            kind: Kind::Queue,
+            key: String::new(),
+            value: Description::of::<T>(),
+        }
+    }
+
+    fn handle(row: u64, view: &View) -> Self {
+        Self {
+            row,
+            region: view.tag(),
+            value: PhantomData,
+        }
+    }
+
+    /// Makes the table.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
+        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+        Ring::of(row).start(tx)?;
+        Ok(Self::handle(row, tx))
+    }
+
+    /// Finds the table and checks that its records have the shape of `T`. Needs no pass: a successor does this while the
+    /// predecessor is at work.
+    ///
+    /// # Errors
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    pub fn open(region: &Region, name: &str) -> Result<Self> {
+        let row = catalog::find_live(region, name, &Self::spec())?;
+        Ok(Self::handle(row, &region.view))
+    }
+
+    /// Finds the table, or makes it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
+    pub fn open_or_create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
+        match catalog::find(tx, name, &Self::spec()) {
+            Ok(row) => Ok(Self::handle(row, tx)),
+            Err(Error::NoTable { .. }) => Self::create(tx, name),
+            Err(e) => Err(e),
+        }
+    }
+
+    #[inline]
+    fn admit(&self, view: &View) -> Result<Ring> {
+        if view.tag() != self.region {
+            return Err(Error::ForeignTable);
+        }
+        Ok(Ring::of(self.row))
+    }
+
+    fn item<'v>(ring: Ring, view: &'v View, roots: &Roots, serial: u64) -> Result<&'v T::Archived> {
+        let record = ring.item(view, roots, serial)?;
+        archive::root::<T>(view, record.wrapping_sub(Self::GEOMETRY.root))
+    }
+
+    /// Adds a record behind all others and gives its serial number: 1 for the first record of a table, and for each further one
+    /// one more than for the one before, whatever was taken out meanwhile. What was pushed in a transaction that did not commit
+    /// was never there: its number is given again. So let a number leave the process only after the commit.
+    ///
+    /// # Errors
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
+    /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn push_back(&self, tx: &mut Tx<'_>, value: &T) -> Result<u64> {
+        let ring = self.admit(tx)?;
+        let made = record::create(tx, self.home(), Parts::NONE, value)?;
+        ring.push(tx, made.header, made.archived)
+    }
+
+    /// Shows the oldest record and its serial number to `read`, then takes it out. `None`, and no call, if there is none.
+    ///
+    /// The record's memory is given back at the commit, so what `read` returns cannot borrow from it.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    pub fn pop_front<R>(&self, tx: &mut Tx<'_>, read: impl FnOnce(u64, &T::Archived) -> R) -> Result<Option<R>> {
+        let ring = self.admit(tx)?;
+        let roots = ring.roots(tx)?;
+        if roots.len() == 0 {
+            return Ok(None);
+        }
+        let record = ring.item(tx, &roots, roots.head)?;
+        let root = archive::root::<T>(tx, record.wrapping_sub(Self::GEOMETRY.root))?;
+        let result = read(roots.head, root);
+        let archived = record::discard(tx, self.home(), record, 0)?;
+        ring.pop(tx, &roots, archived)?;
+        Ok(Some(result))
+    }
+
+    /// Shows all records to `read`, oldest first, and takes them out. Gives how many there were.
+    ///
+    /// # Errors
+    /// As [`pop_front`](Self::pop_front).
+    pub fn drain(&self, tx: &mut Tx<'_>, mut read: impl FnMut(u64, &T::Archived)) -> Result<u64> {
+        let mut count = 0;
+        while self.pop_front(tx, &mut read)?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Takes all records out. Serial numbers go on where they were.
+    ///
+    /// # Errors
+    /// As [`pop_front`](Self::pop_front).
+    pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.drain(tx, |_, _| {}).map(|_| ())
+    }
+
+    /// The oldest record, in place, and its serial number.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn front<'v>(&self, view: &'v View) -> Result<Option<(u64, &'v T::Archived)>> {
+        self.get(view, 0)
+    }
+
+    /// The newest record, in place, and its serial number.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn back<'v>(&self, view: &'v View) -> Result<Option<(u64, &'v T::Archived)>> {
+        match self.len(view)? {
+            0 => Ok(None),
+            len => self.get(view, len - 1),
+        }
+    }
+
+    /// The record at `index`, counted from the oldest, which is at 0, and its serial number.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn get<'v>(&self, view: &'v View, index: u64) -> Result<Option<(u64, &'v T::Archived)>> {
+        let ring = self.admit(view)?;
+        let roots = ring.roots(view)?;
+        if index >= roots.len() {
+            return Ok(None);
+        }
+        let serial = roots.head + index;
+        Ok(Some((serial, Self::item(ring, view, &roots, serial)?)))
+    }
+
+    /// The serial number that the next record will get, if the transaction that pushes it commits.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn next_serial(&self, view: &View) -> Result<u64> {
+        Ok(self.admit(view)?.roots(view)?.tail)
+    }
+
+    /// How many records there are.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn len(&self, view: &View) -> Result<u64> {
+        Ok(self.admit(view)?.roots(view)?.len())
+    }
+
+    /// Whether there are none.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn is_empty(&self, view: &View) -> Result<bool> {
+        Ok(self.len(view)? == 0)
+    }
+
+    /// Bytes of the archives of all records, without headers and what the heap rounds up.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn archived_bytes(&self, view: &View) -> Result<u64> {
+        Ok(self.admit(view)?.roots(view)?.archived)
+    }
+
+    /// All records with their serial numbers, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
+    pub fn iter<'v>(&self, view: &'v View) -> Result<QueueIter<'v, T>> {
+        let ring = self.admit(view)?;
+        let roots = ring.roots(view)?;
+        Ok(QueueIter {
+            view,
+            ring,
+            roots,
+            next: roots.head,
+            value: PhantomData,
+        })
+    }
+}
+
+/// Iterator over the records of a queue.
+#[derive(Debug)]
+pub struct QueueIter<'v, T> {
+    view: &'v View,
+    ring: Ring,
+    roots: Roots,
+    next: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<'v, T: Value> Iterator for QueueIter<'v, T> {
+    type Item = Result<(u64, &'v T::Archived)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.roots.tail {
+            return None;
+        }
+        let serial = self.next;
+        let item = Queue::<T>::item(self.ring, self.view, &self.roots, serial);
+        self.next = if item.is_ok() { serial + 1 } else { self.roots.tail };
+        Some(item.map(|item| (serial, item)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.roots.tail - self.next) as usize;
+        (left, Some(left))
+    }
+}
+
+impl<T: Value> ExactSizeIterator for QueueIter<'_, T> {}
+
+impl<T: Value> FusedIterator for QueueIter<'_, T> {}
+
+/// Visits the blocks of the queue in row `row`, and checks it.
+pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()> {
+    Ring::of(row).blocks(view, each)
+}
+
+/// Records of the queue in row `row`, and bytes of their archives.
+pub(crate) fn counts(view: &View, row: u64) -> Result<(u64, u64)> {
+    let roots = Ring::of(row).roots(view)?;
+    Ok((roots.len(), roots.archived))
+}

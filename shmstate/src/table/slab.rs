@@ -1,0 +1,402 @@
+//! `Slab<T>`: dense slots with generational handles.
+//!
+//! Everything about places, generations, rollback and shrinking stands in [`slots`](crate::table::slots), whose roots are
+//! the only ones. An id is found with two dependent loads (directory, slot) and no hash: the way to refer from one record to
+//! another.
+
+use crate::archive::{self, Geometry, Value};
+use crate::error::{Error, Result};
+use crate::heap::Owner;
+use crate::region::Region;
+use crate::region::view::View;
+use crate::schema::Description;
+use crate::table::catalog::{self, Kind, Spec, TableOptions};
+use crate::table::record::{self, Home, Parts, RecordMut};
+use crate::table::slots::{self, Slot, Slots};
+use crate::tx::Tx;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
+/// Most slots of a slab: a place is a u32.
+const MAX_SLOTS: u64 = u32::MAX as u64;
+
+/// Names a record of a slab, and none that was or will be in its slot.
+///
+/// A name that was given in a transaction that did not commit, by rollback or by a kill, is not given again either. What
+/// bounds this: generations are 32 bits, counted for the whole slab, so a name could only come again after exactly a multiple
+/// of 2³² further insertions, and in the same slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlabId(u64);
+
+impl SlabId {
+    /// The id as a number: the slot in the low half, the generation in the high half. Never 0.
+    #[must_use]
+    pub const fn token(self) -> u64 {
+        self.0
+    }
+
+    /// The id that has this number. Any number may be asked for: one that names nothing finds nothing.
+    #[must_use]
+    pub const fn from_token(token: u64) -> Self {
+        Self(token)
+    }
+
+    /// The slot: small, dense, used again after the record's end.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// What tells the record from others that were in the slot.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// Records in dense slots, found by the id that inserting them gave. The handle is small, can be copied and kept, and belongs
+/// to one region.
+///
+/// ```
+/// # fn main() -> shmstate::Result<()> {
+/// # use shmstate::{Region, Slab};
+/// let mut region = Region::in_memory(4 << 20)?;
+/// let gate = region.gate().clone();
+/// let pass = gate.enter()?;
+/// let mut tx = region.begin(&pass)?;
+/// let monsters: Slab<String> = Slab::create(&mut tx, "monsters")?;
+/// let rat = monsters.insert(&mut tx, &"rat".to_owned())?;
+/// let owl = monsters.insert(&mut tx, &"owl".to_owned())?;
+/// monsters.remove(&mut tx, rat)?;
+/// let bat = monsters.insert(&mut tx, &"bat".to_owned())?;
+/// tx.commit()?;
+///
+/// let reader = region.read(&pass)?;
+/// assert_eq!(monsters.get(&reader, owl)?.expect("is there"), "owl");
+/// assert_eq!(rat.index(), bat.index());
+/// assert!(monsters.get(&reader, rat)?.is_none(), "the bat is in its slot, and is no rat");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Slab<T> {
+    row: u64,
+    region: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Slab<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Slab<T> {}
+
+impl<T> fmt::Debug for Slab<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slab").field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+impl<T: Value> Slab<T> {
+    const GEOMETRY: Geometry = Geometry::of::<T>(0);
+
+    fn home(&self) -> Home {
+        Home {
+            owner: Owner::of_row(self.row),
+            geometry: Self::GEOMETRY,
+            checked: false,
+        }
+    }
+
+    fn spec() -> Spec {
+        Spec {
+            kind: Kind::Slab,
+            key: String::new(),
+            value: Description::of::<T>(),
+        }
+    }
+
+    fn handle(row: u64, view: &View) -> Self {
+        Self {
+            row,
+            region: view.tag(),
+            value: PhantomData,
+        }
+    }
+
+    /// Makes the table.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
+        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+        Slots::of(row).start(tx)?;
+        Ok(Self::handle(row, tx))
+    }
+
+    /// Finds the table and checks that its records have the shape of `T`. Needs no pass: a successor does this while the
+    /// predecessor is at work.
+    ///
+    /// # Errors
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    pub fn open(region: &Region, name: &str) -> Result<Self> {
+        let row = catalog::find_live(region, name, &Self::spec())?;
+        Ok(Self::handle(row, &region.view))
+    }
+
+    /// Finds the table, or makes it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
+    pub fn open_or_create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
+        match catalog::find(tx, name, &Self::spec()) {
+            Ok(row) => Ok(Self::handle(row, tx)),
+            Err(Error::NoTable { .. }) => Self::create(tx, name),
+            Err(e) => Err(e),
+        }
+    }
+
+    #[inline]
+    fn admit(&self, view: &View) -> Result<Slots> {
+        if view.tag() != self.region {
+            return Err(Error::ForeignTable);
+        }
+        Ok(Slots::of(self.row))
+    }
+
+    #[inline]
+    fn root(view: &View, record: u64) -> Result<&T::Archived> {
+        archive::root::<T>(view, record.wrapping_sub(Self::GEOMETRY.root))
+    }
+
+    /// Adds a record and gives the id that finds it.
+    ///
+    /// # Errors
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`] — the transaction can then only be rolled back —,
+    /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn insert(&self, tx: &mut Tx<'_>, value: &T) -> Result<SlabId> {
+        let slots = self.admit(tx)?;
+        let made = record::create(tx, self.home(), Parts::NONE, value)?;
+        let slot = slots.vacant(tx, MAX_SLOTS)?;
+        let generation = slots.next_serial(tx)? as u32;
+        slots.fill(tx, slot, generation, 0, (made.header, made.archived))?;
+        Ok(SlabId(slots::token(slot.place, generation)))
+    }
+
+    /// The record that `id` names, in place; `None` if it was removed.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    #[inline]
+    pub fn get<'v>(&self, view: &'v View, id: SlabId) -> Result<Option<&'v T::Archived>> {
+        match self.admit(view)?.find(view, id.0)? {
+            Some(slot) => Self::root(view, slot.record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the record that `id` names is still there.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn contains(&self, view: &View, id: SlabId) -> Result<bool> {
+        Ok(self.admit(view)?.find(view, id.0)?.is_some())
+    }
+
+    /// The record that `id` names, to be changed in place; `None` if it was removed.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    #[inline]
+    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, id: SlabId) -> Result<Option<RecordMut<'t, 'a, T>>> {
+        match self.admit(tx)?.find(tx, id.0)? {
+            Some(slot) => RecordMut::new(tx, self.home(), slot.record).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts another record in the place of the one that `id` names; the id stays. Says whether it was there: if not, nothing
+    /// changes.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn replace(&self, tx: &mut Tx<'_>, id: SlabId, value: &T) -> Result<bool> {
+        let slots = self.admit(tx)?;
+        let Some(slot) = slots.find(tx, id.0)? else {
+            return Ok(false);
+        };
+        let (new, before) = record::replace(tx, self.home(), slot.record, Parts::NONE, value)?;
+        if new.header != slot.record {
+            slots.set_record(tx, &slot, new.header)?;
+        }
+        slots.count_archived(tx, before, new.archived)?;
+        Ok(true)
+    }
+
+    /// Takes the record that `id` names away. Says whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    pub fn remove(&self, tx: &mut Tx<'_>, id: SlabId) -> Result<bool> {
+        let slots = self.admit(tx)?;
+        match slots.find(tx, id.0)? {
+            Some(slot) => self.take(tx, slots, &slot).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn take(&self, tx: &mut Tx<'_>, slots: Slots, slot: &Slot) -> Result<()> {
+        let archived = record::discard(tx, self.home(), slot.record, 0)?;
+        slots.release(tx, slot, archived)
+    }
+
+    /// Takes away the records for which `keep` says no, in the order of the slots. Gives how many that were.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn retain(&self, tx: &mut Tx<'_>, mut keep: impl FnMut(SlabId, &T::Archived) -> bool) -> Result<u64> {
+        let slots = self.admit(tx)?;
+        let (mut cursor, mut removed) = (0, 0);
+        while let Some(slot) = slots.next(tx, &mut cursor)? {
+            if !keep(SlabId(slot.token()), Self::root(tx, slot.record)?) {
+                self.take(tx, slots, &slot)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Shows every record to `each`, in the order of the slots, and takes all of them away. Gives how many there were.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn drain(&self, tx: &mut Tx<'_>, mut each: impl FnMut(SlabId, &T::Archived)) -> Result<u64> {
+        let slots = self.admit(tx)?;
+        let (mut cursor, mut removed) = (0, 0);
+        while let Some(slot) = slots.next(tx, &mut cursor)? {
+            each(SlabId(slot.token()), Self::root(tx, slot.record)?);
+            record::discard(tx, self.home(), slot.record, 0)?;
+            removed += 1;
+        }
+        slots.clear(tx)?;
+        Ok(removed)
+    }
+
+    /// Takes all records and pages away. Ids of records that were there find nothing.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.drain(tx, |_, _| {}).map(|_| ())
+    }
+
+    /// Lends every record for changes in place, in the order of the slots. The first error of `change` ends it; what was
+    /// changed until then is taken back with the transaction.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`], what `change` gives.
+    pub fn for_each_mut<E: From<Error>>(
+        &self,
+        tx: &mut Tx<'_>,
+        mut change: impl FnMut(SlabId, &mut RecordMut<'_, '_, T>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let slots = self.admit(tx)?;
+        let mut cursor = 0;
+        while let Some(slot) = slots.next(tx, &mut cursor)? {
+            let mut record = RecordMut::new(tx, self.home(), slot.record)?;
+            change(SlabId(slot.token()), &mut record)?;
+        }
+        Ok(())
+    }
+
+    /// How many records there are.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn len(&self, view: &View) -> Result<u64> {
+        Ok(self.admit(view)?.counts(view)?.0)
+    }
+
+    /// Whether there are none.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn is_empty(&self, view: &View) -> Result<bool> {
+        Ok(self.len(view)? == 0)
+    }
+
+    /// Bytes of the archives of all records, without headers and what the heap rounds up.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn archived_bytes(&self, view: &View) -> Result<u64> {
+        Ok(self.admit(view)?.counts(view)?.1)
+    }
+
+    /// All records with their ids, in the order of the slots.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
+    pub fn iter<'v>(&self, view: &'v View) -> Result<SlabIter<'v, T>> {
+        let slots = self.admit(view)?;
+        Ok(SlabIter {
+            view,
+            slots,
+            cursor: 0,
+            left: slots.counts(view)?.0,
+            value: PhantomData,
+        })
+    }
+}
+
+/// Iterator over the records of a slab.
+#[derive(Debug)]
+pub struct SlabIter<'v, T> {
+    view: &'v View,
+    slots: Slots,
+    cursor: u64,
+    /// Items to come, by the table's count: so many records are given, or an error.
+    left: u64,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<'v, T: Value> SlabIter<'v, T> {
+    fn step(&mut self) -> Result<(SlabId, &'v T::Archived)> {
+        let slot = self.slots.next(self.view, &mut self.cursor)?;
+        let slot = slot.ok_or_else(|| Error::damaged("number of records", self.cursor, self.left))?;
+        Ok((SlabId(slot.token()), Slab::<T>::root(self.view, slot.record)?))
+    }
+}
+
+impl<'v, T: Value> Iterator for SlabIter<'v, T> {
+    type Item = Result<(SlabId, &'v T::Archived)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let item = self.step();
+        self.left = if item.is_ok() { self.left - 1 } else { 0 };
+        Some(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl<T: Value> ExactSizeIterator for SlabIter<'_, T> {}
+
+impl<T: Value> FusedIterator for SlabIter<'_, T> {}
+
+/// Visits the blocks of the slab in row `row`, and checks it.
+pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()> {
+    Slots::of(row).blocks(view, each)
+}
+
+/// Records of the slab in row `row`, and bytes of their archives.
+pub(crate) fn counts(view: &View, row: u64) -> Result<(u64, u64)> {
+    Slots::of(row).counts(view)
+}
