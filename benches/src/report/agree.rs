@@ -36,9 +36,10 @@ fn plain(operation: Operation) -> Option<Operation> {
 /// Those of the engines, and two engines that differ.
 pub(super) fn check(members: &mut [Member], work: &Work<'_>, new: &Work<'_>) -> Result<()> {
     for operation in STEPS {
-        let work = match operation {
-            Operation::Insert | Operation::Remove => new,
-            _ => work,
+        let work = if matches!(operation, Operation::Insert | Operation::Remove) {
+            new
+        } else {
+            work
         };
         let mut first = None;
         for member in &mut *members {
@@ -64,6 +65,20 @@ pub(super) fn check(members: &mut [Member], work: &Work<'_>, new: &Work<'_>) -> 
             }
         }
     }
+    members.iter_mut().try_for_each(|member| check_pass(member, work))
+}
+
+/// A pass only counts the players: each must have got its point too.
+fn check_pass(member: &mut Member, work: &Work<'_>) -> Result<()> {
+    let before = member.engine.iterate()?;
+    let Some(passed) = answer(&mut *member.engine, Operation::PassAll, work)? else {
+        return Ok(());
+    };
+    let after = member.engine.iterate()?;
+    if after != before.map(|before| before + passed) {
+        let name = member.kind.name();
+        return Err(format!("pass_all: {name} passed {passed}, its scores went from {before:?} to {after:?}").into());
+    }
     Ok(())
 }
 
@@ -73,7 +88,7 @@ mod tests {
     use crate::engine::{Answer, Engine, Kind, Opened, Room};
     use crate::players::{Player, templates};
 
-    /// Forgets one update in a hundred.
+    /// Forgets one update in a hundred, and in a pass all of them.
     struct Forgetful(Box<dyn Engine>);
 
     impl Engine for Forgetful {
@@ -100,6 +115,9 @@ mod tests {
         }
         fn tick(&mut self, keys: &[u64]) -> Answer {
             self.0.tick(keys)
+        }
+        fn pass_all(&mut self) -> Answer {
+            Ok(Some(3))
         }
         fn memory(&self) -> Result<Option<u64>> {
             self.0.memory()
@@ -134,6 +152,26 @@ mod tests {
     fn engines_agree() {
         let kinds = [Kind::Hashmap, Kind::HashmapSip, Kind::Shmstate, Kind::Heed, Kind::Redb];
         assert_eq!(disagreement(kinds.map(|kind| (kind, engine(kind))).into()), None);
+    }
+
+    #[test]
+    fn a_pass_that_only_counts_is_found_out() {
+        let lazy: Box<dyn Engine> = Box::new(Forgetful(engine(Kind::Hashmap)));
+        let mut member = Member {
+            kind: Kind::Hashmap,
+            engine: lazy,
+        };
+        member.engine.fill(&[1, 2, 3]).expect("players");
+        let work = Work {
+            keys: &[],
+            templates: &[],
+            round: 0,
+        };
+        let found = check_pass(&mut member, &work).expect_err("a disagreement").to_string();
+        assert_eq!(
+            found,
+            "pass_all: hashmap passed 3, its scores went from Some(6) to Some(6)"
+        );
     }
 
     #[test]
