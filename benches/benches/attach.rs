@@ -2,45 +2,31 @@
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use shmstate::{Map, Region};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use harness::engine::Blobs;
+use shmstate::Region;
 use std::time::Duration;
-
-/// Bytes of one record in the filled regions.
-const RECORD: u64 = 4000;
 
 fn attach(c: &mut Criterion) {
     let mut group = c.benchmark_group("attach");
-    group.sample_size(10).measurement_time(Duration::from_secs(3));
+    group.sample_size(10).measurement_time(Duration::from_secs(2));
     for mib in [1u64, 16, 256] {
-        let name = format!("shmstate-bench-attach-{}-{mib}", std::process::id());
-        let mut region = Region::options()
-            .capacity((mib << 21) + (8 << 20))
-            .create(&name)
-            .expect("a region");
-        let gate = region.gate().clone();
-        let pass = gate.enter().expect("a pass");
-        let map: Map<u64, Vec<u8>> = region.write(&pass, |tx| Map::create(tx, "blobs")).expect("a table");
-        for id in 0..(mib << 20) / RECORD {
-            region
-                .write(&pass, |tx| map.insert(tx, &id, &vec![id as u8; RECORD as usize]))
-                .expect("a record");
-        }
-        drop(pass);
-        let descriptor = region
-            .descriptor()
-            .and_then(|fd| fd.try_clone_to_owned().ok())
-            .expect("a descriptor");
+        let blobs = Blobs::filled(mib << 20).expect("a region");
+        let descriptor = blobs.descriptor().expect("a descriptor");
         for (what, prefault) in [("header only", false), ("with page tables", true)] {
             group.bench_function(BenchmarkId::new(what, format!("{mib} MiB")), |b| {
-                b.iter(|| {
-                    let fd = descriptor.try_clone().expect("a descriptor");
-                    Region::options().prefault(prefault).attach(&name, fd).expect("attach")
-                });
+                b.iter_batched(
+                    || descriptor.try_clone().expect("a descriptor"),
+                    |fd| {
+                        Region::options()
+                            .prefault(prefault)
+                            .attach(blobs.name(), fd)
+                            .expect("attach")
+                    },
+                    BatchSize::PerIteration,
+                );
             });
         }
-        drop(region);
-        Region::remove(&name).expect("remove");
     }
     group.finish();
 }

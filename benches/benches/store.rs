@@ -1,42 +1,50 @@
-//! `cargo bench -p handover-benches --bench store`: map operations against a fast-hash `HashMap`, at 10⁵ and 10⁶ players.
+//! `cargo bench -p handover-benches --bench store`: single operations of the store against a fast-hash `HashMap`, at 10⁵ players.
+//!
+//! For work on one operation. What is published comes from `report -- store`, which interleaves all engines.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use harness::{Engine, FastHashMap, Shm, keys};
+use harness::engine::{Kind, Opened, Room};
+use harness::keys::{Distribution, Draw, shuffled};
+use harness::players::templates;
 use std::hint::black_box;
 use std::time::Duration;
 
-const OPERATIONS: usize = 500_000;
+const PLAYERS: u64 = 100_000;
+const OPERATIONS: usize = 50_000;
 
-fn engine<E: Engine>(c: &mut Criterion, players: u64) {
-    let mut engine = E::filled(players);
-    let keys = keys(players, OPERATIONS, 7);
-    let mut group = c.benchmark_group(format!("{players} players"));
+fn engine(c: &mut Criterion, kind: Kind) {
+    let Opened::Engine(mut engine) = kind.open(PLAYERS, Room::Reserved).expect("an engine") else {
+        return;
+    };
+    engine.fill(&shuffled(PLAYERS, 1)).expect("players");
+    let keys = Draw::of(PLAYERS, 2).keys(Distribution::Uniform, OPERATIONS, 7);
+    let templates = templates();
+    let mut group = c.benchmark_group(format!("{PLAYERS} players"));
     group
         .throughput(Throughput::Elements(OPERATIONS as u64))
         .sample_size(10)
-        .measurement_time(Duration::from_secs(3));
-    group.bench_function(BenchmarkId::new("get", E::NAME), |b| {
-        b.iter(|| black_box(engine.get_all(black_box(&keys))));
+        .measurement_time(Duration::from_secs(2));
+    group.bench_function(BenchmarkId::new("get", kind.name()), |b| {
+        b.iter(|| black_box(engine.get(black_box(&keys)).expect("a sum")));
     });
-    group.bench_function(BenchmarkId::new("update", E::NAME), |b| {
-        b.iter(|| engine.update_all(black_box(&keys)));
+    group.bench_function(BenchmarkId::new("update", kind.name()), |b| {
+        b.iter(|| black_box(engine.update(black_box(&keys)).expect("a sum")));
     });
     let mut round = 0;
-    group.bench_function(BenchmarkId::new("replace", E::NAME), |b| {
+    group.bench_function(BenchmarkId::new("replace", kind.name()), |b| {
         b.iter(|| {
             round += 1;
-            engine.replace_all(black_box(&keys), round);
+            black_box(engine.replace(black_box(&keys), &templates, round).expect("a sum"))
         });
     });
     group.finish();
 }
 
 fn store(c: &mut Criterion) {
-    for players in [100_000, 1_000_000] {
-        engine::<FastHashMap>(c, players);
-        engine::<Shm>(c, players);
+    for kind in [Kind::Hashmap, Kind::Shmstate] {
+        engine(c, kind);
     }
 }
 

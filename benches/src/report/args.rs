@@ -1,0 +1,41 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+/// Measures the project against what people use today.
+#[derive(Parser, Debug)]
+#[command(name = "report", version, about)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// The store against hash maps, LMDB, redb, mmap-sync and Redis: speed, memory, growth, attaching, recovery.
+    Store(Store),
+    /// Opens a region, leaves a transaction open and waits to be killed: what recovery is measured with.
+    #[command(hide = true)]
+    LeaveOpen {
+        /// Name of the region.
+        region: String,
+        /// How many of its records the transaction changes.
+        records: u64,
+    },
+}
+
+#[derive(clap::Args, Debug, Default)]
+pub(super) struct Store {
+    /// JSON on standard output instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// 10^5 players only, fewer rounds: less than a minute.
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// So many players instead, and everything else as small: to try the report itself.
+    #[arg(long, hide = true, conflicts_with = "quick", value_parser = clap::value_parser!(u64).range(100..))]
+    pub(super) players: Option<u64>,
+    /// So many rounds instead.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) rounds: Option<u16>,
+}
