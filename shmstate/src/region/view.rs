@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::region::header::at;
 use crate::schema::Plain;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// What is the same for a region's whole life, kept beside the pointer so that no lookup has to read it from the header.
 #[derive(Clone, Copy, Debug)]
@@ -251,14 +251,17 @@ impl View {
         Ok(sum)
     }
 
-    /// What the word that `offset` lies in would be with `value` written at `offset`; `None` if it does not fit in that word.
-    #[inline]
-    pub(crate) fn merged<F: Plain>(&self, offset: u64, value: &F, what: &'static str) -> Result<Option<u64>> {
+    /// What the word that `offset` lies in would be with `value` written at `offset`; `None` if it does not fit in that word. The
+    /// field is part of a record that was checked.
+    #[inline(always)]
+    pub(crate) fn merged_known<F: Plain>(&self, offset: u64, value: &F) -> Option<u64> {
         let (inside, size) = ((offset & 7) as usize, size_of::<F>());
         if inside + size > 8 {
-            return Ok(None);
+            return None;
         }
-        let mut bytes = self.load(offset & !7, what)?.to_ne_bytes();
+        // SAFETY: the field was found in a record that was checked (A4 of `archive`), whose words are aligned (V1).
+        let word = unsafe { self.known(offset & !7).cast::<AtomicU64>().as_ref() };
+        let mut bytes = word.load(Ordering::Relaxed).to_ne_bytes();
         // SAFETY: `size` bytes from `inside` on lie in the array; a plain value has no uninitialised byte (P1 of `schema::plain`).
         unsafe {
             std::ptr::copy_nonoverlapping(
@@ -267,7 +270,7 @@ impl View {
                 size,
             );
         }
-        Ok(Some(u64::from_ne_bytes(bytes)))
+        Some(u64::from_ne_bytes(bytes))
     }
 
     /// Copies bytes into memory that nobody refers to: a fresh allocation, or the free part of a ring.
@@ -323,6 +326,41 @@ impl View {
         debug_assert!(offset < self.capacity);
         // SAFETY: the caller checked the place when it was found (V1); memory is not given back (V3).
         unsafe { self.base.add(offset as usize) }
+    }
+
+    /// Changes the word at `offset`, part of the record whose header is at `header`, with everything that belongs to it: log entry
+    /// at `entry` with its two last words from `tail`, `publish`, sequence, word, sequence. All three places were checked before:
+    /// the record when it was found, the place in the log when its extent was entered.
+    #[inline(always)]
+    pub(crate) fn change_known_word(
+        &self,
+        [entry, offset, header]: [u64; 3],
+        value: u64,
+        tail: impl FnOnce(u64) -> [u64; 2],
+        publish: impl FnOnce(),
+        [changing, settled]: [fn(u64) -> u64; 2],
+    ) {
+        let at = |offset: u64| {
+            debug_assert!(offset.is_multiple_of(8));
+            // SAFETY: checked before, by the caller's word (V1); an atomic (V2).
+            unsafe { self.known(offset).cast::<AtomicU64>().as_ref() }
+        };
+        let old = at(offset).load(Ordering::Relaxed);
+        let [first, second] = tail(old);
+        at(entry).store(old, Ordering::Relaxed);
+        at(entry + 8).store(first, Ordering::Relaxed);
+        at(entry + 16).store(second, Ordering::Relaxed);
+        self.record(entry, 24);
+        publish();
+        let word = at(header).load(Ordering::Relaxed);
+        at(header).store(changing(word), Ordering::Relaxed);
+        self.record(header, 8);
+        // SEQUENCE pair, see `table::record`.
+        fence(Ordering::Release);
+        at(offset).store(value, Ordering::Relaxed);
+        self.record(offset, 8);
+        at(header).store(settled(word), Ordering::Release);
+        self.record(header, 8);
     }
 
     /// Lends two pieces of a ring's free part to `io` for the kernel to fill.

@@ -22,7 +22,7 @@ use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
 use crate::tx::Tx;
-use crate::tx::undo::settle;
+use crate::tx::undo::{CHANGING, settle};
 use rkyv::seal::Seal;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -31,8 +31,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of the header.
 pub(crate) const HEADER: u64 = 8;
-/// In the header's word: the record is being changed.
-pub(crate) const CHANGING: u64 = 1 << 32;
 /// Where the sequence stands in the header's word.
 const SEQUENCE: u64 = 0xffff << 32;
 /// Where the unused bytes stand.
@@ -307,11 +305,10 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
         if Self::SIZE < size || distance > Self::SIZE.wrapping_sub(size) {
             self.check_outside(offset, size)?;
         }
-        if self.changing || self.checked {
-            self.tx.log(offset, size, self.header)?;
-        } else if !self.tx.put_field(offset, value, self.header)? {
+        if !self.changing && !self.checked && self.tx.put_field(offset, &value, self.header) {
             return Ok(());
         }
+        self.tx.log(offset, size, self.header)?;
         self.begin_change()?;
         archive::store(self.tx, offset, value)
     }

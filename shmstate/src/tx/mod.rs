@@ -155,10 +155,10 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// Changes a plain field in place, which is part of the record whose header is at `record`. Says whether the record is now
-    /// being changed, so that its sequence is odd.
-    #[inline]
-    pub(crate) fn put_field<F: Plain>(&mut self, offset: u64, value: F, record: u64) -> Result<bool> {
+    /// Changes a plain field in place, which is part of the record whose header is at `record`; both were checked. Says whether it
+    /// did: it does not if the field does not lie in one word, or a checkpoint must save its page, or the log must be lengthened.
+    #[inline(always)]
+    pub(crate) fn put_field<F: Plain>(&mut self, offset: u64, value: &F, record: u64) -> bool {
         let Region {
             view,
             log,
@@ -168,13 +168,20 @@ impl<'a> Tx<'a> {
             ..
         } = &*self.region;
         // While a checkpoint is being copied every change goes through `log`, which saves the page first.
-        let alone = !pending.is_some() && log.is_empty() && frees.is_empty() && hook.is_none();
-        if alone && let Some(word) = view.merged(offset, &value, "field")? {
-            pending.set(offset & !7, word, record);
-            return Ok(false);
+        if hook.is_some() {
+            return false;
         }
-        self.log(offset, size_of::<F>() as u64, record)?;
-        Ok(true)
+        if pending.is_some() {
+            self.flush();
+        }
+        let Some(word) = view.merged_known(offset, value) else {
+            return false;
+        };
+        if log.is_empty() && frees.is_empty() {
+            pending.set(offset & !7, word, record);
+            return true;
+        }
+        log.change_word(view, offset & !7, word, record)
     }
 
     /// Logs and writes the pending word, because something else comes.
@@ -187,7 +194,7 @@ impl<'a> Tx<'a> {
         let write = || {
             log.append_first(view, offset, record)?;
             let header = view.load(record, "record header")?;
-            view.store(record, header | crate::table::record::CHANGING, "record header")?;
+            view.store(record, header | undo::CHANGING, "record header")?;
             compiler_fence(Ordering::SeqCst);
             view.store(offset, value, "field")?;
             compiler_fence(Ordering::SeqCst);

@@ -208,6 +208,42 @@ impl Log {
         self.append_here(view, offset, 8, record)
     }
 
+    /// Logs and changes one word of a record that was checked before; the record's sequence moves with it. `false` if the
+    /// current extent has no room for the entry.
+    #[inline(always)]
+    pub(crate) fn change_word(&self, view: &View, offset: u64, value: u64, record: u64) -> bool {
+        const BYTES: u64 = 8;
+        let next = self.next.load(Ordering::Relaxed);
+        let after = next + BYTES + FOOTER;
+        if after > self.end {
+            return false;
+        }
+        let second = BYTES | u64::from(record.wrapping_sub(offset) as u32) << 32;
+        let length = after.wrapping_add(self.bias);
+        let before = self.length.load(Ordering::Relaxed);
+        self.next.store(after, Ordering::Relaxed);
+        self.length.store(length, Ordering::Relaxed);
+        view.change_known_word(
+            [next, offset, record],
+            value,
+            |old| [offset | check(old, offset, second) << CHECK_SHIFT, second],
+            || Self::publish(view, before, length),
+            [|word| word | CHANGING, settled],
+        );
+        true
+    }
+
+    #[inline(always)]
+    fn publish(view: &View, before: u64, length: u64) {
+        if !broken::PUBLISH {
+            // LOG pair: whoever sees the new length, in this boot, sees the entry: the release store keeps the compiler from
+            // moving the entry's stores below it, and the fence keeps the change itself from moving above it (T6).
+            let published = if broken::FENCE { before } else { length };
+            view.publish_header(at::LOG_LENGTH, seal(published));
+        }
+        compiler_fence(Ordering::SeqCst);
+    }
+
     #[inline]
     fn append_here(&self, view: &View, start: u64, bytes: u64, record: u64) -> Result<()> {
         let distance = if record == 0 {
@@ -224,13 +260,7 @@ impl Log {
         let before = self.length.load(Ordering::Relaxed);
         let length = next.wrapping_add(self.bias);
         self.length.store(length, Ordering::Relaxed);
-        if !broken::PUBLISH {
-            // LOG pair: whoever sees the new length, in this boot, sees the entry: the release store keeps the compiler from
-            // moving the entry's stores below it, and the fence keeps the change itself from moving above it (T6).
-            let published = if broken::FENCE { before } else { length };
-            view.publish_header(at::LOG_LENGTH, seal(published));
-        }
-        compiler_fence(Ordering::SeqCst);
+        Self::publish(view, before, length);
         Ok(())
     }
 
@@ -403,6 +433,9 @@ impl Entry {
 
 /// Where the sequence stands in a record's header word, see `table::record`.
 const SEQUENCE: u64 = 0xffff << 32;
+
+/// In a record's header: it is being changed.
+pub(crate) const CHANGING: u64 = 1 << 32;
 
 /// The word of a record's header with the sequence made even: nobody is changing it any more.
 #[inline]
