@@ -52,6 +52,11 @@ pub(crate) enum Kind {
         /// Chunks.
         length: u64,
     },
+    /// First or last chunk of an extent of the undo log that the heap has grown past.
+    Log {
+        /// Chunks.
+        length: u64,
+    },
 }
 
 impl Kind {
@@ -62,6 +67,7 @@ impl Kind {
             Self::RunEnd { length } => (3, length),
             Self::Free { length } => (4, length),
             Self::FreeEnd { length } => (5, length),
+            Self::Log { length } => (6, length),
         };
         kind | number << 32
     }
@@ -137,11 +143,6 @@ impl Table {
     pub(crate) fn start(self, index: u64) -> u64 {
         self.heap + index * CHUNK
     }
-
-    /// Where the table's entries for `count` chunks from `index` lie: offset and length.
-    pub(crate) fn entries(self, index: u64, count: u64) -> (u64, u64) {
-        (self.chunks + index * CHUNK_ENTRY, count * CHUNK_ENTRY)
-    }
 }
 
 impl Chunk {
@@ -155,6 +156,7 @@ impl Chunk {
             3 if number > 1 => Kind::RunEnd { length: number },
             4 if number > 0 => Kind::Free { length: number },
             5 if number > 1 => Kind::FreeEnd { length: number },
+            6 if number > 1 => Kind::Log { length: number },
             _ => return Err(bad),
         })
     }

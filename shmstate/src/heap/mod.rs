@@ -13,6 +13,7 @@ pub(crate) mod runs;
 pub(crate) use runs::reserve;
 
 use crate::error::{Error, Result};
+use crate::region::growth;
 use crate::region::header::{BINS, CHUNK, Layout, at};
 use crate::region::view::View;
 use crate::tx::Tx;
@@ -161,7 +162,7 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
                 .ok_or_else(|| chunk.damaged(length))?,
             size: length * CHUNK,
         }),
-        Kind::Free { .. } | Kind::FreeEnd { .. } => Err(Error::damaged("block", offset, start)),
+        Kind::Free { .. } | Kind::FreeEnd { .. } | Kind::Log { .. } => Err(Error::damaged("block", offset, start)),
     }
 }
 
@@ -188,6 +189,7 @@ pub(crate) fn walk(view: &View, layout: &Layout, mut each: impl FnMut(Block)) ->
     };
     let mut with_room = 0u64;
     let mut free_runs = 0u64;
+    let mut passed = 0u64;
     let mut index = 0;
     while index < used {
         let chunk = table.chunk(view, index)?;
@@ -238,12 +240,25 @@ pub(crate) fn walk(view: &View, layout: &Layout, mut each: impl FnMut(Block)) ->
                 stats.free += length * CHUNK;
                 length
             }
+            Kind::Log { length } => {
+                ends(view, table, chunk, length, Kind::Log { length })?;
+                let extent = (start, length * CHUNK);
+                if !growth::log_extents(view).any(|known| known == extent) {
+                    return Err(chunk.damaged(length));
+                }
+                passed += 1;
+                length
+            }
             Kind::RunEnd { length } | Kind::FreeEnd { length } => return Err(chunk.damaged(length)),
         };
         index += length;
     }
     if index != used {
         return Err(Error::damaged("chunk table", layout.chunks, index));
+    }
+    let end = view.header(at::HEAP_END);
+    if growth::log_extents(view).filter(|(offset, _)| *offset < end).count() as u64 != passed {
+        return Err(Error::damaged("undo log in the heap", at::LOG_EXTENTS, passed));
     }
     let listed = |heads: u64, count: u64| -> Result<u64> {
         let mut total = 0;
