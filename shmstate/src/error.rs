@@ -21,7 +21,7 @@ pub enum Error {
     },
     /// The mount that holds the region has no memory left. Nothing was touched.
     #[error(
-        "{mount} is full: {wanted} more bytes wanted for {name}, {free} free; free some, enlarge the mount, or lower the load"
+        "{mount} is full: {wanted} more bytes wanted for {name}, {free} of {size} free; free some, enlarge the mount, or lower the load"
     )]
     OutOfSpace {
         /// The region.
@@ -32,15 +32,31 @@ pub enum Error {
         wanted: u64,
         /// Bytes the mount says are free.
         free: u64,
+        /// Bytes of the mount; of the whole system where the mount sets no limit.
+        size: u64,
+    },
+    /// The directory's files are not memory.
+    #[error(
+        "{directory} is no place for region {name}: its file system (type {magic:#x}) keeps files on a device; choose a tmpfs or hugetlbfs"
+    )]
+    NotMemory {
+        /// The region.
+        name: Box<str>,
+        /// The directory.
+        directory: Box<str>,
+        /// The file system's magic number.
+        magic: u64,
     },
     /// The region itself is used up. The transaction can only be rolled back; the region stays usable.
-    #[error("the region is full: {wanted} bytes wanted, {used} of {capacity} used; create it with a larger capacity")]
+    #[error(
+        "the region is full: {wanted} bytes wanted, {used} of {capacity} used; raise its capacity, or create it with a larger one"
+    )]
     RegionFull {
         /// Bytes asked for.
         wanted: u64,
         /// Bytes of the region in use.
         used: u64,
-        /// Bytes the region was created with.
+        /// Bytes the region may hold now.
         capacity: u64,
     },
     /// The capacity asked for cannot hold even an empty region, or cannot be addressed.
@@ -52,6 +68,18 @@ pub enum Error {
         least: u64,
         /// Most possible.
         most: u64,
+    },
+    /// The capacity cannot become that: it only grows, up to the address space that was reserved when the region was made.
+    #[error(
+        "the capacity cannot be raised to {wanted}: it is {capacity}, and {reserve} bytes were reserved when the region was made"
+    )]
+    CannotRaise {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes the region may hold now.
+        capacity: u64,
+        /// Bytes reserved.
+        reserve: u64,
     },
     /// A name that shared memory or the catalog cannot carry.
     #[error("{name:?} is no valid name: 1 to {most} of the characters A-Z a-z 0-9 . _ - and no dot in front")]
@@ -285,15 +313,17 @@ pub enum Error {
         /// Bytes of the file.
         length: u64,
     },
-    /// A restored region has the capacity of the one in the checkpoint: where its records lie follows from it.
-    #[error("{path} holds a region of {capacity} bytes, it cannot be restored with {asked}; ask for no capacity")]
+    /// A restored region holds what is in the checkpoint, and has its reserved address space: where records lie follows from it.
+    #[error("{path} cannot be restored with a capacity of {asked}: at least {least}, at most {most}; or ask for none")]
     CheckpointCapacity {
         /// The file.
         path: Box<str>,
         /// Capacity asked for.
         asked: u64,
-        /// Capacity in the checkpoint.
-        capacity: u64,
+        /// Least that holds it.
+        least: u64,
+        /// Address space that was reserved for it.
+        most: u64,
     },
 }
 

@@ -5,12 +5,14 @@
 
 use crate::error::{Error, Result};
 use crate::lease::Lease;
-use crate::os::shm;
+use crate::os::shm::{self, Place};
 use crate::region::header::{Activity, FormatVersion, at};
-use crate::region::{Region, View, read_birth};
+use crate::region::{MemoryInfo, Region, View, check_name, read_birth};
 use crate::table::catalog::{self, Kind};
 use crate::table::{cell, map, queue, slab, timers};
 use crate::tx::undo;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// What a region's header, log and catalog say.
 #[derive(Clone, Debug)]
@@ -23,9 +25,9 @@ pub struct Inspection {
     pub id: [u64; 2],
     /// The node it belongs to; zero if it is used alone.
     pub node_id: [u64; 2],
-    /// Address space in bytes.
+    /// What it may hold now, in bytes.
     pub capacity: u64,
-    /// Bytes taken from the mount.
+    /// End of the memory taken from the mount for it, in bytes from its start.
     pub taken: u64,
     /// Bytes of the heap in use by chunks.
     pub heap: u64,
@@ -51,6 +53,8 @@ pub struct Inspection {
     pub entries_undone: u64,
     /// How often a writer had to take memory itself.
     pub growth_steps: u64,
+    /// Where its memory comes from, and how much of it lies on large pages.
+    pub memory: MemoryInfo,
     /// The lease word of a region with its own lease.
     pub lease: Option<Lease>,
     /// Its tables.
@@ -77,29 +81,61 @@ pub struct TableInfo {
 }
 
 impl Inspection {
-    /// Looks at the region `name`.
+    /// Looks at the region `name` in /dev/shm.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotReady`], [`Error::NotARegion`], [`Error::Damaged`], [`Error::Io`].
     pub fn of(name: &str) -> Result<Self> {
-        // Mapping needs a writable descriptor because a region's memory is always shared for writing; nothing writes here.
-        let fd = shm::open(name, true)?;
-        let held = shm::is_held(&fd, name)?;
-        let birth = read_birth(&fd, name)?;
-        let region = Region::options().prefault(false).attach(name, fd)?;
+        Self::of_descriptor(name, Place::Shm.open(name, false)?)
+    }
+
+    /// What the owner of the region `name` in /dev/shm is doing, or was when it died. Reads the header only, so it can be asked
+    /// again and again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotReady`], [`Error::NotARegion`], [`Error::Io`].
+    pub fn activity(name: &str) -> Result<Activity> {
+        let fd = Place::Shm.open(name, false)?;
+        read_birth(&fd, name)?;
+        let read = |at: u64| {
+            let mut word = [0; 8];
+            rustix::io::pread(&fd, &mut word, at).map_err(|e| Error::io("read header of", name, e))?;
+            Ok(u64::from_le_bytes(word))
+        };
+        Ok(activity(read(at::ACTIVITY)?, read(at::LOG_LENGTH)?))
+    }
+
+    /// Looks at the region `name` in a directory of the user's choice.
+    ///
+    /// # Errors
+    /// Those of [`of`](Self::of), [`Error::BadName`] and [`Error::NotMemory`].
+    pub fn in_directory(directory: impl Into<PathBuf>, name: &str) -> Result<Self> {
+        let place = Place::Directory(directory.into());
+        Self::of_descriptor(name, place.open(check_name(name)?, false)?)
+    }
+
+    /// Looks at a region by a descriptor, which need not be writable: the only way to one without a name. `held` only tells of
+    /// other open files: an owner from whom the descriptor was duplicated does not show.
+    ///
+    /// # Errors
+    /// Those of [`of`](Self::of), except `NotFound`.
+    pub fn of_descriptor(name: &str, descriptor: OwnedFd) -> Result<Self> {
+        let held = shm::is_held(&descriptor, name)?;
+        let birth = read_birth(&descriptor, name)?;
+        let region = Region::look(name, descriptor)?;
         let view = &region.view;
         Ok(Self {
             name: name.into(),
             format: FormatVersion::V1,
             id: birth.region_id,
             node_id: birth.node_id,
-            capacity: birth.layout.capacity,
+            capacity: region.capacity(),
             taken: view.header(at::TAKEN),
             heap: view.header(at::HEAP_END).saturating_sub(birth.layout.heap),
             made_at: birth.made_at,
             this_boot: birth.boot_id == crate::os::clock::boot_id(),
             held,
-            activity: activity(view),
+            activity: activity(view.header(at::ACTIVITY), view.header(at::LOG_LENGTH)),
             log: undo::unseal(view.header(at::LOG_LENGTH)).unwrap_or(0),
             log_capacity: region.log.capacity(),
             commits: view.header(at::COMMITS),
@@ -107,6 +143,7 @@ impl Inspection {
             recoveries: view.header(at::RECOVERIES),
             entries_undone: view.header(at::ENTRIES_UNDONE),
             growth_steps: view.header(at::SMALL_STEPS),
+            memory: region.figures()?,
             lease: Lease::from_word(view.header(at::LEASE)),
             tables: tables(view)?,
         })
@@ -114,9 +151,9 @@ impl Inspection {
 }
 
 /// An owner marks what it does only where that takes longer; a log says that a transaction is open.
-fn activity(view: &View) -> Activity {
-    match Activity::from_word(view.header(at::ACTIVITY)) {
-        Activity::Idle if view.header(at::LOG_LENGTH) != 0 => Activity::Transaction,
+fn activity(word: u64, log: u64) -> Activity {
+    match Activity::from_word(word) {
+        Activity::Idle if log != 0 => Activity::Transaction,
         activity => activity,
     }
 }

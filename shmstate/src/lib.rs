@@ -36,15 +36,19 @@ mod checkpoint;
 
 pub use archive::Value;
 pub use checkpoint::{
-    Checkpoint, CheckpointOptions, CheckpointReport, DEFAULT_AHEAD, PreparedCheckpoint, RestoredFrom, RunningCheckpoint,
+    Checkpoint, CheckpointOptions, CheckpointReport, DEFAULT_PAGES_AHEAD, PreparedCheckpoint, RestoredFrom,
+    RunningCheckpoint,
 };
 pub use error::{Error, Result};
 pub use gate::{Gate, Pass};
 pub use heap::{ClassStats, HeapStats};
 pub use inspect::{Inspection, TableInfo};
 pub use os::clock::monotonic_ns;
+pub use os::mount::MountKind;
 pub use os::tcp::Positions;
-pub use region::{Activity, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, Options, Reader, Region, View};
+pub use region::{
+    Activity, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region, View,
+};
 pub use schema::Schema;
 pub use shmstate_derive::Schema;
 pub use table::catalog::{Kind, MAX_TABLE_NAME, TableOptions};

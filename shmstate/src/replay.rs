@@ -4,6 +4,7 @@
 mod damage;
 mod tables;
 
+use crate::region::header::at;
 use crate::region::view::Store;
 
 use crate::{Cell, Map, Region, Result, Schema, Tx, verify};
@@ -95,6 +96,16 @@ fn every_prefix_of<W: PartialEq + std::fmt::Debug>(
     step: usize,
     change: impl FnOnce(&mut Tx<'_>) -> Result<()>,
 ) -> usize {
+    every_prefix_picked(region, world, |n, _| n % step == 0, change)
+}
+
+/// The same for the prefixes that end with a store that is picked, and for the last few.
+fn every_prefix_picked<W: PartialEq + std::fmt::Debug>(
+    region: &mut Region,
+    world: impl Fn(&Region) -> W,
+    pick: impl Fn(usize, &Store) -> bool,
+    change: impl FnOnce(&mut Tx<'_>) -> Result<()>,
+) -> usize {
     let before = world(region);
     let image = region.view.start_recording();
     let gate = region.gate().clone();
@@ -113,7 +124,7 @@ fn every_prefix_of<W: PartialEq + std::fmt::Debug>(
         if n > 0 {
             at = apply(&at, &stores[n - 1..n]);
         }
-        if n % step != 0 && n + 40 < stores.len() {
+        if n > 0 && n + 40 < stores.len() && !pick(n, &stores[n - 1]) {
             continue;
         }
         let crashed = Region::from_image(&at).expect("a region after a crash");
@@ -387,10 +398,7 @@ fn a_log_extent_half_linked() {
     drop(pass);
     let stores = region.view.stop_recording();
     let linking = |s: &Store| {
-        let words = [
-            crate::region::header::at::LOG_FLOOR,
-            crate::region::header::at::LOG_EXTENTS,
-        ];
+        let words = [crate::region::header::at::TAKEN, crate::region::header::at::LOG_EXTENTS];
         words.contains(&s.offset)
     };
     let mut seen = 0;
@@ -408,4 +416,242 @@ fn a_log_extent_half_linked() {
         assert_eq!(world(&crashed, tables), before, "after store {n}, {:?}", stores[n]);
     }
     assert!(seen >= 2, "only {seen} stores of linking");
+}
+
+const CHUNK: u64 = crate::region::header::CHUNK;
+
+/// Makes the log longer than its first extents in a transaction that is taken back.
+fn lengthen_log(region: &mut Region, tables: Tables, players: u64) {
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let mut tx = region.begin(&pass).expect("begin");
+    for i in 0..players {
+        tables
+            .players
+            .insert(&mut tx, &(50_000 + i), &player(i))
+            .expect("insert");
+    }
+    drop(tx);
+}
+
+fn header(region: &Region, word: u64) -> u64 {
+    region.view.header(word)
+}
+
+fn log_chunks(region: &Region) -> Vec<(u64, u64)> {
+    crate::region::growth::log_extents(&region.view).collect()
+}
+
+/// The heap grows past extents of the log: what is left before them becomes free, and a kill in between leaves them whole (B2).
+#[test]
+fn a_heap_that_grows_past_the_log() {
+    let mut region = Region::in_memory(4 << 20).expect("region");
+    let gate = region.gate().clone();
+    let tables = region.write(&gate.enter().expect("pass"), create).expect("tables");
+    lengthen_log(&mut region, tables, 1600);
+    let extents = log_chunks(&region);
+    let end = header(&region, at::HEAP_END);
+    assert!(extents.len() >= 2 && extents[0].0 > end, "{extents:?}, heap to {end}");
+    // More in one piece than fits before the log, so that a gap stays; then blocks that use the gap.
+    let gap = extents[0].0 - end;
+    let large = vec![7u16; (gap / 2) as usize + 1];
+    // All prefixes that end in the header or the chunk table, a few of those that end in fresh records.
+    let layout = *region.layout();
+    let metadata = |s: &Store| s.offset < layout.catalog || (layout.chunks..layout.heap).contains(&s.offset);
+    let n = every_prefix_picked(
+        &mut region,
+        |region| world(region, tables),
+        |n, s| metadata(s) || n % 9973 == 0,
+        |tx| {
+            let whale = Player {
+                name: "whale".into(),
+                score: 1,
+                bag: large.clone(),
+            };
+            tables.players.insert(tx, &1, &whale)?;
+            tables.players.insert(tx, &2, &player(9))?;
+            tables.ledger.insert(tx, &3, &4).map(|_| ())
+        },
+    );
+    assert!(n > 60, "only {n} stores");
+    let grown = header(&region, at::HEAP_END);
+    assert!(grown >= extents[1].0 + extents[1].1 || grown > extents[0].0 + extents[0].1);
+    assert_eq!(log_chunks(&region), extents, "they stay where they are");
+    // The gap before the log is used like any free run.
+    let before = header(&region, at::HEAP_END);
+    let pass = gate.enter().expect("pass");
+    region
+        .write(&pass, |tx| {
+            let bag = vec![1; (gap / 4) as usize];
+            let minnow = Player { bag, ..player(1) };
+            tables.players.insert(tx, &4, &minnow).map(|_| ())
+        })
+        .expect("insert");
+    assert_eq!(header(&region, at::HEAP_END), before, "it found room before the log");
+    drop(pass);
+    world(&region, tables);
+}
+
+/// A rollback moves the heap's end back over extents that were passed: they are passed again, once.
+#[test]
+fn passing_the_log_is_taken_back() {
+    let mut region = Region::in_memory(4 << 20).expect("region");
+    let gate = region.gate().clone();
+    let tables = region.write(&gate.enter().expect("pass"), create).expect("tables");
+    lengthen_log(&mut region, tables, 500);
+    let end = header(&region, at::HEAP_END);
+    let before = world(&region, tables);
+    let whale = Player {
+        bag: vec![3; 700_000],
+        ..player(2)
+    };
+    for keep in [false, false, true] {
+        let pass = gate.enter().expect("pass");
+        let mut tx = region.begin(&pass).expect("begin");
+        tables.players.insert(&mut tx, &1, &whale).expect("insert");
+        assert!(tx.header(at::HEAP_END) > log_end(&tx));
+        if keep {
+            tx.commit().expect("commit");
+        } else {
+            drop(tx);
+            assert_eq!(header(&region, at::HEAP_END), end);
+        }
+        drop(pass);
+        let now = world(&region, tables);
+        assert_eq!(now == before, !keep);
+    }
+}
+
+fn log_end(view: &crate::View) -> u64 {
+    crate::region::growth::log_extents(view)
+        .map(|(offset, bytes)| offset + bytes)
+        .max()
+        .unwrap_or(0)
+}
+
+/// The capacity is raised on a full region whose log has grown; a kill at any store leaves a region that goes on, and that
+/// can be raised further (B3).
+#[test]
+fn a_raised_capacity_cut_anywhere() {
+    const RESERVE: u64 = 6 << 20;
+    let mut region = Region::in_memory_reserving(2 << 20, RESERVE).expect("region");
+    assert_eq!((region.capacity(), region.reserved()), (2 << 20, RESERVE));
+    let gate = region.gate().clone();
+    let tables = region.write(&gate.enter().expect("pass"), create).expect("tables");
+    lengthen_log(&mut region, tables, 200);
+    let fill = |region: &mut Region, from: u64| {
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        for i in from.. {
+            let one = region.write(&pass, |tx| {
+                let bag = vec![i as u16; 20_000];
+                tables.players.insert(tx, &i, &Player { bag, ..player(i) }).map(|_| ())
+            });
+            match one {
+                Ok(()) => {}
+                Err(crate::Error::RegionFull { capacity, .. }) => return (i, capacity),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        unreachable!("a region is never full")
+    };
+    let (kept, full) = fill(&mut region, 0);
+    assert!(kept > 5 && full == 2 << 20);
+    let before = world(&region, tables);
+
+    let image = region.view.start_recording();
+    {
+        let pass = gate.enter().expect("pass");
+        assert_eq!(region.raise_capacity(&pass, (3 << 20) + 5).expect("raise"), 3 << 20);
+        region
+            .write(&pass, |tx| tables.players.insert(tx, &7_000, &player(3)).map(|_| ()))
+            .expect("room again");
+    }
+    lengthen_log(&mut region, tables, 900);
+    let stores = region.view.stop_recording();
+    let after = world(&region, tables);
+    assert_ne!(before, after);
+    assert!(
+        log_chunks(&region).iter().any(|(offset, _)| *offset >= 2 << 20),
+        "log beyond the old capacity"
+    );
+
+    let special = [at::LIMIT, at::TAKEN, at::LOG_EXTENTS, at::HEAP_END];
+    let mut looked = 0;
+    let mut crashed_image = image;
+    for (n, store) in stores.iter().enumerate() {
+        crashed_image = apply(&crashed_image, std::slice::from_ref(store));
+        if !special.contains(&store.offset) && n % 9973 != 0 {
+            continue;
+        }
+        looked += 1;
+        let mut crashed = Region::from_image(&crashed_image).expect("a region after a crash");
+        let found = world(&crashed, tables);
+        assert!(found == before || found == after, "after store {n}, {store:?}");
+        let gate = crashed.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let capacity = crashed.capacity();
+        assert!(capacity == 2 << 20 || capacity == 3 << 20);
+        assert!(matches!(
+            crashed.raise_capacity(&pass, capacity - CHUNK),
+            Err(crate::Error::CannotRaise { .. })
+        ));
+        assert!(matches!(
+            crashed.raise_capacity(&pass, RESERVE + CHUNK),
+            Err(crate::Error::CannotRaise { .. })
+        ));
+        crashed.raise_capacity(&pass, RESERVE).expect("raise");
+        drop(pass);
+        lengthen_log(&mut crashed, tables, 900);
+        assert_eq!(world(&crashed, tables), found);
+        let (more, full) = fill(&mut crashed, 10_000);
+        assert!(more > 10_020 && full == RESERVE, "{more} records");
+        world(&crashed, tables);
+    }
+    assert!(looked >= 6, "only {looked} places");
+}
+
+/// Words that say how large things are, each with a value that no version writes: refused, with the place.
+#[test]
+fn sizes_that_cannot_be_are_damage() {
+    let (mut region, tables) = small_world();
+    lengthen_log(&mut region, tables, 700);
+    assert!(!log_chunks(&region).is_empty());
+    let image = region.view.image();
+    let row = at::LOG_TABLE + crate::region::header::LOG_TABLE_ROW;
+    let heap = region.layout().heap;
+    let cases = [
+        (at::LIMIT, 0),
+        (at::LIMIT, (2 << 20) + CHUNK),
+        (at::LIMIT, (2 << 20) - CHUNK),
+        (at::TAKEN, (2 << 20) + CHUNK),
+        (at::TAKEN, heap - CHUNK),
+        (at::TAKEN, header(&region, at::TAKEN) + 4096),
+        (at::TAKEN, u64::MAX),
+        (at::HEAP_END, header(&region, at::TAKEN) + CHUNK),
+        (at::LOG_EXTENTS, 0),
+        (at::LOG_EXTENTS, 33),
+        (row, heap + 8),
+        (row, u64::MAX - 7),
+        (row, heap - CHUNK),
+        (row + 8, 1 << 40),
+        (row, header(&region, at::TAKEN) - CHUNK),
+    ];
+    for (word, value) in cases {
+        let mut bad = image.clone();
+        bad[word as usize..][..8].copy_from_slice(&value.to_le_bytes());
+        let found = Region::from_image(&bad);
+        assert!(
+            matches!(found, Err(crate::Error::Damaged { .. })),
+            "{word}: {value:#x} gave {found:?}"
+        );
+    }
+    // An extent that the heap claims to have passed, and did not mark.
+    let mut bad = image;
+    let end = log_end(&region.view);
+    bad[at::HEAP_END as usize..][..8].copy_from_slice(&end.to_le_bytes());
+    let passed = Region::from_image(&bad).expect("its sizes are possible");
+    let gate = passed.gate().clone();
+    let pass = gate.enter().expect("pass");
+    assert!(verify(&passed.read(&pass).expect("read")).is_err());
 }

@@ -74,7 +74,7 @@ pub(crate) fn run(path: PathBuf, rate: Option<u64>, shared: &Arc<Shared>, marks:
         let mark = marks.recv().map_err(|_| Error::CheckpointAborted {
             why: "it was prepared and never marked",
         })?;
-        Copier::new(mark, output, Arc::clone(shared)).copy()
+        Copier::new(mark, output, Arc::clone(shared))?.copy()
     });
     shared.end(outcome);
     drop(ender);
@@ -129,17 +129,17 @@ struct Copier {
 }
 
 impl Copier {
-    fn new(mark: Mark, output: Output, shared: Arc<Shared>) -> Self {
+    fn new(mark: Mark, output: Output, shared: Arc<Shared>) -> Result<Self> {
         let pages = image::table_pages(&mark.layout, mark.facts.heap_end);
         let size = pages.end * PAGE;
-        let memory = Memory::new(size, size);
+        let memory = Memory::new(size, size)?;
         let count = mark.pages.count();
         let places = Places {
             tag: 0,
             chunks: mark.layout.chunks,
             heap: mark.layout.heap,
         };
-        Self {
+        Ok(Self {
             table: Table {
                 view: view_of(&memory, size, places),
                 _memory: memory,
@@ -150,14 +150,14 @@ impl Copier {
             mark,
             output,
             shared,
-        }
+        })
     }
 
     fn copy(mut self) -> Result<CheckpointReport> {
         let facts = self.mark.facts;
         self.output.begin(&facts)?;
         let mut first = std::mem::take(&mut self.mark.first);
-        image::settle_header(&mut first, &self.mark.layout);
+        image::settle_header(&mut first);
         self.table.view.write_fresh(0, &first, "image of the header")?;
         for (page, bytes) in (0..).zip(first.chunks_exact(PAGE as usize)) {
             self.deliver(page, bytes)?;

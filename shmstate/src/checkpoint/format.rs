@@ -17,6 +17,7 @@
 //!  104 u64 clock offset at the mark               16 u64 tag "SHMCHEND"
 //!  112 u64 transactions committed                 24 u64 blocks   32 u64 pages
 //!  120 u64 format version of the region           40 u64 bytes of the file
+//!  128 u64 reserved address space
 //! 4080 u128 XXH3-128 of bytes 0..4080             48 u128 XXH3-128 of the checksums before it, in order
 //! ```
 //!
@@ -56,6 +57,7 @@ mod at {
     pub(super) const CLOCK: usize = 104;
     pub(super) const COMMITS: usize = 112;
     pub(super) const REGION_FORMAT: usize = 120;
+    pub(super) const RESERVE: usize = 128;
     pub(super) const HEADER_SUM: usize = 4080;
     pub(super) const TAG: usize = 16;
     pub(super) const NUMBER: usize = 24;
@@ -69,7 +71,7 @@ mod at {
 const _: () = {
     assert!(PAGE as usize == HEAD);
     assert!(at::NUMBERS + BLOCK_PAGES * 8 <= HEAD);
-    assert!(at::HEADER_SUM + 16 == HEAD && at::REGION_FORMAT + 8 <= at::HEADER_SUM);
+    assert!(at::HEADER_SUM + 16 == HEAD && at::REGION_FORMAT + 8 == at::RESERVE && at::RESERVE + 8 <= at::HEADER_SUM);
     assert!(at::REGION + 16 == at::BOOT && at::BOOT + 16 == at::NODE && at::NODE + 16 == at::MADE_AT);
     assert!(at::COUNT + 8 == at::BYTES && at::BYTES + 8 == at::DIGEST && at::DIGEST + 16 == at::NUMBERS);
 };
@@ -88,6 +90,7 @@ pub(crate) struct Facts {
     pub(crate) clock_offset: u64,
     pub(crate) commits: u64,
     pub(crate) region_format: u64,
+    pub(crate) reserve: u64,
 }
 
 /// What the trailer says.
@@ -161,6 +164,7 @@ impl Facts {
             (at::CLOCK, self.clock_offset),
             (at::COMMITS, self.commits),
             (at::REGION_FORMAT, self.region_format),
+            (at::RESERVE, self.reserve),
         ];
         for (at, word) in words {
             put(&mut bytes, at, word);
@@ -203,6 +207,7 @@ impl Facts {
             clock_offset: get(at::CLOCK),
             commits: get(at::COMMITS),
             region_format: get(at::REGION_FORMAT),
+            reserve: get(at::RESERVE),
         };
         Ok((facts, sum))
     }
@@ -309,6 +314,7 @@ mod tests {
             clock_offset: 12,
             commits: 13,
             region_format: 14,
+            reserve: 15,
         };
         let (bytes, sum) = facts.encode();
         assert_eq!(&bytes[..16], b"SHMCHECK\x01\0\0\0\0\x10\0\0", "the greeting is pinned");

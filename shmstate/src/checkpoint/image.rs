@@ -14,8 +14,9 @@
 //! | length of the log, activity | 0 | no transaction is open at the mark |
 //! | commits, records made | as they are | generations must go on growing; commits date the image |
 //! | end of taken memory | end of the heap | a restore takes what is used, not what was reserved |
-//! | log floor, extents, log table | one extent | the log is empty; it grows again when it must |
-//! | recoveries, entries undone, rollbacks, growth steps | 0 | tell the life of one object, not of the world |
+//! | log extents, log table | those that the heap has passed | their chunks lie among those in use; the log is empty |
+//! | capacity now | as it is | the restore may decide otherwise |
+//! | recoveries, entries undone, rollbacks, growth steps, collapsed pages | 0 | tell the life of one object, not of the world |
 //! | end of the heap, class heads, free runs | as they are | the heap's own state |
 //! | restored from, clock offset | as they are | the restore replaces them |
 //! | bytes without a name | as they are | a later version may have put state there |
@@ -41,13 +42,18 @@ const _: () = {
 };
 
 /// Writes the decided values into a copy of the header.
-pub(crate) fn settle_header(header: &mut [u8], layout: &Layout) {
+pub(crate) fn settle_header(header: &mut [u8]) {
     let get = |header: &[u8], at: u64| {
         let mut word = [0; 8];
         word.copy_from_slice(&header[at as usize..at as usize + 8]);
         u64::from_le_bytes(word)
     };
     let heap_end = get(header, at::HEAP_END);
+    // Extents come in the order of their places: those that the heap has passed are the first.
+    let extents = get(header, at::LOG_EXTENTS).min(LOG_TABLE_ROWS);
+    let passed = (0..extents)
+        .take_while(|row| get(header, at::LOG_TABLE + row * LOG_TABLE_ROW) < heap_end)
+        .count() as u64;
     let mut put = |at: u64, word: u64| header[at as usize..at as usize + 8].copy_from_slice(&word.to_le_bytes());
     for word in [
         at::LEASE,
@@ -57,19 +63,19 @@ pub(crate) fn settle_header(header: &mut [u8], layout: &Layout) {
         at::ENTRIES_UNDONE,
         at::ROLLBACKS,
         at::SMALL_STEPS,
+        at::COLLAPSED,
+        at::NOT_COLLAPSED,
     ] {
         put(word, 0);
     }
     put(at::TAKEN, heap_end);
-    put(at::LOG_FLOOR, layout.capacity);
-    put(at::LOG_EXTENTS, 1);
+    put(at::LOG_EXTENTS, passed);
     for row in 0..LOG_TABLE_ROWS {
-        for word in 0..LOG_TABLE_ROW / 8 {
+        let first = if row < passed { 2 } else { 0 };
+        for word in first..LOG_TABLE_ROW / 8 {
             put(at::LOG_TABLE + row * LOG_TABLE_ROW + word * 8, 0);
         }
     }
-    put(at::LOG_TABLE, layout.log);
-    put(at::LOG_TABLE + 8, FIRST_LOG);
 }
 
 /// Chunks of a heap that ends at `heap_end`.
@@ -126,8 +132,12 @@ pub(crate) fn pages_in_use(table: &View, layout: &Layout, mut each: impl FnMut(u
                 }
                 length
             }
-            Kind::Free { length } if length <= used - index => length,
-            Kind::Run { length, .. } | Kind::Free { length } | Kind::RunEnd { length } | Kind::FreeEnd { length } => {
+            Kind::Free { length } | Kind::Log { length } if length <= used - index => length,
+            Kind::Run { length, .. }
+            | Kind::Free { length }
+            | Kind::Log { length }
+            | Kind::RunEnd { length }
+            | Kind::FreeEnd { length } => {
                 return Err(chunk.damaged(length));
             }
         };

@@ -57,7 +57,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 /// Pages of side buffer that are ready before the mark, unless asked otherwise: 1 MiB.
-pub const DEFAULT_AHEAD: usize = 256;
+pub const DEFAULT_PAGES_AHEAD: usize = 256;
 /// How much more heap than there is now a preparation counts with, as a part of it, and at least, in pages.
 const SLACK: (u64, u64) = (4, 4096);
 
@@ -72,7 +72,7 @@ impl Default for CheckpointOptions {
     fn default() -> Self {
         Self {
             rate: None,
-            ahead: DEFAULT_AHEAD,
+            ahead: DEFAULT_PAGES_AHEAD,
         }
     }
 }
@@ -258,7 +258,7 @@ impl Region {
             saved,
             first,
             facts: Facts {
-                capacity: birth.layout.capacity,
+                capacity: self.capacity(),
                 heap_end: self.view.header(at::HEAP_END),
                 region: birth.region_id,
                 boot: birth.boot_id,
@@ -269,6 +269,7 @@ impl Region {
                 clock_offset: self.view.header(at::CLOCK_OFFSET),
                 commits: self.view.header(at::COMMITS),
                 region_format: FormatVersion::V1 as u64,
+                reserve: birth.layout.reserve,
             },
             gate: self.gate().clone(),
             lease: self.gate().word(),

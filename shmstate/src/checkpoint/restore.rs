@@ -5,7 +5,8 @@
 //!   process that dies before that leaves an object that the next `open` or `create` takes for abandoned.
 //! - **N2** The region is a new one: it has an id of its own, so that handles and tools cannot mistake one for the
 //!   other while both exist, and says where it came from. The seed of the hashes is kept; the indexes depend on it.
-//! - **N3** The capacity is the image's: where the heap starts follows from it, and every reference is an offset.
+//! - **N3** The reserved address space is the image's: where the heap starts follows from it, and every reference is an offset. The
+//!   capacity may be another one that holds what is in use.
 //! - **N4** Streams are ended: their sockets died with their process. The tables stay, empty, and their serial numbers
 //!   go on.
 //! - **N5** The clock goes on where it stood: the offset in the header is such that `Region::clock_ns` at the restore
@@ -100,9 +101,10 @@ impl<R: Read> Input<R> {
     /// Where everything lies in the region that the header speaks of.
     pub(crate) fn layout(&self) -> Result<Layout> {
         let facts = &self.facts;
-        let layout = Layout::of(facts.capacity)?;
+        let layout = Layout::of(facts.reserve)?;
         let most = layout.heap + layout.chunk_count * CHUNK;
-        if layout.capacity != facts.capacity
+        if layout.reserve != facts.reserve
+            || layout.check_capacity(facts.capacity).is_err()
             || !(layout.heap..=most).contains(&facts.heap_end)
             || !facts.heap_end.is_multiple_of(CHUNK)
         {
@@ -273,14 +275,20 @@ pub(crate) fn restored_from(view: &View) -> Option<RestoredFrom> {
 pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Region> {
     let mut input = Input::open(path)?;
     let layout = input.layout()?;
-    if options.capacity != DEFAULT_CAPACITY && options.capacity / CHUNK * CHUNK != layout.capacity {
+    let facts = input.facts;
+    let capacity = match options.capacity {
+        DEFAULT_CAPACITY => facts.capacity,
+        asked => asked / CHUNK * CHUNK,
+    };
+    let least = layout.least_capacity().max(facts.heap_end);
+    if !(least..=layout.reserve).contains(&capacity) {
         return Err(Error::CheckpointCapacity {
             path: input.path,
             asked: options.capacity,
-            capacity: layout.capacity,
+            least,
+            most: layout.reserve,
         });
     }
-    let facts = input.facts;
     let fill = |view: &View| {
         let mut header = vec![0; HEADER as usize];
         input.pages(|page, bytes| {
@@ -302,7 +310,7 @@ pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Regi
         if !same {
             return Err(input.damaged("header of the region", 2 * HEAD as u64));
         }
-        image::settle_header(&mut header, &layout);
+        image::settle_header(&mut header);
         view.write_fresh(256, &header[256..], "header")?;
         let now = clock::monotonic_ns();
         view.set_header(at::RESTORED_REGION, facts.region[0]);
@@ -316,7 +324,7 @@ pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Regi
         view.set_header(at::CLOCK_OFFSET, clock);
         Ok(birth.seed)
     };
-    Region::rebuild(name, options, layout, facts.heap_end, fill, settle)
+    Region::rebuild(name, options, (layout, capacity), facts.heap_end, fill, settle)
 }
 
 /// Ends the streams and checks the whole region, before it is one (N1, N4).

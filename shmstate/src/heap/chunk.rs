@@ -59,6 +59,11 @@ pub(crate) enum Kind {
         /// Chunks.
         length: u64,
     },
+    /// First or last chunk of an extent of the undo log that the heap has grown past.
+    Log {
+        /// Chunks.
+        length: u64,
+    },
 }
 
 impl Kind {
@@ -69,6 +74,7 @@ impl Kind {
             Self::RunEnd { length } => (3, 0, length),
             Self::Free { length } => (4, 0, length),
             Self::FreeEnd { length } => (5, 0, length),
+            Self::Log { length } => (6, 0, length),
         };
         kind | owner << 8 | number << 32
     }
@@ -85,6 +91,7 @@ impl Kind {
             3 if number > 1 => Self::RunEnd { length: number },
             4 if number > 0 => Self::Free { length: number },
             5 if number > 1 => Self::FreeEnd { length: number },
+            6 if number > 1 => Self::Log { length: number },
             _ => return None,
         };
         // What the kind does not use is zero.
@@ -186,11 +193,6 @@ impl Table {
     #[inline]
     pub(crate) fn start(self, index: u64) -> u64 {
         self.heap + index * CHUNK
-    }
-
-    /// Where the table's entries for `count` chunks from `index` lie: offset and length.
-    pub(crate) fn entries(self, index: u64, count: u64) -> (u64, u64) {
-        (self.chunks + index * CHUNK_ENTRY, count * CHUNK_ENTRY)
     }
 }
 

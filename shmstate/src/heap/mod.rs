@@ -168,7 +168,7 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
                 .ok_or_else(|| chunk.damaged(length))?,
             size: length * CHUNK,
         }),
-        Kind::Free { .. } | Kind::FreeEnd { .. } => Err(Error::damaged("block", offset, start)),
+        Kind::Free { .. } | Kind::FreeEnd { .. } | Kind::Log { .. } => Err(Error::damaged("block", offset, start)),
     }
 }
 

@@ -3,11 +3,15 @@
 //! Free runs hang in lists by the logarithm of their length. A run is found in the list of its own size within a bounded
 //! search, else taken from the first longer list, else from the end of the heap, which takes memory from the mount
 //! **before** anything is written (a mount that is full is an error and the region stays as it was).
+//!
+//! Extents of the undo log lie in the heap's way where it grows (B2). They are passed inside the transaction: marked as log, and what
+//! is left before them becomes a free run.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::heap::Owner;
 use crate::heap::chunk::{Chunk, Halves, Kind, List, Table};
-use crate::region::backing::{Backing, PAGE};
+use crate::region::backing::{Backing, Taking};
+use crate::region::growth;
 use crate::region::header::{Activity, BINS, CHUNK, Layout, at};
 use crate::region::view::View;
 use crate::tx::Tx;
@@ -174,40 +178,59 @@ pub(crate) fn pull(tx: &mut Tx<'_>, table: Table, head: u64, list: List, chunk: 
 fn extend(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Chunk> {
     let end = tx.header(at::HEAP_END);
     let bytes = length * CHUNK;
-    if end + bytes > tx.header(at::TAKEN) {
-        let before = tx.activity(Activity::Growth);
-        let layout = *tx.region.layout();
-        reserve(&tx.region.view, &*tx.region.backing, &layout, bytes)?;
+    let start = growth::place(tx, end, bytes);
+    let layout = *tx.region.layout();
+    let before = tx.activity(Activity::Growth);
+    let grown = growth::grow_to(
+        &tx.region.view,
+        &*tx.region.backing,
+        &layout,
+        start.saturating_add(bytes),
+        Taking::Step,
+    );
+    tx.set_header(at::ACTIVITY, before);
+    if grown? {
         tx.set_header(at::SMALL_STEPS, tx.header(at::SMALL_STEPS) + 1);
-        tx.set_header(at::ACTIVITY, before);
     }
-    tx.put(at::HEAP_END, end + bytes, WHAT)?;
-    table.chunk_at(tx, end)
+    if start > end {
+        pass_log(tx, table, end, start)?;
+    }
+    tx.put(at::HEAP_END, start + bytes, WHAT)?;
+    table.chunk_at(tx, start)
+}
+
+/// Moves the heap's end from `end` over the log's extents up to `start`, where the last of them ends.
+#[cold]
+fn pass_log(tx: &mut Tx<'_>, table: Table, end: u64, start: u64) -> Result<()> {
+    let passed: Vec<_> = growth::log_extents(tx)
+        .filter(|(offset, _)| (end..start).contains(offset))
+        .collect();
+    let mut at = end;
+    for (offset, bytes) in passed {
+        if offset > at {
+            tx.put(at::HEAP_END, offset, WHAT)?;
+            let gap = table.chunk_at(tx, at)?;
+            give(tx, gap, (offset - at) / CHUNK)?;
+        }
+        at = offset + bytes;
+        tx.put(at::HEAP_END, at, WHAT)?;
+        let first = table.chunk_at(tx, offset)?;
+        let log = |length| Kind::Log { length };
+        mark(tx, table, first, bytes / CHUNK, log, log)?;
+    }
+    Ok(())
 }
 
 /// Makes sure that the heap can grow by `bytes`: memory is taken from the mount, no word that a transaction covers changes.
 pub(crate) fn reserve(view: &View, backing: &dyn Backing, layout: &Layout, bytes: u64) -> Result<()> {
-    let (end, taken) = (view.header(at::HEAP_END), view.header(at::TAKEN));
-    let floor = view.header(at::LOG_FLOOR).min(layout.heap + layout.chunk_count * CHUNK);
-    let wanted = bytes.next_multiple_of(CHUNK);
-    let target = end.checked_add(wanted).filter(|target| *target <= floor);
-    let Some(target) = target else {
-        return Err(Error::RegionFull {
-            wanted,
-            used: end + (layout.capacity - view.header(at::LOG_FLOOR)),
-            capacity: layout.capacity,
-        });
-    };
-    if target <= taken {
-        return Ok(());
-    }
-    let table = Table::of(layout);
-    let first = (taken - layout.heap) / CHUNK;
-    let (at_entry, length) = table.entries(first, (target - taken) / CHUNK);
-    let start = at_entry / PAGE * PAGE;
-    backing.take(start, at_entry + length - start)?;
-    backing.take(taken, target - taken)?;
-    // A kill before this store leaves memory that is taken again, which does nothing.
-    view.set_header(at::TAKEN, target);
-    Ok(())
+    let end = view.header(at::HEAP_END);
+    let wanted = end.saturating_add(bytes.div_ceil(CHUNK).saturating_mul(CHUNK));
+    let target = growth::log_extents(view).fold(wanted, |target, (offset, length)| {
+        if (end..target).contains(&offset) {
+            target.saturating_add(length)
+        } else {
+            target
+        }
+    });
+    growth::grow_to(view, backing, layout, target, Taking::Ahead).map(|_| ())
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::heap::chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
 use crate::heap::owner::{FIRST, HEADS};
 use crate::heap::{Block, Owner, classes};
+use crate::region::growth;
 use crate::region::header::{BINS, CHUNK, Layout, ROWS, at};
 use crate::region::view::View;
 
@@ -71,12 +72,25 @@ pub(crate) fn walk(view: &View, layout: &Layout, mut each: impl FnMut(Block, Own
                 tally.stats.free += length * CHUNK;
                 length
             }
+            Kind::Log { length } => {
+                ends(view, table, chunk, length, Kind::Log { length })?;
+                let extent = (start, length * CHUNK);
+                if !growth::log_extents(view).any(|known| known == extent) {
+                    return Err(chunk.damaged(length));
+                }
+                tally.passed += 1;
+                length
+            }
             Kind::RunEnd { length } | Kind::FreeEnd { length } => return Err(chunk.damaged(length)),
         };
         index += length;
     }
     if index != used {
         return Err(Error::damaged("chunk table", layout.chunks, index));
+    }
+    let end = view.header(at::HEAP_END);
+    if growth::log_extents(view).filter(|(offset, _)| *offset < end).count() as u64 != tally.passed {
+        return Err(Error::damaged("undo log in the heap", at::LOG_EXTENTS, tally.passed));
     }
     tally.lists(view, table, layout)?;
     tally.stats.taken = view.header(at::TAKEN).saturating_sub(layout.heap);
@@ -90,6 +104,8 @@ struct Tally {
     with_room: Vec<u64>,
     chunks: Vec<u64>,
     free_runs: u64,
+    /// Extents of the log that the heap has passed.
+    passed: u64,
 }
 
 impl Default for Tally {
@@ -108,6 +124,7 @@ impl Default for Tally {
             with_room: vec![0; owners],
             chunks: vec![0; owners],
             free_runs: 0,
+            passed: 0,
         }
     }
 }

@@ -5,148 +5,114 @@
 //! is an error, never a signal.
 
 use crate::error::{Error, Result};
-use crate::os::shm;
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 
-/// The page size that memory is taken and populated in.
+/// The page size that memory is taken and populated in where the mount has no larger one.
 pub(crate) const PAGE: u64 = 4096;
+
+/// Plain memory up to this size is entered at once, which is quicker than page by page.
+const SMALL: u64 = 4 << 20;
+
+/// On whose time memory is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taking {
+    /// On the writer's, inside a transaction: as little as will do, as fast as it goes.
+    Step,
+    /// Before its use: in large pages where the system gives them. Nobody uses the range yet.
+    Ahead,
+}
 
 /// Memory of a region.
 pub(crate) trait Backing: Send + Sync + fmt::Debug {
     /// Where it starts; 64-byte aligned.
     fn base(&self) -> NonNull<u8>;
     /// How much address space there is, in bytes.
-    fn capacity(&self) -> u64;
+    fn length(&self) -> u64;
     /// Makes the range usable, or says why not. Idempotent.
-    fn take(&self, offset: u64, length: u64) -> Result<()>;
+    fn take(&self, offset: u64, length: u64, taking: Taking) -> Result<()>;
     /// Enters the range, which is taken, into this process's page tables.
     fn populate(&self, offset: u64, length: u64) -> Result<()>;
     /// The descriptor, if there is one to hand over.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
-}
 
-/// A mapping of a shared memory object.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    map: MmapRaw,
-    fd: OwnedFd,
-    name: Box<str>,
-}
+    /// Memory is taken in multiples of this.
+    fn unit(&self) -> u64 {
+        PAGE
+    }
 
-impl Mapping {
-    /// Maps `capacity` bytes of the object, which must be that long.
-    pub(crate) fn new(fd: OwnedFd, name: &str, capacity: u64) -> Result<Self> {
-        let length = usize::try_from(capacity).map_err(|_| Error::BadCapacity {
-            wanted: capacity,
-            least: 0,
-            most: usize::MAX as u64,
-        })?;
-        let map = MmapOptions::new()
-            .len(length)
-            .map_raw(&fd)
-            .map_err(|e| Error::io("map region", name, e))?;
-        // R8: a child must not inherit a writer's view, a core dump not carry the world.
-        for advice in [Advice::DontFork, Advice::DontDump] {
-            map.advise(advice).map_err(|e| Error::io("advise region", name, e))?;
-        }
-        Ok(Self {
-            map,
-            fd,
-            name: name.into(),
-        })
+    /// Makes the object at least so long, within the address space.
+    fn lengthen(&self, _length: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Memory of the heap was made usable up to here, ahead of the writer.
+    fn ready(&self) -> u64 {
+        0
+    }
+
+    /// The writer is about to take memory up to `target` itself. When this returns nobody makes large pages of what lies below
+    /// it, and what was nearly ready is.
+    fn overtake(&self, _target: u64) {}
+
+    /// Memory is taken up to `taken` now, of at most `limit`: what `overtake` began is over.
+    fn took(&self, _taken: u64, _limit: u64) {}
+
+    /// The same, and the writer's heap has got as far as `end`: time to make more ready?
+    fn want(&self, _end: u64, _taken: u64, _limit: u64) {}
+
+    /// Extents collapsed into a large page each, and those that could not be, since it was asked last.
+    fn fresh_collapses(&self) -> (u64, u64) {
+        (0, 0)
     }
 }
 
-impl Backing for Mapping {
-    fn base(&self) -> NonNull<u8> {
-        NonNull::new(self.map.as_mut_ptr()).unwrap_or(NonNull::dangling())
-    }
-
-    fn capacity(&self) -> u64 {
-        self.map.len() as u64
-    }
-
-    fn take(&self, offset: u64, length: u64) -> Result<()> {
-        shm::take(&self.fd, &self.name, offset, length)?;
-        self.populate(offset, length)
-    }
-
-    fn populate(&self, offset: u64, length: u64) -> Result<()> {
-        let start = offset / PAGE * PAGE;
-        let end = (offset + length).next_multiple_of(PAGE).min(self.capacity());
-        match self
-            .map
-            .advise_range(Advice::PopulateWrite, start as usize, (end - start) as usize)
-        {
-            Ok(()) => Ok(()),
-            // Before Linux 5.14 there is no such advice: the pages are there, the first touch enters them.
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-            Err(e) => Err(Error::io("populate region", &self.name, e)),
-        }
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.fd.as_fd())
-    }
-}
-
-#[derive(Debug)]
-#[repr(C, align(64))]
-struct Block([AtomicU64; 8]);
-
-/// Plain memory of this process: a region for unit tests, gone with it.
+/// Plain memory of this process: a region for tests, gone with it.
+///
+/// An anonymous mapping of memmap2: only pages that are touched take memory.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    blocks: Box<[Block]>,
+    map: MmapRaw,
     /// Bytes that may be taken, as if a mount had so many.
     available: u64,
 }
 
 impl Memory {
-    pub(crate) fn new(capacity: u64, available: u64) -> Self {
-        let blocks = (0..capacity / 64)
-            .map(|_| Block(std::array::from_fn(|_| AtomicU64::new(0))))
-            .collect();
-        Self { blocks, available }
-    }
-
-    /// Memory with the bytes of an image.
-    #[cfg(test)]
-    pub(crate) fn from_image(image: &[u8]) -> Self {
-        let memory = Self::new(image.len() as u64, image.len() as u64);
-        for (block, bytes) in memory.blocks.iter().zip(image.chunks_exact(64)) {
-            for (word, bytes) in block.0.iter().zip(bytes.chunks_exact(8)) {
-                let value = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-                word.store(value, std::sync::atomic::Ordering::Relaxed);
-            }
+    pub(crate) fn new(length: u64, available: u64) -> Result<Self> {
+        let mut options = MmapOptions::new();
+        if length <= SMALL {
+            options.populate();
         }
-        memory
+        let map = usize::try_from(length)
+            .map_err(std::io::Error::other)
+            .and_then(|length| options.len(length).map_anon())
+            .map_err(|e| Error::io("map memory for region", "memory", e))?;
+        Ok(Self {
+            map: map.into(),
+            available,
+        })
     }
 }
 
 impl Backing for Memory {
     fn base(&self) -> NonNull<u8> {
-        // Atomics may be written through a shared pointer.
-        NonNull::from(&*self.blocks).cast()
+        NonNull::new(self.map.as_mut_ptr()).unwrap_or(NonNull::dangling())
     }
 
-    fn capacity(&self) -> u64 {
-        self.blocks.len() as u64 * 64
+    fn length(&self) -> u64 {
+        self.map.len() as u64
     }
 
-    fn take(&self, offset: u64, length: u64) -> Result<()> {
-        // The log's extents at the far end count from there.
-        let wanted = (offset + length).min(self.capacity() - offset.min(self.capacity()) + length);
-        if wanted > self.available {
+    fn take(&self, offset: u64, length: u64, _taking: Taking) -> Result<()> {
+        if offset + length > self.available {
             return Err(Error::OutOfSpace {
                 name: "memory".into(),
                 mount: "process memory".into(),
                 wanted: length,
                 free: self.available.saturating_sub(offset),
+                size: self.available,
             });
         }
         Ok(())

@@ -1,31 +1,36 @@
-//! The header of a region: 4 KiB that can be read knowing nothing else (R2), and the sizes that follow from a capacity.
+//! The header of a region: 4 KiB that can be read knowing nothing else (R2), and the places that follow from its reserve.
 //!
 //! ```text
 //!    0 u64 magic, written last (R4)        256 u64      lease word of a region that has its own
 //!    8 u32 format version                  320 u64      length of the undo log: 0 = nothing open   (T6)
 //!   12 u32 header length                   328 u64      what the owner is doing (Activity)
-//!   16 u64 capacity                        336 u64      transactions committed
+//!   16 u64 capacity at birth               336 u64      transactions committed
 //!   24 u64 reserved address space          344 u64      records made: source of their generations
 //!   32 u128 region id                      352 u64      end of the memory taken from the mount
 //!   48 u128 boot id                        360 u64      end of the heap in use (logged)
-//!   64 u64 made at, ns since 1970          368 u64      lowest byte of the log extents at the region's end
+//!   64 u64 made at, ns since 1970          368 u64      capacity now: grows up to the reserved address space
 //!   72 u64 pid of the maker                376 u64      log extents in use
 //!   80 u64 seed of the hashes              384 u64      recoveries
 //!   88 u64 catalog: offset                 392 u64      undo entries taken back by recoveries
 //!   96 u64 catalog: rows                   400 u64      transactions rolled back
 //!  104 u64 chunk table: offset             408 u64      growth steps taken by a writer itself
-//!  112 u64 chunk table: entries            512 [32 x 32] log extents: u64 offset, u64 length, u64 used, u64 0
-//!  120 u64 heap: offset                   1536 [96 x u64] first chunk with a free slot, by size class
-//!  128 u128 node id, 0 if used alone      2304 [32 x u64] first free run, by log2 of its length in chunks
-//!  248 u64 XXH3 of bytes 8..248           2560 reserved, zero
+//!  112 u64 chunk table: entries            416 u64      extents of 2 MiB collapsed into a page each
+//!  120 u64 heap: offset                    424 u64      extents that could not be
+//!  128 u128 node id, 0 if used alone       512 [32 x 32] log extents: u64 offset, u64 length, u64 used, u64 0
+//!  248 u64 XXH3 of bytes 8..248           1536 [96 x u64] first chunk with a free slot, by size class
+//!                                         2304 [32 x u64] first free run, by log2 of its length in chunks
+//!                                         2560 reserved, zero
 //!
 //!  456 u128 restored from: region id      488 u64 CLOCK_MONOTONIC at the checkpoint's mark, in that boot
 //!  472 u128 boot id of the mark           496 u64 CLOCK_MONOTONIC at the restore, in this boot
 //!                                         504 u64 clock offset: the region's clock is CLOCK_MONOTONIC + this
 //! ```
 //!
-//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 416 and 456, and after 2560 is
+//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 432 and 456, and after 2560 is
 //! zero and belongs to later versions.
+//!
+//! All places are computed from the *reserve*, so that the capacity can be raised while the region is in use. In regions
+//! that reserve at least [`LARGE`] the heap starts at a multiple of 2 MiB, so that it can lie on pages of that size.
 
 use crate::error::{Error, Result};
 use crate::region::view::Places;
@@ -69,12 +74,14 @@ pub(crate) mod at {
     pub(crate) const RECORDS_MADE: u64 = 344;
     pub(crate) const TAKEN: u64 = 352;
     pub(crate) const HEAP_END: u64 = 360;
-    pub(crate) const LOG_FLOOR: u64 = 368;
+    pub(crate) const LIMIT: u64 = 368;
     pub(crate) const LOG_EXTENTS: u64 = 376;
     pub(crate) const RECOVERIES: u64 = 384;
     pub(crate) const ENTRIES_UNDONE: u64 = 392;
     pub(crate) const ROLLBACKS: u64 = 400;
     pub(crate) const SMALL_STEPS: u64 = 408;
+    pub(crate) const COLLAPSED: u64 = 416;
+    pub(crate) const NOT_COLLAPSED: u64 = 424;
     pub(crate) const RESTORED_REGION: u64 = 456;
     pub(crate) const RESTORED_BOOT: u64 = 472;
     pub(crate) const RESTORED_MARK: u64 = 488;
@@ -99,6 +106,12 @@ pub(crate) const BINS: u64 = 32;
 pub(crate) const CHUNK: u64 = 64 * 1024;
 /// Bytes of a chunk's entry in the chunk table.
 pub(crate) const CHUNK_ENTRY: u64 = 288;
+/// Bytes of a large page, and of the extents that memory is taken in ahead of its use.
+pub(crate) const HUGE: u64 = 2 << 20;
+/// Least reserve of a region that is laid out for large pages. Smaller ones stay small.
+pub(crate) const LARGE: u64 = 16 << 20;
+/// Chunks that the least capacity leaves for the heap.
+const LEAST_CHUNKS: u64 = 16;
 /// Bytes of a catalog row.
 pub(crate) const ROW: u64 = 256;
 /// Rows of the catalog.
@@ -116,9 +129,11 @@ const _: () = {
     assert!(at::RESERVED <= HEADER);
     assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
     assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));
-    assert!(at::SMALL_STEPS + 8 <= at::RESTORED_REGION && at::CLOCK_OFFSET + 8 == at::LOG_TABLE);
+    assert!(at::NOT_COLLAPSED + 8 <= at::RESTORED_REGION && at::CLOCK_OFFSET + 8 == at::LOG_TABLE);
     assert!(at::RESTORED_BOOT == at::RESTORED_REGION + 16 && at::RESTORED_MARK == at::RESTORED_BOOT + 16);
     assert!(at::RESTORED_AT == at::RESTORED_MARK + 8 && at::CLOCK_OFFSET == at::RESTORED_AT + 8);
+    assert!(at::LIMIT == 368 && at::SMALL_STEPS == 408 && at::COLLAPSED == 416 && at::NOT_COLLAPSED == 424);
+    assert!(HUGE.is_multiple_of(CHUNK) && LARGE.is_multiple_of(HUGE));
     assert!(at::VERSION == 8 && at::CAPACITY == 16 && at::RESERVE == 24 && at::REGION_ID == 32);
     assert!(at::BOOT_ID == 48 && at::MADE_AT == 64 && at::MAKER == 72 && at::SEED == 80);
     assert!(at::CATALOG == 88 && at::CHUNKS == 104 && at::HEAP == 120 && at::NODE_ID == 128);
@@ -152,10 +167,10 @@ impl Activity {
     }
 }
 
-/// Where everything is in a region of a given capacity.
+/// Where everything is in a region that reserves so much address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    pub(crate) capacity: u64,
+    pub(crate) reserve: u64,
     pub(crate) catalog: u64,
     pub(crate) log: u64,
     pub(crate) chunks: u64,
@@ -164,15 +179,15 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Least capacity: all fixed parts, one log extent, and sixteen chunks.
+    /// Least reserve: all fixed parts, one log extent, and sixteen chunks.
     pub(crate) const LEAST: u64 = Self::FIXED + 18 * CHUNK;
     const FIXED: u64 = HEADER + ROWS * ROW + FIRST_LOG;
 
-    pub(crate) fn of(capacity: u64) -> Result<Self> {
-        let capacity = capacity / CHUNK * CHUNK;
-        if !(Self::LEAST..=MAX_CAPACITY).contains(&capacity) {
+    pub(crate) fn of(reserve: u64) -> Result<Self> {
+        let reserve = reserve / CHUNK * CHUNK;
+        if !(Self::LEAST..=MAX_CAPACITY).contains(&reserve) {
             return Err(Error::BadCapacity {
-                wanted: capacity,
+                wanted: reserve,
                 least: Self::LEAST.next_multiple_of(CHUNK),
                 most: MAX_CAPACITY,
             });
@@ -181,16 +196,47 @@ impl Layout {
         let log = catalog + ROWS * ROW;
         let chunks = log + FIRST_LOG;
         // An entry for every chunk that could follow; a few too many, because the table itself takes room.
-        let chunk_count = (capacity - chunks) / CHUNK;
-        let heap = (chunks + chunk_count * CHUNK_ENTRY).next_multiple_of(CHUNK);
+        let chunk_count = (reserve - chunks) / CHUNK;
+        let align = if reserve < LARGE { CHUNK } else { HUGE };
+        let heap = (chunks + chunk_count * CHUNK_ENTRY).next_multiple_of(align);
         Ok(Self {
-            capacity,
+            reserve,
             catalog,
             log,
             chunks,
-            chunk_count: (capacity - heap) / CHUNK,
+            chunk_count: (reserve - heap) / CHUNK,
             heap,
         })
+    }
+
+    /// Whether the region is laid out for large pages.
+    pub(crate) fn is_large(&self) -> bool {
+        self.reserve >= LARGE
+    }
+
+    /// Least capacity of a region with this reserve.
+    pub(crate) fn least_capacity(&self) -> u64 {
+        (self.heap + LEAST_CHUNKS * CHUNK).min(self.reserve)
+    }
+
+    /// Refuses a capacity that this layout cannot have.
+    pub(crate) fn check_capacity(&self, capacity: u64) -> Result<()> {
+        let (least, most) = (self.least_capacity(), self.reserve);
+        if (least..=most).contains(&capacity) {
+            return Ok(());
+        }
+        Err(Error::BadCapacity {
+            wanted: capacity,
+            least,
+            most,
+        })
+    }
+
+    /// Where the chunk table's entries for the heap's bytes `from..to` lie: offset and length.
+    pub(crate) fn entries(&self, from: u64, to: u64) -> (u64, u64) {
+        let first = (from - self.heap) / CHUNK;
+        let count = (to - from).div_ceil(CHUNK);
+        (self.chunks + first * CHUNK_ENTRY, count * CHUNK_ENTRY)
     }
 }
 
@@ -198,6 +244,7 @@ impl Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Birth {
     pub(crate) layout: Layout,
+    pub(crate) capacity: u64,
     pub(crate) region_id: [u64; 2],
     pub(crate) boot_id: [u64; 2],
     pub(crate) made_at: u64,
@@ -225,8 +272,8 @@ impl Birth {
         let l = &self.layout;
         put(at::MAGIC, MAGIC);
         put(at::VERSION, FormatVersion::V1 as u64 | HEADER << 32);
-        put(at::CAPACITY, l.capacity);
-        put(at::RESERVE, l.capacity);
+        put(at::CAPACITY, self.capacity);
+        put(at::RESERVE, l.reserve);
         put(at::REGION_ID, self.region_id[0]);
         put(at::REGION_ID + 8, self.region_id[1]);
         put(at::BOOT_ID, self.boot_id[0]);
@@ -279,13 +326,14 @@ impl Birth {
         }
         let birth = Self {
             layout: Layout {
-                capacity: get(at::CAPACITY),
+                reserve: get(at::RESERVE),
                 catalog: get(at::CATALOG),
                 log: HEADER + ROWS * ROW,
                 chunks: get(at::CHUNKS),
                 chunk_count: get(at::CHUNK_COUNT),
                 heap: get(at::HEAP),
             },
+            capacity: get(at::CAPACITY),
             region_id: [get(at::REGION_ID), get(at::REGION_ID + 8)],
             boot_id: [get(at::BOOT_ID), get(at::BOOT_ID + 8)],
             made_at: get(at::MADE_AT),
@@ -293,10 +341,16 @@ impl Birth {
             seed: get(at::SEED),
             node_id: [get(at::NODE_ID), get(at::NODE_ID + 8)],
         };
-        if Layout::of(birth.layout.capacity)? != birth.layout || get(at::CATALOG_ROWS) != ROWS {
+        if Layout::of(birth.layout.reserve)? != birth.layout || get(at::CATALOG_ROWS) != ROWS {
             return Err(refuse(format!(
-                "its parts do not lie where version {version} puts them for a capacity of {}",
-                birth.layout.capacity
+                "its parts do not lie where version {version} puts them for {} bytes of address space",
+                birth.layout.reserve
+            )));
+        }
+        if birth.layout.check_capacity(birth.capacity).is_err() || !birth.capacity.is_multiple_of(CHUNK) {
+            return Err(refuse(format!(
+                "a capacity of {} with {} reserved is none that version {version} makes",
+                birth.capacity, birth.layout.reserve
             )));
         }
         Ok(birth)
@@ -310,6 +364,7 @@ mod tests {
     fn birth() -> Birth {
         Birth {
             layout: Layout::of(4 << 20).expect("layout"),
+            capacity: 3 << 20,
             region_id: [1, 2],
             boot_id: [3, 4],
             made_at: 5,
@@ -333,12 +388,27 @@ mod tests {
 
     #[test]
     fn layouts_do_not_overlap() {
-        for capacity in [Layout::LEAST + CHUNK, 1 << 22, 1 << 30, 1 << 33, MAX_CAPACITY] {
+        for capacity in [
+            Layout::LEAST + CHUNK,
+            1 << 22,
+            LARGE - CHUNK,
+            LARGE,
+            1 << 30,
+            1 << 33,
+            MAX_CAPACITY,
+        ] {
             let l = Layout::of(capacity).expect("layout");
             assert!(l.chunks + l.chunk_count * CHUNK_ENTRY <= l.heap);
-            assert!(l.heap + l.chunk_count * CHUNK <= l.capacity);
-            assert!(l.chunk_count >= 16);
+            assert!(l.heap + l.chunk_count * CHUNK <= l.reserve);
+            assert!(l.chunk_count >= LEAST_CHUNKS && l.least_capacity() <= l.reserve);
+            assert!(!l.is_large() || l.heap.is_multiple_of(HUGE), "large pages need it");
+            let (first, length) = l.entries(l.heap, l.heap + l.chunk_count * CHUNK);
+            assert!(first == l.chunks && first + length <= l.heap);
         }
         assert!(Layout::of(1 << 20).is_err());
+        assert!(
+            Layout::of(LARGE - CHUNK).expect("layout").heap < HUGE,
+            "small regions stay small"
+        );
     }
 }

@@ -4,7 +4,7 @@
 //!   was checked and, where its owner is dead, taken back.
 //! - **R4** Creation writes the magic last; a half-made region whose maker is dead is reclaimed.
 //! - **R5** Every access borrows from a pass, and no reference outlives it.
-//! - **R8** A child does not inherit the mapping, a core dump does not carry it.
+//! - **R8** A child does not inherit the mapping, a core dump does not carry it; a memfd is sealed against shrinking.
 //!
 //! While a checkpoint of it is being copied it carries the hook that saves pages before they change
 //! (`checkpoint::hook`).
@@ -13,10 +13,18 @@
 
 pub(crate) mod backing;
 pub(crate) mod header;
+pub(crate) mod mapping;
 mod options;
 pub(crate) mod view;
 
+mod ahead;
+mod figures;
+pub(crate) mod growth;
+
+pub use ahead::DEFAULT_AHEAD;
+pub use figures::MemoryInfo;
 pub use header::{Activity, FormatVersion};
+pub(crate) use options::check_name;
 pub use options::{DEFAULT_CAPACITY, MAX_NAME, Options};
 use view::Places;
 pub use view::View;
@@ -25,13 +33,16 @@ use crate::checkpoint::hook::Hook;
 use crate::error::{Error, Result};
 use crate::gate::{Gate, Pass};
 use crate::heap;
-use crate::os::{clock, shm};
+use crate::os::shm::Place;
+use crate::os::{clock, mount, shm};
 use crate::tx::undo::{Log, Undone};
 use crate::tx::{Pending, Tx};
-use backing::{Backing, Mapping, Memory, PAGE};
-use header::{Birth, CHUNK_ENTRY, FIRST_LOG, HEADER, Layout, at};
+use ahead::Ahead;
+use backing::{Backing, Memory, Taking};
+use header::{Birth, CHUNK, FIRST_LOG, HEADER, HUGE, Layout, at};
+use mapping::{Access, Mapping};
 use std::ops::Deref;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// How often creation is tried again when another process takes the half-made object for abandoned.
@@ -52,6 +63,8 @@ pub struct Region {
     gate: Gate,
     name: Box<str>,
     undone: Mutex<Undone>,
+    /// Whether the backing was told how far the heap is: by the first transaction (P4).
+    told: bool,
     /// Generation under which this process last looked at the log's chain.
     seen: u64,
 }
@@ -68,84 +81,103 @@ impl Region {
     /// # Errors
     /// [`Error::BadCapacity`].
     pub fn in_memory(capacity: u64) -> Result<Self> {
-        let layout = Layout::of(capacity)?;
-        let backing = Box::new(Memory::new(layout.capacity, layout.capacity));
-        Self::format(backing, layout, "memory", &Options::default())
+        Self::in_memory_reserving(capacity, capacity)
     }
 
-    /// Removes the name of a region. Its memory goes when the last process that maps it lets go. Says whether there was
-    /// one.
+    pub(crate) fn in_memory_reserving(capacity: u64, reserve: u64) -> Result<Self> {
+        let options = Options::default().capacity(capacity).reserve(reserve);
+        let (layout, capacity) = sizes(&options, CHUNK)?;
+        let backing = Box::new(Memory::new(layout.reserve, layout.reserve)?);
+        Self::format(backing, layout, capacity, "memory", &options)
+    }
+
+    /// Removes the name of a region in /dev/shm; [`Options::remove`] does it for other directories. Its memory goes when the last
+    /// process that maps it lets go. Says whether there was one.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn remove(name: &str) -> Result<bool> {
-        shm::unlink(name)
+        Place::Shm.unlink(name)
     }
 
     fn create(name: &str, options: &Options) -> Result<Self> {
-        let layout = Layout::of(options.capacity)?;
-        Self::make(name, layout.capacity, |backing| {
-            Self::format(backing, layout, name, options)
-        })
+        sizes(options, CHUNK)?;
+        Self::make(name, options, |fd| Self::fill(fd, name, options, false))
     }
 
     /// Makes an object that this process holds and lets `finish` make a region of it. Nothing half-made stays behind.
-    fn make(name: &str, capacity: u64, finish: impl FnOnce(Box<dyn Backing>) -> Result<Self>) -> Result<Self> {
+    fn make(name: &str, options: &Options, mut finish: impl FnMut(OwnedFd) -> Result<Self>) -> Result<Self> {
         for _ in 0..CREATE_TRIES {
-            let fd = shm::create(name)?;
+            let fd = options.place.create(name)?;
             // Between the two calls another process may have found the object and taken it for abandoned (R4).
             if !shm::try_hold(&fd, name)? {
                 continue;
             }
-            let made = shm::set_length(&fd, name, capacity)
-                .and_then(|()| Mapping::new(fd, name, capacity))
-                .and_then(|mapping| finish(Box::new(mapping)));
+            let made = finish(fd);
             if made.is_err() {
                 // The reason is in `made`.
-                let _ = shm::unlink(name);
+                let _ = options.place.unlink(name);
             }
             return made;
         }
         Err(Error::NotReady { name: name.into() })
     }
 
-    /// Makes a region of contents from elsewhere. `fill` writes everything from byte 256 on and gives the seed;
-    /// `settle` is run on the region under a gate of its own, before anybody else can see that it is one (R4).
+    fn create_anonymous(label: &str, options: &Options) -> Result<Self> {
+        let fd = shm::anonymous(label)?;
+        shm::try_hold(&fd, label)?;
+        Self::fill(fd, label, options, true)
+    }
+
+    /// Makes a region of an empty object.
+    fn fill(fd: OwnedFd, name: &str, options: &Options, seal: bool) -> Result<Self> {
+        let (layout, capacity) = sizes(options, mount::page(fd.as_fd()))?;
+        shm::set_length(&fd, name, capacity)?;
+        if seal {
+            shm::seal(&fd, name)?;
+        }
+        let mapping = Mapping::new(fd, name, layout.reserve, Access::Write, layout.is_large())?;
+        let options = options.with_gate();
+        Self::format(backed(mapping, layout, &options), layout, capacity, name, &options)
+    }
+
+    /// Makes a region of contents from elsewhere, of a heap that ends at `heap_end`. `fill` writes everything from byte 256 on
+    /// and gives the seed; `settle` is run on the region under a gate of its own, before anybody else can see that it is one (R4).
     pub(crate) fn rebuild(
         name: &str,
         options: &Options,
-        layout: Layout,
+        (layout, capacity): (Layout, u64),
         heap_end: u64,
-        fill: impl FnOnce(&View) -> Result<u64>,
-        settle: impl FnOnce(&mut Self) -> Result<()>,
+        mut fill: impl FnMut(&View) -> Result<u64>,
+        mut settle: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<Self> {
-        Self::make(name, layout.capacity, |backing| {
-            let used = (heap_end - layout.heap) / header::CHUNK;
-            backing.take(0, layout.chunks + used * CHUNK_ENTRY)?;
-            if heap_end > layout.heap {
-                backing.take(layout.heap, heap_end - layout.heap)?;
-            }
-            let mut birth = Self::birth_of(layout, options);
-            let view = view_of(&*backing, layout.heap, birth.places());
-            view.set_header(at::TAKEN, heap_end);
+        Self::make(name, options, |fd| {
+            shm::set_length(&fd, name, capacity)?;
+            let mapping = Mapping::new(fd, name, layout.reserve, Access::Write, layout.is_large())?;
+            let options = options.with_gate();
+            let backing = backed(mapping, layout, &options);
+            let mut birth = Self::birth_of(layout, capacity, &options);
+            let view = Self::prepare_fixed(&*backing, &birth)?;
+            growth::grow_to(&view, &*backing, &layout, heap_end, Taking::Ahead)?;
             birth.seed = fill(&view)?;
+            view.set_header(at::LIMIT, capacity);
             let bytes = birth.encode();
             view.write_fresh(8, &bytes[8..], "header")?;
-            check_dynamic(&view, &layout)?;
+            check_dynamic(&view, &birth)?;
             let mut region = Self::usable(view, backing, birth, name, &Options::default())?;
             heap::check(&region.view, &layout)?;
             settle(&mut region)?;
             // MAGIC pair, see `format`.
             region.view.publish_header(at::MAGIC, header::MAGIC);
-            if let Some(gate) = &options.gate {
-                region.gate = gate.clone();
+            if let Some(gate) = options.gate {
+                region.gate = gate;
             }
             Ok(region)
         })
     }
 
     /// What a region that is made now has from birth.
-    fn birth_of(layout: Layout, options: &Options) -> Birth {
+    fn birth_of(layout: Layout, capacity: u64, options: &Options) -> Birth {
         let mut words = [[0u8; 8]; 3];
         // A failure leaves them zero, which is a valid, if poor, seed and id.
         for word in &mut words {
@@ -154,6 +186,7 @@ impl Region {
         let random = words.map(u64::from_le_bytes);
         Birth {
             layout,
+            capacity,
             region_id: [random[0], random[1]],
             boot_id: clock::boot_id(),
             made_at: clock::realtime_ns(),
@@ -163,37 +196,52 @@ impl Region {
         }
     }
 
-    /// Writes an empty region: everything, a fence, the magic (R4).
-    fn format(backing: Box<dyn Backing>, layout: Layout, name: &str, options: &Options) -> Result<Self> {
-        backing.take(0, layout.chunks)?;
-        let birth = Self::birth_of(layout, options);
-        let view = view_of(&*backing, birth.layout.heap, birth.places());
+    /// Takes the memory of the fixed parts and writes the words that an empty heap and log have.
+    fn prepare_fixed(backing: &dyn Backing, birth: &Birth) -> Result<View> {
+        let layout = birth.layout;
+        // The fixed parts are used all the time: a large page for them, if there is room for one.
+        if !layout.is_large() || backing.take(0, HUGE, Taking::Ahead).is_err() {
+            backing.take(0, layout.chunks, Taking::Step)?;
+        }
+        let view = view_of(backing, layout.heap, birth.places());
         view.set_header(at::TAKEN, layout.heap);
         view.set_header(at::HEAP_END, layout.heap);
-        view.set_header(at::LOG_FLOOR, layout.capacity);
+        view.set_header(at::LIMIT, birth.capacity);
         view.set_header(at::LOG_TABLE, layout.log);
         view.set_header(at::LOG_TABLE + 8, FIRST_LOG);
         view.set_header(at::LOG_EXTENTS, 1);
+        Ok(view)
+    }
+
+    /// Writes an empty region: everything, a fence, the magic (R4).
+    fn format(backing: Box<dyn Backing>, layout: Layout, capacity: u64, name: &str, options: &Options) -> Result<Self> {
+        let birth = Self::birth_of(layout, capacity, options);
+        let view = Self::prepare_fixed(&*backing, &birth)?;
         let bytes = birth.encode();
         view.write_fresh(8, &bytes[8..], "header")?;
+        if wants_ahead(&layout, options) > 0 {
+            // A head start for the thread. If the mount has not so much, the writer will be told when it wants it.
+            let first = (layout.heap + HUGE).min(capacity);
+            let _ = growth::grow_to(&view, &*backing, &layout, first, Taking::Ahead);
+        }
         // MAGIC pair: whoever reads the magic sees the rest.
         view.publish_header(at::MAGIC, header::MAGIC);
         Self::usable(view, backing, birth, name, options)
     }
 
     fn open(name: &str, options: &Options) -> Result<Self> {
-        let fd = shm::open(name, true)?;
+        let fd = options.place.open(name, true)?;
         let held = shm::try_hold(&fd, name)?;
         let birth = match read_birth(&fd, name) {
             Err(Error::NotReady { .. }) if held => {
                 // Its maker died before the end (R4): the half-made object is no region.
-                shm::unlink(name)?;
+                options.place.unlink(name)?;
                 return Err(Error::NotFound { name: name.into() });
             }
             Ok(_) if !held => return Err(Error::InUse { name: name.into() }),
             other => other?,
         };
-        let region = Self::map(fd, birth, name, options)?;
+        let region = Self::map(fd, birth, name, options, Access::Write)?;
         region.settle()?;
         heap::check(&region.view, &region.birth.layout)?;
         Ok(region)
@@ -201,31 +249,36 @@ impl Region {
 
     fn attach(name: &str, fd: OwnedFd, options: &Options) -> Result<Self> {
         let birth = read_birth(&fd, name)?;
-        Self::map(fd, birth, name, options)
+        Self::map(fd, birth, name, options, Access::Write)
     }
 
-    fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options) -> Result<Self> {
+    /// Maps a region for looking at it only. Nothing that writes may be called on it.
+    pub(crate) fn look(name: &str, fd: OwnedFd) -> Result<Self> {
+        let birth = read_birth(&fd, name)?;
+        let options = Options::default().prefault(false).reserve_ahead(0);
+        Self::map(fd, birth, name, &options, Access::Read)
+    }
+
+    fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options, access: Access) -> Result<Self> {
         let layout = birth.layout;
-        let mapping = Mapping::new(fd, name, layout.capacity)?;
+        let mapping = Mapping::new(fd, name, layout.reserve, access, layout.is_large())?;
         let view = view_of(&mapping, layout.heap, birth.places());
-        check_dynamic(&view, &layout)?;
+        check_dynamic(&view, &birth)?;
         if options.prefault {
-            let end = view.header(at::HEAP_END);
+            let taken = view.header(at::TAKEN);
             mapping.populate(0, layout.chunks)?;
-            let used = (end - layout.heap) / header::CHUNK;
-            mapping.populate(layout.chunks, (used * CHUNK_ENTRY).max(1))?;
-            if view.header(at::TAKEN) > layout.heap {
-                mapping.populate(layout.heap, view.header(at::TAKEN) - layout.heap)?;
-            }
-            let floor = view.header(at::LOG_FLOOR);
-            if floor < layout.capacity {
-                mapping.populate(floor, layout.capacity - floor)?;
+            if taken > layout.heap {
+                let (offset, length) = layout.entries(layout.heap, taken);
+                mapping.populate(offset, length)?;
+                mapping.populate(layout.heap, taken - layout.heap)?;
             }
         }
-        Self::usable(view, Box::new(mapping), birth, name, options)
+        let options = options.with_gate();
+        Self::usable(view, backed(mapping, layout, &options), birth, name, &options)
     }
 
     fn usable(view: View, backing: Box<dyn Backing>, birth: Birth, name: &str, options: &Options) -> Result<Self> {
+        let gate = options.gate.clone().unwrap_or_else(Gate::alone);
         let log = Log::load(&view, birth.layout)?;
         Ok(Self {
             view,
@@ -235,9 +288,10 @@ impl Region {
             hook: None,
             backing,
             birth,
-            gate: options.gate.clone().unwrap_or_else(Gate::alone),
+            gate,
             name: name.into(),
             undone: Mutex::new(Undone::default()),
+            told: false,
             seen: 0,
         })
     }
@@ -248,9 +302,12 @@ impl Region {
         let mut bytes = [0; 256];
         bytes.copy_from_slice(&image[..256]);
         let birth = Birth::decode("image", &bytes)?;
-        let backing = Box::new(Memory::from_image(image));
+        let backing = Box::new(Memory::new(birth.layout.reserve, birth.layout.reserve)?);
+        let view = view_of(&*backing, birth.layout.reserve, birth.places());
+        view.write_fresh(0, image, "image")?;
+        drop(view);
         let view = view_of(&*backing, birth.layout.heap, birth.places());
-        check_dynamic(&view, &birth.layout)?;
+        check_dynamic(&view, &birth)?;
         Self::usable(view, backing, birth, "image", &Options::default())
     }
 
@@ -317,11 +374,12 @@ impl Region {
         Ok(())
     }
 
-    /// Another process may have written since, or a guard was forgotten.
+    /// The first transaction under this ownership, or a guard was forgotten: another process may have written since.
     #[cold]
     fn look_again(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.frees.clear();
         self.log.refresh(&self.view)?;
+        self.tell();
         self.seen = pass.generation();
         Ok(())
     }
@@ -377,8 +435,8 @@ impl Region {
                 name: self.name.clone(),
             });
         }
-        // No transaction of this process is open (it would borrow the region): what is in the log was left by a dead
-        // owner, or by a guard that was forgotten (T2).
+        // No transaction of this process is open (it would borrow the region): what is in the log was left by a dead owner,
+        // or by a guard that was forgotten (T2).
         if Log::published(&self.view) != 0 {
             self.settle()?;
         }
@@ -411,13 +469,58 @@ impl Region {
         *self.undone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes memory for `bytes` more of records now, so that growing into it later costs nothing.
+    /// Tells the backing, once, that this process owns the region and how far it is (P4).
+    #[inline]
+    fn tell(&mut self) {
+        if !self.told {
+            self.tell_first();
+        }
+    }
+
+    #[cold]
+    fn tell_first(&mut self) {
+        self.told = true;
+        let limit = growth::capacity(&self.view, &self.birth.layout);
+        let (end, taken) = (self.view.header(at::HEAP_END), self.view.header(at::TAKEN));
+        self.backing.want(end, taken, limit);
+    }
+
+    /// Takes memory for `bytes` more of records now, in large pages where the system gives them, so that growing into it later
+    /// costs nothing. Takes a few milliseconds for each 2 MiB: not for a tick.
     ///
     /// # Errors
     /// [`Error::OutOfSpace`], [`Error::RegionFull`], [`Error::ForeignPass`].
     pub fn reserve(&mut self, pass: &Pass<'_>, bytes: u64) -> Result<()> {
         self.admit(pass)?;
         heap::reserve(&self.view, &*self.backing, &self.birth.layout, bytes)
+    }
+
+    /// Raises what the region may hold to `bytes` (rounded down to 64 KiB; on hugetlbfs to its page), at most the address space that
+    /// was [reserved](Options::reserve) when it was made. Takes no memory, moves nothing, and costs two system calls; readers
+    /// and successors that have mapped the region see it at once. Gives the new capacity.
+    ///
+    /// # Errors
+    /// [`Error::CannotRaise`], [`Error::ForeignPass`], [`Error::Io`].
+    pub fn raise_capacity(&mut self, pass: &Pass<'_>, bytes: u64) -> Result<u64> {
+        self.admit(pass)?;
+        self.tell();
+        let new = growth::raise(&self.view, &*self.backing, &self.birth.layout, bytes)?;
+        let (end, taken) = (self.view.header(at::HEAP_END), self.view.header(at::TAKEN));
+        self.backing.want(end, taken, new);
+        Ok(new)
+    }
+
+    /// Where the region's memory comes from, and how much of it lies on large pages. Touches a byte of each 2 MiB in use.
+    ///
+    /// # Errors
+    /// [`Error::ForeignPass`]; [`Error::Io`] if /proc cannot be read.
+    pub fn memory(&self, pass: &Pass<'_>) -> Result<MemoryInfo> {
+        self.admit(pass)?;
+        self.figures()
+    }
+
+    pub(crate) fn figures(&self) -> Result<MemoryInfo> {
+        MemoryInfo::of(&self.view, &*self.backing, &self.birth.layout, &self.name)
     }
 
     /// The gate whose passes this region takes.
@@ -432,10 +535,16 @@ impl Region {
         &self.name
     }
 
-    /// Address space of the region in bytes.
+    /// What the region may hold now, in bytes.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.birth.layout.capacity
+        growth::capacity(&self.view, &self.birth.layout)
+    }
+
+    /// Address space reserved for the region in bytes: as far as its capacity can be raised.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.birth.layout.reserve
     }
 
     /// The number that no other region has.
@@ -450,12 +559,12 @@ impl Region {
         self.backing.descriptor()
     }
 
-    pub(crate) fn layout(&self) -> &Layout {
-        &self.birth.layout
-    }
-
     pub(crate) fn birth(&self) -> &Birth {
         &self.birth
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.birth.layout
     }
 
     pub(crate) fn seed(&self) -> u64 {
@@ -463,12 +572,36 @@ impl Region {
     }
 }
 
+/// Layout and capacity of a region as asked for, in multiples of the chunk and of the mount's page.
+fn sizes(options: &Options, page: u64) -> Result<(Layout, u64)> {
+    let unit = page.max(CHUNK);
+    let capacity = options.capacity / unit * unit;
+    let reserve = options.reserve.map_or(capacity, |reserve| reserve / unit * unit);
+    let layout = Layout::of(reserve)?;
+    layout.check_capacity(capacity)?;
+    Ok((layout, capacity))
+}
+
+/// How far ahead of the heap memory is to be kept ready; 0 for not at all.
+fn wants_ahead(layout: &Layout, options: &Options) -> u64 {
+    let default = if layout.is_large() { DEFAULT_AHEAD } else { 0 };
+    options.ahead.unwrap_or(default)
+}
+
+/// Adds the reserve-ahead thread to a mapping, if one is wanted.
+fn backed(mapping: Mapping, layout: Layout, options: &Options) -> Box<dyn Backing> {
+    match (wants_ahead(&layout, options), &options.gate) {
+        (0, _) | (_, None) => Box::new(mapping),
+        (ahead, Some(gate)) => Box::new(Ahead::start(mapping, layout, ahead, gate)),
+    }
+}
+
 /// Makes the view of a backing whose fixed parts can be touched.
 #[expect(unsafe_code, reason = "the one place where a view is made")]
 pub(crate) fn view_of(backing: &dyn Backing, limit: u64, places: Places) -> View {
-    // SAFETY: the backing is mapped (page- or 64-byte-aligned) for `capacity` bytes, and `Region` keeps it for as long as
+    // SAFETY: the backing is mapped (page-aligned) for `length` bytes, and `Region` keeps it for as long as
     // the view (V3); the fixed parts below `limit` were taken when the region was made.
-    unsafe { View::new(backing.base(), backing.capacity(), limit, places) }
+    unsafe { View::new(backing.base(), backing.length(), limit, places) }
 }
 
 /// Reads and checks the unchanging part of a header without mapping anything.
@@ -484,36 +617,50 @@ pub(crate) fn read_birth(fd: &OwnedFd, name: &str) -> Result<Birth> {
             }
         });
     }
-    let mut bytes = [0; 256];
+    let mut bytes = [0; FIRST_WORDS];
     let n = rustix::io::pread(fd, &mut bytes, 0).map_err(|e| Error::io("read header of", name, e))?;
     if n < bytes.len() {
         return Err(Error::NotReady { name: name.into() });
     }
-    let birth = Birth::decode(name, &bytes)?;
-    if length < birth.layout.capacity {
+    let (fixed, dynamic) = bytes.split_at(256);
+    let mut head = [0; 256];
+    head.copy_from_slice(fixed);
+    let birth = Birth::decode(name, &head)?;
+    let mut word = [0; 8];
+    word.copy_from_slice(&dynamic[at::LIMIT as usize - 256..][..8]);
+    // CAPACITY pair: a living owner may raise it meanwhile; the object is longer before the word is higher, so its length is
+    // asked for again. A word that no region has is found out when the region is mapped.
+    let limit = u64::from_le_bytes(word).clamp(birth.capacity, birth.layout.reserve);
+    let length = shm::length(fd, name)?;
+    if length < limit {
         return Err(Error::NotARegion {
             name: name.into(),
-            why: format!("it was cut: {length} bytes are left of {} (R8)", birth.layout.capacity).into(),
+            why: format!("it was cut: {length} bytes are left of {limit} (R8)").into(),
         });
     }
     Ok(birth)
 }
 
+/// Bytes of the header that are read without mapping the region.
+const FIRST_WORDS: usize = 512;
+
 /// Checks the words of the header that change.
-fn check_dynamic(view: &View, layout: &Layout) -> Result<()> {
-    let get = |field| view.header(field);
-    // A living owner may be growing the region meanwhile; it moves `taken` before the end of the heap, so read them in
-    // the other order.
+fn check_dynamic(view: &View, birth: &Birth) -> Result<()> {
+    let layout = &birth.layout;
+    let get = |field| view.header_word(field).load(std::sync::atomic::Ordering::Acquire);
+    // A living owner may be growing the region meanwhile; it moves the capacity before `taken`, and that before the end of
+    // the heap, so read them in the other order.
     let end = get(at::HEAP_END);
-    let (taken, floor) = (get(at::TAKEN), get(at::LOG_FLOOR));
-    if taken < layout.heap || taken > layout.capacity || taken % PAGE != 0 {
+    let taken = get(at::TAKEN);
+    let limit = get(at::LIMIT);
+    if limit < birth.capacity || limit > layout.reserve || limit % CHUNK != 0 {
+        return Err(Error::damaged("capacity", at::LIMIT, limit));
+    }
+    if taken < layout.heap || taken > limit || taken % CHUNK != 0 {
         return Err(Error::damaged("end of the memory taken", at::TAKEN, taken));
     }
-    if end < layout.heap || end > taken || end % header::CHUNK != 0 {
+    if end < layout.heap || end > taken || end % CHUNK != 0 {
         return Err(Error::damaged("end of the heap", at::HEAP_END, end));
-    }
-    if floor < taken || floor > layout.capacity || floor % PAGE != 0 {
-        return Err(Error::damaged("lowest log extent", at::LOG_FLOOR, floor));
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! How a region is made or opened: a builder of names, sizes and gates.
+//! How a region is made or opened: a builder of names, places, sizes and gates.
 
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
+use crate::os::shm::Place;
 use crate::region::Region;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest name of a region, in bytes.
 pub const MAX_NAME: usize = 128;
@@ -25,7 +26,10 @@ pub const DEFAULT_CAPACITY: u64 = 1 << 30;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
+    pub(crate) place: Place,
     pub(crate) capacity: u64,
+    pub(crate) reserve: Option<u64>,
+    pub(crate) ahead: Option<u64>,
     pub(crate) gate: Option<Gate>,
     pub(crate) node_id: [u64; 2],
     pub(crate) prefault: bool,
@@ -34,7 +38,10 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            place: Place::Shm,
             capacity: DEFAULT_CAPACITY,
+            reserve: None,
+            ahead: None,
             gate: None,
             node_id: [0; 2],
             prefault: true,
@@ -43,10 +50,37 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Address space of the region in bytes, a multiple of 64 KiB (rounded down). Memory is taken only as it is used.
+    /// What the region may hold in bytes, a multiple of 64 KiB (rounded down; on hugetlbfs of its page). Memory is taken only as it
+    /// is used.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = bytes;
+        self
+    }
+
+    /// Address space to reserve in bytes, at least the capacity (the default): as far as [`Region::raise_capacity`] can go later.
+    /// It costs a few hundred bytes of sparse file for each 64 KiB, and no memory. Regions that reserve 16 MiB or more are laid out
+    /// for pages of 2 MiB.
+    #[must_use]
+    pub fn reserve(mut self, bytes: u64) -> Self {
+        self.reserve = Some(bytes);
+        self
+    }
+
+    /// How many bytes a background thread keeps ready in front of the heap, in large pages where the system gives them, so that the
+    /// writer never waits for memory; 0 for no thread. The default is 4 MiB for regions that reserve at least 16 MiB, and none
+    /// for smaller ones. A region that is opened counts like one that is made.
+    #[must_use]
+    pub fn reserve_ahead(mut self, bytes: u64) -> Self {
+        self.ahead = Some(bytes);
+        self
+    }
+
+    /// A directory on a tmpfs or hugetlbfs in which the region's file is made, opened and removed, instead of where `shm_open`
+    /// puts it. Whoever continues the region by its name has to name the directory too.
+    #[must_use]
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.place = Place::Directory(path.into());
         self
     }
 
@@ -72,12 +106,41 @@ impl Options {
         self
     }
 
+    /// These options with the gate decided: the region and its reserve-ahead thread look at the same one.
+    pub(crate) fn with_gate(&self) -> Self {
+        let mut options = self.clone();
+        options.gate.get_or_insert_with(Gate::alone);
+        options
+    }
+
     /// Makes a new region.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::BadName`], [`Error::BadCapacity`], [`Error::OutOfSpace`], [`Error::Io`].
+    /// [`Error::Exists`], [`Error::BadName`], [`Error::BadCapacity`], [`Error::OutOfSpace`], [`Error::NotMemory`],
+    /// [`Error::Io`].
     pub fn create(&self, name: &str) -> Result<Region> {
         Region::create(check_name(name)?, self)
+    }
+
+    /// Makes a new region without a name, in a memfd that is sealed against shrinking. It lives as long as somebody holds its
+    /// [`descriptor`](Region::descriptor), and is continued by [`attach`](Self::attach). `label` is for messages and tools; a directory is not
+    /// used.
+    ///
+    /// ```
+    /// # fn main() -> shmstate::Result<()> {
+    /// let region = shmstate::Region::options().capacity(4 << 20).create_anonymous("room-7")?;
+    /// let descriptor = region.descriptor().expect("a memfd").try_clone_to_owned().expect("duplicate");
+    /// drop(region);
+    /// let again = shmstate::Region::options().attach("room-7", descriptor)?;
+    /// assert_eq!(again.capacity(), 4 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BadName`], [`Error::BadCapacity`], [`Error::OutOfSpace`], [`Error::Io`].
+    pub fn create_anonymous(&self, label: &str) -> Result<Region> {
+        Region::create_anonymous(check_name(label)?, self)
     }
 
     /// Opens a region whose owner is gone, and recovers it: what a killed owner had not committed is taken back.
@@ -121,9 +184,17 @@ impl Options {
     pub fn attach(&self, name: &str, descriptor: OwnedFd) -> Result<Region> {
         Region::attach(check_name(name)?, descriptor, self)
     }
+
+    /// Removes the name of a region. Its memory goes when the last process that maps it lets go. Says whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::BadName`], [`Error::Io`].
+    pub fn remove(&self, name: &str) -> Result<bool> {
+        self.place.unlink(check_name(name)?)
+    }
 }
 
-fn check_name(name: &str) -> Result<&str> {
+pub(crate) fn check_name(name: &str) -> Result<&str> {
     let fits = !name.is_empty()
         && name.len() <= MAX_NAME
         && !name.starts_with('.')

@@ -93,7 +93,7 @@ impl View {
         }
     }
 
-    /// Bytes of the mapping.
+    /// Bytes of the mapping: the reserved address space.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -107,7 +107,7 @@ impl View {
         self.check_again(offset, length, align, what)
     }
 
-    /// The watermark may have moved since it was cached, and the log has extents at the other end.
+    /// The watermark may have moved since it was cached.
     #[cold]
     fn check_again(&self, offset: u64, length: u64, align: u64, what: &'static str) -> Result<()> {
         let header = self.limit.load(Ordering::Relaxed);
@@ -116,12 +116,13 @@ impl View {
             && offset & (align - 1) == 0
             && header >= at::RESERVED
         {
-            let taken = self.raw_word(at::TAKEN).load(Ordering::Relaxed).min(self.capacity);
+            // The mapping may reach further than the object behind it: the capacity is what can be touched.
+            let limit = self.raw_word(at::LIMIT).load(Ordering::Relaxed).min(self.capacity);
+            let taken = self.raw_word(at::TAKEN).load(Ordering::Relaxed).min(limit);
             if taken > header {
                 self.limit.store(taken, Ordering::Relaxed);
             }
-            let floor = self.raw_word(at::LOG_FLOOR).load(Ordering::Relaxed);
-            if end <= taken || (offset >= floor && floor > taken && end <= self.capacity) {
+            if end <= taken {
                 return Ok(());
             }
         }

@@ -11,7 +11,7 @@
 //! none: taking the entry back makes that record's sequence even again.
 //!
 //! - **U1** The log is a chain of extents kept for the region's life (T7). The first lies behind the catalog, each further
-//!   one is twice as long and grows down from the region's end; they are linked outside any transaction.
+//!   one is twice as long and is made where the memory taken so far ends (B2); they are linked outside any transaction.
 //! - **U2** Positions are logical: extent `i` covers `start_i .. start_i + length_i`. An entry never straddles two extents;
 //!   where the log goes on in the next extent, the row of the one before says how much of it was used.
 //! - **U3** Order (T6): data and footer → release store of the length → compiler fence → the change itself.
@@ -20,8 +20,9 @@
 
 use crate::broken;
 use crate::error::{Error, Result};
-use crate::region::backing::Backing;
-use crate::region::header::{Activity, FIRST_LOG, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
+use crate::region::backing::{Backing, Taking};
+use crate::region::growth;
+use crate::region::header::{Activity, CHUNK, FIRST_LOG, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
 use crate::region::view::View;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
@@ -120,24 +121,29 @@ impl Log {
     }
 
     fn reload(&mut self, view: &View) -> Result<()> {
-        let count = view.header(at::LOG_EXTENTS);
+        // EXTENT pair: the rows that count are complete, and `TAKEN` is above them.
+        let count = view.header_word(at::LOG_EXTENTS).load(Ordering::Acquire);
+        let taken = view.header(at::TAKEN);
         if !(1..=LOG_TABLE_ROWS).contains(&count) {
             return Err(Error::damaged(WHAT, at::LOG_EXTENTS, count));
         }
         self.extents.clear();
         let mut start = 0;
-        let mut floor = self.layout.capacity;
+        let mut free = self.layout.heap;
         for i in 0..count {
             let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
             let (offset, length) = (view.header(row), view.header(row + 8));
             let sound = if i == 0 {
                 offset == self.layout.log && length == FIRST_LOG
             } else {
-                floor = floor.wrapping_sub(length);
-                offset == floor && length == FIRST_LOG << i && offset >= self.layout.heap
+                let end = offset.checked_add(length).filter(|end| *end <= taken);
+                length == FIRST_LOG << i && offset >= free && offset.is_multiple_of(CHUNK) && end.is_some()
             };
             if !sound {
                 return Err(Error::damaged(WHAT, row, offset));
+            }
+            if i > 0 {
+                free = offset + length;
             }
             self.extents.push(Extent { offset, length, start });
             start += length;
@@ -280,38 +286,39 @@ impl Log {
     fn lengthen(&mut self, view: &View, backing: &dyn Backing) -> Result<()> {
         let activity = view.header(at::ACTIVITY);
         view.set_header(at::ACTIVITY, Activity::Growth as u64);
+        let linked = self.link(view, backing);
+        view.set_header(at::ACTIVITY, activity);
+        self.extents.push(linked?);
+        Ok(())
+    }
+
+    fn link(&self, view: &View, backing: &dyn Backing) -> Result<Extent> {
         let i = self.extents.len() as u64;
-        let length = FIRST_LOG << i;
-        // Where the chain ends, not the header's word: a kill between the two stores below leaves that one lower.
-        let linked: u64 = self.extents[1..].iter().map(|e| e.length).sum();
-        let floor = self.layout.capacity - linked;
-        let taken = view.header(at::TAKEN);
-        let full = Error::RegionFull {
-            wanted: length,
-            used: taken + (self.layout.capacity - floor),
-            capacity: self.layout.capacity,
-        };
-        if i >= LOG_TABLE_ROWS || floor < length || floor - length < taken {
-            return Err(full);
+        let offset = view.header(at::TAKEN);
+        let length = FIRST_LOG.checked_shl(i as u32).filter(|_| i < LOG_TABLE_ROWS);
+        let length = length.ok_or_else(|| Error::RegionFull {
+            wanted: FIRST_LOG,
+            used: offset,
+            capacity: growth::capacity(view, &self.layout),
+        })?;
+        // A kill after this leaves memory that the heap grows into.
+        if growth::grow_to(view, backing, &self.layout, offset + length, Taking::Step)? {
+            view.set_header(at::SMALL_STEPS, view.header(at::SMALL_STEPS) + 1);
         }
-        let offset = floor - length;
-        backing.take(offset, length)?;
         let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
         view.set_header(row, offset);
         view.set_header(row + 8, length);
         view.set_header(row + 16, 0);
-        view.set_header(at::LOG_FLOOR, offset);
-        // EXTENT pair: the row is complete before it counts. A kill before this store leaves the place to be taken again.
+        // EXTENT pair: the row is complete, and its memory below `TAKEN`, before it counts. A kill before this store leaves a
+        // row that is written again.
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_EXTENTS, i + 1);
-        view.set_header(at::ACTIVITY, activity);
         let last = self.extents[self.extents.len() - 1];
-        self.extents.push(Extent {
+        Ok(Extent {
             offset,
             length,
             start: last.start + last.length,
-        });
-        Ok(())
+        })
     }
 
     /// Takes back everything in the log and empties it (U4). The caller owns the region, and whoever wrote the log is dead
@@ -395,18 +402,20 @@ impl Log {
         let taken = view.header(at::TAKEN);
         let end = entry.target.saturating_add(entry.bytes);
         let within = |from: u64, to: u64| entry.target >= from && end <= to;
+        let in_log = |from: u64, to: u64| self.extents.iter().any(|e| from < e.offset + e.length && to > e.offset);
         let allowed = within(at::HEAP_END, at::HEAP_END + 8)
             || within(at::CLASS_HEADS, at::RESERVED)
             || within(l.catalog, l.log)
             || within(l.chunks, l.heap)
-            || within(l.heap, taken);
+            || (within(l.heap, taken) && !in_log(entry.target, end));
         if !allowed || !entry.target.is_multiple_of(8) {
             return Err(Error::damaged(WHAT, footer, entry.target));
         }
         if entry.record != 0
             && (entry.record < l.heap
                 || !entry.record.is_multiple_of(8)
-                || entry.record.saturating_add(RECORD_HEADER) > taken)
+                || entry.record.saturating_add(RECORD_HEADER) > taken
+                || in_log(entry.record, entry.record + RECORD_HEADER))
         {
             return Err(Error::damaged(WHAT, footer + 8, entry.record));
         }

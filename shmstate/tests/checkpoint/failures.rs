@@ -189,7 +189,12 @@ fn misuse_is_refused() {
             .and_then(|mut running| running.wait(soon()));
         assert!(matches!(result, Err(Error::Io { .. })), "{bad:?}: {result:?}");
     }
-    assert_eq!(files(directory.path()), [""; 0]);
+    // The one that was given up is cleared away by its thread.
+    let end = soon();
+    while !files(directory.path()).is_empty() {
+        assert!(Instant::now() < end, "{:?} stays", files(directory.path()));
+        std::thread::yield_now();
+    }
     let mut running = region.checkpoint(&pass, &path, &quick).expect("after all of that");
     running.wait(soon()).expect("report");
 }
@@ -234,7 +239,7 @@ fn what_cannot_be_restored_leaves_no_region() {
         Region::options().capacity(64 << 20).restore(&path, &copy.0),
         Err(Error::CheckpointCapacity {
             asked: 67_108_864,
-            capacity: 33_554_432,
+            most: 33_554_432,
             ..
         })
     ));

@@ -192,7 +192,7 @@ impl Run {
         };
         let end = Instant::now() + AIMING;
         // A look at a region in the middle of a change may fail; the next one may not.
-        while !Inspection::of(&self.place.name).is_ok_and(|seen| seen.activity == wanted) && Instant::now() < end {}
+        while !Inspection::activity(&self.place.name).is_ok_and(|seen| seen == wanted) && Instant::now() < end {}
     }
 
     /// What the dead one was doing, before anything recovers (K2).
