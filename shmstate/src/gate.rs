@@ -155,7 +155,7 @@ impl Gate {
 
     /// The generation under which the gate is open, or was last: the fencing token.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn generation(&self) -> u64 {
         self.0.expected.load(Ordering::Relaxed) >> 24
     }
@@ -185,7 +185,7 @@ impl Gate {
 
     /// Whether two values are the same gate.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -307,7 +307,7 @@ pub struct Pass<'g> {
 impl Pass<'_> {
     /// The generation under which this pass was given.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn generation(&self) -> u64 {
         self.gate.generation()
     }
@@ -318,7 +318,7 @@ impl Pass<'_> {
     }
 
     /// A transaction was committed under this pass.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note_commit(&self) {
         self.committed.set(true);
         if self.gate.0.armed.load(Ordering::Relaxed) != 0 {

@@ -359,13 +359,13 @@ impl Region {
     ///
     /// # Errors
     /// [`Error::ForeignPass`]; [`Error::Damaged`] if a dead owner's log cannot be taken back.
-    #[inline]
+    #[inline(always)]
     pub fn begin<'a>(&'a mut self, pass: &'a Pass<'a>) -> Result<Tx<'a>> {
         self.prepare(pass)?;
         Ok(Tx::begin(self, pass))
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepare(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.admit(pass)?;
         if self.seen != pass.generation() || !self.log.is_empty() {
@@ -428,12 +428,10 @@ impl Region {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(&self, pass: &Pass<'_>) -> Result<()> {
         if !pass.gate().same(&self.gate) {
-            return Err(Error::ForeignPass {
-                name: self.name.clone(),
-            });
+            return Err(self.foreign());
         }
         // No transaction of this process is open (it would borrow the region): what is in the log was left by a dead owner,
         // or by a guard that was forgotten (T2).
@@ -441,6 +439,13 @@ impl Region {
             self.settle()?;
         }
         Ok(())
+    }
+
+    #[cold]
+    fn foreign(&self) -> Error {
+        Error::ForeignPass {
+            name: self.name.clone(),
+        }
     }
 
     /// Takes back what a dead owner or a forgotten guard left. The caller owns the region.

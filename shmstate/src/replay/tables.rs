@@ -91,7 +91,7 @@ fn write<R>(region: &mut Region, change: impl FnOnce(&mut Tx<'_>) -> Result<R>) 
 
 /// Tables in which `each` records were put and every third removed.
 fn filled(gap: Gap, each: u64) -> (Region, Tables, Vec<SlabId>, Vec<TimerId>) {
-    let mut region = Region::in_memory(2 << 20).expect("region");
+    let mut region = Region::in_memory(3 << 20).expect("region");
     let tables = write(&mut region, |tx| {
         Ok(Tables {
             slab: Slab::create(tx, "slab")?,

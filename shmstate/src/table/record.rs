@@ -295,7 +295,7 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     ///
     /// # Errors
     /// [`Error::ForeignField`] if what `project` gives is no part of the record; those of the log.
-    #[inline]
+    #[inline(always)]
     pub fn set<F: Plain>(&mut self, project: impl for<'r> FnOnce(&'r V::Archived) -> &'r F, value: F) -> Result<()> {
         let root: &V::Archived = self;
         let distance = archive::distance(root, project(root));

@@ -86,7 +86,7 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// Damage found while freeing memory, or no room for the log of it. The transaction is then rolled back.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self) -> Result<()> {
         // From here on nothing is taken back by being dropped, but by `finish` itself.
         let mut tx = std::mem::ManuallyDrop::new(self);
@@ -97,7 +97,7 @@ impl<'a> Tx<'a> {
     }
 
     /// The whole transaction is one word: the store of it is the commit (T8).
-    #[inline]
+    #[inline(always)]
     fn commit_word(&mut self) -> Result<()> {
         let Region { view, pending, .. } = &*self.region;
         let at = |word: &AtomicU64| word.load(Ordering::Relaxed);
@@ -203,6 +203,50 @@ impl<'a> Tx<'a> {
         // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
         let failed = write().is_err();
         pending.failed.fetch_or(failed, Ordering::Relaxed);
+    }
+
+    /// Runs `change` as a part that can fail on its own: if it returns `Err`, what it changed is taken back, and the
+    /// transaction goes on as if it had not been called. Parts may be nested. A panic takes the whole transaction back.
+    ///
+    /// ```
+    /// # fn main() -> shmstate::Result<()> {
+    /// # use shmstate::{Error, Map, Region};
+    /// let mut region = Region::in_memory(4 << 20)?;
+    /// let gate = region.gate().clone();
+    /// let pass = gate.enter()?;
+    /// let mut tx = region.begin(&pass)?;
+    /// let gold: Map<u64, u64> = Map::create(&mut tx, "gold")?;
+    /// gold.insert(&mut tx, &1, &100)?;
+    /// let bought: Result<(), &str> = tx.savepoint(|tx| {
+    ///     gold.insert(tx, &1, &0).map_err(|_| "storage")?;
+    ///     Err("the shop is closed")
+    /// });
+    /// assert_eq!(bought, Err("the shop is closed"));
+    /// assert_eq!(gold.get(&tx, &1)?.expect("still there").to_native(), 100);
+    /// tx.commit()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What `change` returns. If damage keeps its changes from being taken back, [`commit`](Self::commit) refuses.
+    pub fn savepoint<R, E>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> std::result::Result<R, E>,
+    ) -> std::result::Result<R, E> {
+        if self.region.pending.is_some() {
+            self.flush();
+        }
+        let (mark, frees) = (self.region.log.mark(), self.region.frees.len());
+        let result = change(self);
+        if result.is_err() {
+            let region = &mut *self.region;
+            region.pending.forget();
+            region.frees.truncate(frees);
+            let undone = region.log.undo_to(&region.view, mark);
+            region.pending.failed.fetch_or(undone.is_err(), Ordering::Relaxed);
+        }
+        result
     }
 
     /// Takes every change back. The same as dropping the transaction.

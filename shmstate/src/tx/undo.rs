@@ -95,6 +95,14 @@ pub(crate) struct Log {
     length: AtomicU64,
 }
 
+/// A place in the log, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    extent: usize,
+    next: u64,
+    length: u64,
+}
+
 /// What `undo` took back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Undone {
@@ -327,8 +335,8 @@ impl Log {
         self.reload(view)?;
         let word = Self::published(view);
         let length = unseal(word).ok_or_else(|| Error::damaged(WHAT, at::LOG_LENGTH, word))?;
-        let checked = self.walk(view, length, |_| Ok(()))?;
-        self.walk(view, length, |entry| entry.restore(view))?;
+        let checked = self.walk(view, length, 0, |_| Ok(()))?;
+        self.walk(view, length, 0, |entry| entry.restore(view))?;
         // The restored bytes are there before the log says that there is nothing to restore.
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
@@ -337,15 +345,40 @@ impl Log {
         Ok(checked)
     }
 
-    /// Visits the entries from the last to the first.
-    fn walk(&self, view: &View, length: u64, mut visit: impl FnMut(Entry) -> Result<()>) -> Result<Undone> {
+    /// Where the log is now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            extent: self.current,
+            next: self.next.load(Ordering::Relaxed),
+            length: self.length.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes back what was logged since the mark, which is one of this transaction. A kill meanwhile leaves the whole log, and all of
+    /// it is undone then: restoring twice restores the same.
+    pub(crate) fn undo_to(&mut self, view: &View, mark: Mark) -> Result<()> {
+        let length = *self.length.get_mut();
+        self.walk(view, length, mark.length, |_| Ok(()))?;
+        self.walk(view, length, mark.length, |entry| entry.restore(view))?;
+        // As in `undo`: the bytes first, then the length that no longer covers their entries.
+        compiler_fence(Ordering::SeqCst);
+        view.publish_header(at::LOG_LENGTH, seal(mark.length));
+        compiler_fence(Ordering::SeqCst);
+        self.enter(mark.extent);
+        *self.next.get_mut() = mark.next;
+        *self.length.get_mut() = mark.length;
+        Ok(())
+    }
+
+    /// Visits the entries from the last to the first behind `stop`.
+    fn walk(&self, view: &View, length: u64, stop: u64, mut visit: impl FnMut(Entry) -> Result<()>) -> Result<Undone> {
         let mut undone = Undone::default();
         let mut position = length;
         let bad = |found| Error::damaged(WHAT, at::LOG_LENGTH, found);
         if !length.is_multiple_of(8) {
             return Err(bad(length));
         }
-        while position > 0 {
+        while position > stop {
             let i = self
                 .extents
                 .iter()

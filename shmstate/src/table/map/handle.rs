@@ -134,7 +134,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
-    #[inline]
+    #[inline(always)]
     pub fn get_at<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
         match self.resolve(view.window(), handle) {
             Ok(found) => Ok(found),
@@ -146,7 +146,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
-    #[inline]
+    #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
         match self.resolve(tx.window(), handle) {
             Ok(Some(_)) => Ok(Some(RecordMut::found(tx, self.home(), handle.record))),

@@ -273,7 +273,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
-    #[inline]
+    #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K) -> Result<Option<&'v V::Archived>> {
         let key = Self::encode(key);
         let found = self.search(view.window(), &key).and_then(|(_, found)| match found {
@@ -298,7 +298,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
-    #[inline]
+    #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K) -> Result<Option<RecordMut<'t, 'a, V>>> {
         let key = Self::encode(key);
         let view: &View = tx;
