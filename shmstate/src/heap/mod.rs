@@ -174,18 +174,18 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
 
 /// Whether a block of `owner` that is in use ends 8 bytes after `header`.
 #[inline(always)]
-pub(crate) fn ends_block(window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {
-    let places = window.view.places();
+pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {
+    let places = view.places();
     let inside = header.wrapping_sub(places.heap);
     let index = inside / CHUNK;
-    if inside >= window.view.header(at::HEAP_END).wrapping_sub(places.heap) {
+    if inside >= view.header(at::HEAP_END).wrapping_sub(places.heap) {
         return Ok(false);
     }
     let entry = places.chunks + index * CHUNK_ENTRY;
     let word = window.load(entry)?;
     let class = (word >> 32) as usize;
     if word as u16 != chunk::slots_of(owner) || class >= classes::COUNT {
-        return ends_run(window.view, owner, index, header + 8);
+        return ends_run(view, owner, index, header + 8);
     }
     // The slot behind the one that ends here.
     let end = inside % CHUNK + 8;

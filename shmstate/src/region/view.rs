@@ -12,8 +12,9 @@
 //! It does not know what the bytes mean, except for the two words that say how much memory there is.
 
 use crate::error::{Error, Result};
-use crate::region::header::at;
+use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::schema::Plain;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -87,10 +88,18 @@ impl View {
     #[inline]
     pub(crate) fn window(&self) -> Window<'_> {
         Window {
-            view: self,
             base: self.base,
             limit: self.limit.load(Ordering::Relaxed),
+            view: PhantomData,
         }
+    }
+
+    /// A window after another look at how much memory was taken.
+    #[cold]
+    pub(crate) fn fresh_window(&self) -> Window<'_> {
+        // Where there is more than was known, `check_again` takes it down.
+        let _ = self.check_again(self.limit.load(Ordering::Relaxed), 8, 8, "");
+        self.window()
     }
 
     /// Bytes of the mapping: the reserved address space.
@@ -451,14 +460,15 @@ impl View {
 }
 
 /// A view whose limit was read once, for accesses close together on the hot paths. It says only *that* an access is not
-/// possible; who gets such an answer looks again through the view, which says why.
+/// possible. Who gets such an answer asks for a [fresh](View::fresh_window) window, for the limit may have moved, and if that does not
+/// help looks again through the view, which says why: so nothing but the way that succeeds is in the hot code.
 ///
 /// Memory is never given back while a region is mapped, so a limit that was read stays true.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'v> {
-    pub(crate) view: &'v View,
     base: NonNull<u8>,
     limit: u64,
+    view: PhantomData<&'v View>,
 }
 
 /// Something is not where it should be.
@@ -474,12 +484,16 @@ impl<'v> Window<'v> {
         if (offset <= self.limit.wrapping_sub(length)) & (offset & 7 == 0) {
             return Ok(());
         }
-        self.check_again(offset, length)
+        Err(Bad)
     }
 
-    #[cold]
-    fn check_again(self, offset: u64, length: u64) -> std::result::Result<(), Bad> {
-        self.view.check_again(offset, length, 8, "").map_err(|_| Bad)
+    /// The words of a catalog row from `offset` on: a row lies in the fixed part of every region (V1), and table handles are only made
+    /// of rows that were found there.
+    #[inline(always)]
+    pub(crate) fn row<const N: usize>(self, offset: u64) -> &'v [u64; N] {
+        debug_assert!(offset + N as u64 * 8 <= at::RESERVED + ROWS * ROW + HEADER && offset.is_multiple_of(8));
+        // SAFETY: inside the fixed part and aligned, by the caller's word (V1); not written while lent out (V4).
+        unsafe { self.base.add(offset as usize).cast::<[u64; N]>().as_ref() }
     }
 
     /// `N` words side by side at `offset`.
@@ -505,14 +519,13 @@ impl<'v> Window<'v> {
         Ok(unsafe { std::slice::from_raw_parts(self.base.add(start as usize).as_ptr(), length as usize + 8) })
     }
 
-    /// Replaces the word at `offset` by what `change` makes of it.
+    /// Replaces the word at `offset` by what `change` makes of it. The caller notes it for the replay test.
     #[inline(always)]
     pub(crate) fn update(self, offset: u64, change: impl FnOnce(u64) -> u64) -> std::result::Result<(), Bad> {
         self.check(offset, 8)?;
         // SAFETY: checked to be inside and aligned (V1); an atomic (V2).
         let word = unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() };
         word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
-        self.view.record(offset, 8);
         Ok(())
     }
 }

@@ -101,11 +101,14 @@ impl<'a> Tx<'a> {
     fn commit_word(&mut self) -> Result<()> {
         let Region { view, pending, .. } = &*self.region;
         let at = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        // Both places were found through a limit that this one cannot be below.
         let window = view.window();
         let written = window.update(at(&pending.offset), |_| at(&pending.value));
+        view.record(at(&pending.offset), 8);
         // WORD pair: the word, then the sequence: an observer that saw two such words change saw the sequence change too.
         compiler_fence(Ordering::SeqCst);
         let settled = window.update(at(&pending.record), undo::settled);
+        view.record(at(&pending.record), 8);
         if written.and(settled).is_err() {
             return Err(self.refuse());
         }

@@ -1,6 +1,6 @@
 //! Many records at once: batches of keys whose cache misses overlap, and passes over a whole map.
 
-use super::{ARCHIVED, COUNT, Found, Map, WHAT};
+use super::{ARCHIVED, COUNT, Map, WHAT};
 use crate::archive::{self, Value};
 use crate::error::{Error, Result};
 use crate::gate::Pass;
@@ -34,17 +34,17 @@ impl<K: Key, V: Value> Map<K, V> {
             let hashes = self.fetch(view, keys)?;
             for (key, hash) in keys.iter().zip(hashes) {
                 let (window, key) = (view.window(), Self::encode(key));
-                let found = Index::of(self.row)
-                    .directory(window)
-                    .and_then(|directory| self.find(window, directory, &key, hash))
-                    .and_then(|found| match found {
-                        Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
-                        None => Ok(None),
-                    });
-                let Ok(found) = found else {
-                    return Err(self.diagnose(view, &key));
+                let directory = Index::of(self.row).directory(window);
+                let found = match self.find(window, directory, &key, hash) {
+                    Ok(found) => found,
+                    Err(Bad) => self.search_again(view, &key)?.1,
                 };
-                each(place, found);
+                let root = match found.map(|found| archive::root_in::<V>(found.tail, Self::GEOMETRY)) {
+                    Some(Ok(root)) => Some(root),
+                    Some(Err(Bad)) => return Err(self.diagnose(view, &key)),
+                    None => None,
+                };
+                each(place, root);
                 place += 1;
             }
         }
@@ -82,26 +82,21 @@ impl<K: Key, V: Value> Map<K, V> {
     fn fetch(&self, view: &View, keys: &[K]) -> Result<[u64; BATCH]> {
         let index = self.admit(view)?;
         let window = view.window();
-        let fetch = || {
-            let directory = index.directory(window)?;
-            let (mut hashes, mut groups) = ([0; BATCH], [0; BATCH]);
-            for (i, key) in keys.iter().enumerate().take(BATCH) {
-                hashes[i] = Self::hash(directory, &Self::encode(key));
-                groups[i] = directory.home(window, hashes[i])?;
-                view.prefetch(groups[i]);
-            }
-            for (hash, group) in hashes.iter().zip(groups).take(keys.len()) {
-                let record = Index::guess(window, group, *hash);
-                // Key and header, and where the root starts if that is another line.
-                view.prefetch(record);
-                view.prefetch(record.wrapping_sub(Self::GEOMETRY.root));
-            }
-            Ok(hashes)
-        };
-        match (fetch(), keys.first()) {
-            (Err(Bad), Some(key)) => Err(self.diagnose(view, &Self::encode(key))),
-            (hashes, _) => Ok(hashes.unwrap_or([0; BATCH])),
+        let directory = index.directory(window);
+        let (mut hashes, mut groups) = ([0; BATCH], [0; BATCH]);
+        for (i, key) in keys.iter().enumerate().take(BATCH) {
+            hashes[i] = Self::hash(directory, &Self::encode(key));
+            // Where the window does not reach there is nothing to fetch, and the lookup looks again.
+            groups[i] = directory.home(window, hashes[i]).unwrap_or(0);
+            view.prefetch(groups[i]);
         }
+        for (hash, group) in hashes.iter().zip(groups).take(keys.len()) {
+            let record = Index::guess(window, group, *hash);
+            // Key and header, and where the root starts if that is another line.
+            view.prefetch(record);
+            view.prefetch(record.wrapping_sub(Self::GEOMETRY.root));
+        }
+        Ok(hashes)
     }
 
     /// Changes all records in place, in the order in which they lie in memory.

@@ -88,11 +88,16 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// The root of the record that the handle names; `None` if it is stale.
     #[inline(always)]
-    fn resolve<'v>(&self, window: Window<'v>, handle: Handle<V>) -> Result<Option<&'v V::Archived>, Bad> {
-        if window.view.tag() != self.region {
+    fn resolve<'v>(
+        &self,
+        view: &'v View,
+        window: Window<'v>,
+        handle: Handle<V>,
+    ) -> Result<Option<&'v V::Archived>, Bad> {
+        if view.tag() != self.region {
             return Err(Bad);
         }
-        if !heap::ends_block(window, self.home().owner, handle.record)? {
+        if !heap::ends_block(view, window, self.home().owner, handle.record)? {
             return Ok(None);
         }
         let tail = Self::tail(window, handle.record)?;
@@ -103,12 +108,12 @@ impl<K: Key, V: Value> Map<K, V> {
         archive::root_in::<V>(tail, Self::GEOMETRY).map(Some)
     }
 
+    /// With a fresh limit; if that does not help, says what is wrong.
     #[cold]
-    fn diagnose_at(&self, view: &View, handle: Handle<V>) -> Error {
-        match self.admit(view) {
-            Ok(_) => Error::damaged("chunk table", handle.record, handle.generation.into()),
-            Err(e) => e,
-        }
+    fn resolve_again<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
+        self.admit(view)?;
+        self.resolve(view, view.fresh_window(), handle)
+            .map_err(|Bad| Error::damaged("chunk table", handle.record, handle.generation.into()))
     }
 
     /// The record that the handle names, in place; `None` if the handle is stale.
@@ -136,9 +141,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_at<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
-        match self.resolve(view.window(), handle) {
+        match self.resolve(view, view.window(), handle) {
             Ok(found) => Ok(found),
-            Err(Bad) => Err(self.diagnose_at(view, handle)),
+            Err(Bad) => self.resolve_again(view, handle),
         }
     }
 
@@ -148,10 +153,11 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        match self.resolve(tx.window(), handle) {
-            Ok(Some(_)) => Ok(Some(RecordMut::found(tx, self.home(), handle.record))),
-            Ok(None) => Ok(None),
-            Err(Bad) => Err(self.diagnose_at(tx, handle)),
-        }
+        let view: &View = tx;
+        let found = match self.resolve(view, view.window(), handle) {
+            Ok(found) => found.is_some(),
+            Err(Bad) => self.resolve_again(view, handle)?.is_some(),
+        };
+        Ok(found.then(|| RecordMut::found(tx, self.home(), handle.record)))
     }
 }

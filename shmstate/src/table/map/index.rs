@@ -176,7 +176,7 @@ impl Directory {
     fn segment(self, window: Window<'_>, hash: u64) -> Result<Segment, Bad> {
         // Two shifts, because one by 64 is none. A depth that is damaged gives a place that is checked like any other.
         let slot = (hash >> 1).wrapping_shr(63u32.wrapping_sub(self.depth as u32));
-        let word = window.load(self.offset.wrapping_add(slot.wrapping_mul(8)))?;
+        let word = window.load((self.offset & !7).wrapping_add(slot.wrapping_mul(8)))?;
         Ok(Segment::of(word))
     }
 
@@ -205,7 +205,8 @@ impl Directory {
             while candidates != 0 {
                 let slot = u64::from(candidates.trailing_zeros()) / 8;
                 let entry = words[(slot as usize + 1) & 7];
-                let record = entry & OFFSET;
+                // A header is aligned; where an entry says otherwise the key tells.
+                let record = entry & OFFSET & !7;
                 if entry >> 48 == high
                     && let Some(found) = is_it(record)?
                 {
@@ -253,9 +254,9 @@ impl Index {
 
     /// The directory as it is now.
     #[inline(always)]
-    pub(crate) fn directory(self, window: Window<'_>) -> Result<Directory, Bad> {
-        let &[offset, depth, seed] = window.words(self.row + DIRECTORY)?;
-        Ok(Directory { offset, depth, seed })
+    pub(crate) fn directory(self, window: Window<'_>) -> Directory {
+        let &[offset, depth, seed] = window.row(self.row + DIRECTORY);
+        Directory { offset, depth, seed }
     }
 
     /// Offset of the record that `hash` most likely leads to, for a prefetch; it may be another one's or none.

@@ -214,7 +214,9 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// The same, saying what is wrong.
     fn checked_tail(view: &View, record: u64) -> Result<&[u8]> {
-        Self::tail(view.window(), record).map_err(|Bad| Error::damaged("record", record, 0))
+        Self::tail(view.window(), record)
+            .or_else(|Bad| Self::tail(view.fresh_window(), record))
+            .map_err(|Bad| Error::damaged("record", record, 0))
     }
 
     /// Tells the hash of a record that is in the index.
@@ -243,11 +245,11 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// Looks for a key with as little as possible; what is wrong if something is, [`diagnose`](Self::diagnose) tells.
     #[inline(always)]
-    fn search<'v>(&self, window: Window<'v>, key: &Encoded) -> Result<Looked<'v>, Bad> {
-        if window.view.tag() != self.region {
+    fn search<'v>(&self, view: &'v View, window: Window<'v>, key: &Encoded) -> Result<Looked<'v>, Bad> {
+        if view.tag() != self.region {
             return Err(Bad);
         }
-        let directory = Index::of(self.row).directory(window)?;
+        let directory = Index::of(self.row).directory(window);
         let hash = Self::hash(directory, key);
         Ok((hash, self.find(window, directory, key, hash)?))
     }
@@ -266,7 +268,26 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Hash and place of a key.
     #[inline]
     fn look_up<'v>(&self, view: &'v View, key: &Encoded) -> Result<Looked<'v>> {
-        self.search(view.window(), key).map_err(|Bad| self.diagnose(view, key))
+        match self.search(view, view.window(), key) {
+            Ok(found) => Ok(found),
+            Err(Bad) => self.search_again(view, key),
+        }
+    }
+
+    /// With a fresh limit; if that does not help, says what is wrong.
+    #[cold]
+    fn search_again<'v>(&self, view: &'v View, key: &Encoded) -> Result<Looked<'v>> {
+        let found = self.search(view, view.fresh_window(), key);
+        found.map_err(|Bad| self.diagnose(view, key))
+    }
+
+    /// The root of what was found.
+    fn root_of<'v>(&self, view: &View, key: &Encoded, found: Option<Found<'v>>) -> Result<Option<&'v V::Archived>> {
+        match found.map(|found| archive::root_in::<V>(found.tail, Self::GEOMETRY)) {
+            Some(Ok(root)) => Ok(Some(root)),
+            Some(Err(Bad)) => Err(self.diagnose(view, key)),
+            None => Ok(None),
+        }
     }
 
     /// The record under `key`, in place.
@@ -276,13 +297,18 @@ impl<K: Key, V: Value> Map<K, V> {
     #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K) -> Result<Option<&'v V::Archived>> {
         let key = Self::encode(key);
-        let found = self.search(view.window(), &key).and_then(|(_, found)| match found {
-            Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
-            None => Ok(None),
-        });
+        let found = self
+            .search(view, view.window(), &key)
+            .and_then(|(_, found)| match found {
+                Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
+                None => Ok(None),
+            });
         match found {
             Ok(found) => Ok(found),
-            Err(Bad) => Err(self.diagnose(view, &key)),
+            Err(Bad) => {
+                let (_, found) = self.search_again(view, &key)?;
+                self.root_of(view, &key, found)
+            }
         }
     }
 
@@ -302,15 +328,21 @@ impl<K: Key, V: Value> Map<K, V> {
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K) -> Result<Option<RecordMut<'t, 'a, V>>> {
         let key = Self::encode(key);
         let view: &View = tx;
-        let found = self.search(view.window(), &key).and_then(|(_, found)| match found {
-            Some(Found { place, tail }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(|_| Some(place.record)),
-            None => Ok(None),
-        });
-        match found {
-            Ok(Some(record)) => Ok(Some(RecordMut::found(tx, self.home(), record))),
-            Ok(None) => Ok(None),
-            Err(Bad) => Err(self.diagnose(tx, &key)),
-        }
+        let found = self
+            .search(view, view.window(), &key)
+            .and_then(|(_, found)| match found {
+                Some(Found { place, tail }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(|_| Some(place.record)),
+                None => Ok(None),
+            });
+        let record = match found {
+            Ok(record) => record,
+            Err(Bad) => {
+                let (_, found) = self.search_again(view, &key)?;
+                self.root_of(view, &key, found)?;
+                found.map(|found| found.place.record)
+            }
+        };
+        Ok(record.map(|record| RecordMut::found(tx, self.home(), record)))
     }
 
     /// Puts a record under `key`. Says whether there was one before; handles of that one are stale then.
