@@ -344,6 +344,8 @@ fn inspect_shows_regions() {
       capacity  4.0 MiB (4194304 bytes)
       taken  SIZE
       heap  SIZE
+      memory  from /dev/shm, in pages of 4.0 KiB
+      large pages  none wanted for a region of this size
       undo log  room for 64.0 KiB (65536 bytes)
       transactions  N committed, 0 rolled back
       recoveries  0, log entries undone: 0
@@ -377,6 +379,14 @@ fn inspect_shows_regions() {
       "recoveries": 0,
       "entries_undone": 0,
       "growth_steps": N,
+      "memory": {
+        "mount": "/dev/shm",
+        "page_bytes": 4096,
+        "reserved_bytes": 4194304,
+        "huge_wanted_bytes": 0,
+        "huge_bytes": 0,
+        "not_collapsed": 0
+      },
       "tables": [
         {
           "name": "ticks",

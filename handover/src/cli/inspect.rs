@@ -57,14 +57,27 @@ struct RegionView {
     recoveries: u64,
     entries_undone: u64,
     growth_steps: u64,
+    memory: MemoryView,
     tables: Vec<TableView>,
+}
+
+/// Where its memory comes from.
+#[derive(Serialize)]
+struct MemoryView {
+    mount: String,
+    page_bytes: u64,
+    reserved_bytes: u64,
+    /// What is meant to lie on pages of 2 MiB, and what does.
+    huge_wanted_bytes: u64,
+    huge_bytes: u64,
+    not_collapsed: u64,
 }
 
 /// A table of it.
 #[derive(Serialize)]
 struct TableView {
     name: String,
-    /// `map`, `cell`, `streams`; null for a kind of a later version.
+    /// `map`, `slab`, `cell`, `queue`, `ordered`, `timers`, `streams`; null for a kind of a later version.
     kind: Option<&'static str>,
     records: u64,
     archived_bytes: u64,
@@ -194,6 +207,14 @@ fn view(base: &Path, found: Inspection, schemas: bool) -> Result<RegionView> {
         recoveries: found.recoveries,
         entries_undone: found.entries_undone,
         growth_steps: found.growth_steps,
+        memory: MemoryView {
+            mount: found.memory.mount,
+            page_bytes: found.memory.page,
+            reserved_bytes: found.memory.reserved,
+            huge_wanted_bytes: found.memory.huge_wanted,
+            huge_bytes: found.memory.huge,
+            not_collapsed: found.memory.not_collapsed,
+        },
         tables: found.tables.into_iter().map(|t| table(t, schemas)).collect(),
     })
 }
@@ -213,7 +234,10 @@ fn table(found: TableInfo, schemas: bool) -> TableView {
 const fn kind(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Map => Some("map"),
+        Kind::Slab => Some("slab"),
         Kind::Cell => Some("cell"),
+        Kind::Queue => Some("queue"),
+        Kind::Timers => Some("timers"),
         Kind::Streams => Some("streams"),
         _ => None,
     }
@@ -226,6 +250,20 @@ const fn activity(activity: Activity) -> &'static str {
         Activity::Commit => "commit",
         Activity::Growth => "growth",
         Activity::Recovery => "recovery",
+    }
+}
+
+fn large_pages(memory: &MemoryView) -> String {
+    let (got, wanted) = (memory.huge_bytes, memory.huge_wanted_bytes);
+    match (got, wanted) {
+        (_, 0) => "none wanted for a region of this size".into(),
+        (got, wanted) if got < wanted => format!(
+            "{} of {}; {} could not be made by the system",
+            text::short_bytes(got),
+            text::short_bytes(wanted),
+            memory.not_collapsed
+        ),
+        _ => format!("all of {}", text::short_bytes(wanted)),
     }
 }
 
@@ -258,6 +296,15 @@ fn details(view: &RegionView) -> String {
         ("capacity", text::bytes(view.capacity_bytes)),
         ("taken", text::bytes(view.taken_bytes)),
         ("heap", text::bytes(view.heap_bytes)),
+        (
+            "memory",
+            format!(
+                "from {}, in pages of {}",
+                text::clean(&view.memory.mount),
+                text::short_bytes(view.memory.page_bytes)
+            ),
+        ),
+        ("large pages", large_pages(&view.memory)),
         ("undo log", format!("room for {}", text::bytes(view.log_capacity_bytes))),
         (
             "transactions",
