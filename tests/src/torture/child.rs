@@ -52,6 +52,7 @@ impl Order {
             Kind::Grow => "grow",
             Kind::Shrink => "shrink",
             Kind::Sweep => "sweep",
+            Kind::Trade => "trade",
         };
         let mut arguments = vec![
             "child".to_owned(),

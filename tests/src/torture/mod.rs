@@ -9,18 +9,20 @@
 //!   agree (`shmstate::verify`), and no step that was reported after its commit is missing.
 //! - **K4** Nothing stays behind: regions are removed by a guard, processes die with their parent.
 //!
-//! In reading order: `world` the tables and what must hold of them, `work` the changes (`seal` those through
+//! In reading order: `world` and `goods` the tables and what must hold of them, `work` and `trade` the changes (`seal` those through
 //! `Seal`), `witness` the step that must not be lost, `child` the process that is killed, `life` that process seen by its parent, `plan` the random choices, `tally` what is counted and said, `run` the loop.
 //!
 //! It does not know how regions recover. The packages in `tests/broken` compile these files against a `shmstate` that is broken on
 //! purpose, and must fail.
 
 mod child;
+mod goods;
 mod life;
 mod plan;
 mod run;
 mod seal;
 mod tally;
+mod trade;
 mod witness;
 mod work;
 mod world;

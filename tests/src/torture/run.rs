@@ -286,7 +286,7 @@ impl Run {
             tables => tables?,
         };
         let mut faults = tables.faults(&reader)?;
-        let step = super::world::Clock::from(tables.clock.get(&reader)?).step;
+        let step = tables.step(&reader)?;
         faults.extend(self.witness.fault(step)?);
         // What is recovered stays: from here on this step is the least.
         self.witness.tell(step)?;
