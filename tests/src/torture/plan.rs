@@ -27,6 +27,11 @@ pub(super) enum Aim {
 /// The choices for one kill.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shot {
+    /// Whether it is a kill at a point, and where in the range of hits: 0 to 1.
+    pub(super) at_point: bool,
+    pub(super) nth: f64,
+    /// Whether the child makes checkpoints.
+    pub(super) checkpoint: bool,
     /// Seed of the child's changes.
     pub(super) seed: u64,
     /// What the child mostly does.
@@ -82,6 +87,9 @@ impl Plan {
             SHORTEST.mul_f64(range.powf(portion))
         };
         Shot {
+            at_point: random.u8(..3) == 0,
+            nth: random.f64(),
+            checkpoint: random.u8(..6) == 0,
             seed: random.u64(..),
             kind,
             aim,

@@ -5,10 +5,13 @@
 //! the checks that say so.
 
 use super::goods::{BEATS, Books};
+use super::images::Maker;
 use super::seal;
 use super::trade::{self, Trade};
+use super::witness::Witness;
 use super::world::{ACCOUNTS, Clock, MIRRORS, PLAYERS, Player, Tables, member};
 use shmstate::{Handle, Region, Result, Tx};
+use std::os::fd::AsFd;
 
 /// One transaction in so many is taken back.
 const ROLLBACK: u32 = 7;
@@ -85,6 +88,17 @@ impl Worker {
     /// Committed steps.
     pub(super) fn step(&self) -> u64 {
         self.clock.step.wrapping_add(self.beats)
+    }
+
+    /// Lets a checkpoint be begun, or ended, between two transactions.
+    pub(super) fn checkpoint<F: AsFd>(
+        &mut self,
+        maker: &mut Maker,
+        witness: &Witness<F>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let gate = self.region.gate().clone();
+        let step = self.step();
+        maker.go_on(&mut self.region, &gate.enter()?, step, witness)
     }
 
     /// One transaction. Says whether it was committed.
