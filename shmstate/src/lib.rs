@@ -14,6 +14,10 @@ compile_error!("shmstate needs 64-bit little-endian Linux");
 extern crate self as shmstate;
 
 mod broken;
+#[cfg(not(crash_points))]
+mod crash;
+#[cfg(crash_points)]
+pub mod crash;
 mod error;
 mod os;
 

@@ -2,4 +2,3 @@
 
 pub mod echo;
 pub mod node;
-pub mod torture;

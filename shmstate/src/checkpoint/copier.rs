@@ -20,6 +20,7 @@ use crate::checkpoint::output::Output;
 use crate::checkpoint::pages::{PAGE, Pages};
 use crate::checkpoint::shared::{CheckpointReport, Phase, Shared};
 use crate::checkpoint::side::Saved;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::region::backing::Memory;
@@ -176,6 +177,7 @@ impl Copier {
             page += length.max(1);
         }
         self.wait_for_the_writer()?;
+        crash::point(Point::CopierAll);
         // LEASE pair (B2): the look comes after all reads.
         fence(Ordering::SeqCst);
         self.check_lease()?;
@@ -225,6 +227,7 @@ impl Copier {
                     .region
                     .read_exact_at(buffer, start * PAGE)
                     .map_err(|e| Error::io("read for a checkpoint", "region", e))?;
+                crash::point(Point::CopierBatch);
                 for (page, bytes) in (start..end).zip(buffer.chunks_exact(PAGE as usize)) {
                     // C3: turned after the read; what was read of a page that is not ours may be torn.
                     if self.mark.pages.take(page) {

@@ -37,6 +37,7 @@
 use crate::checkpoint::pages::{PAGE, Pages};
 use crate::checkpoint::shared::Shared;
 use crate::checkpoint::side::Saver;
+use crate::crash::{self, Point};
 use crate::error::Result;
 use crate::os::clock::monotonic_ns;
 use crate::region::view::View;
@@ -83,6 +84,7 @@ impl Hook {
         let counts = &self.shared.writer;
         if self.pages.take(page) {
             self.saver.publish();
+            crash::point(Point::MarkSaved);
             counts
                 .pages
                 .store(counts.pages.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

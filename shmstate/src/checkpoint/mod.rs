@@ -38,6 +38,7 @@ pub(crate) use restore::restore;
 pub use restore::{Checkpoint, RestoredFrom};
 pub use shared::CheckpointReport;
 
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::gate::Pass;
 use crate::os::clock;
@@ -280,6 +281,7 @@ impl Region {
             saver,
             shared: Arc::clone(&running.shared),
         }));
+        crash::point(Point::Marked);
         // MARK pair: what was written before is seen by the thread that receives this. If it is gone, it has left the
         // reason.
         if marks.send(mark).is_err() {

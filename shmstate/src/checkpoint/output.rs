@@ -11,6 +11,7 @@
 use crate::checkpoint::format::{self, BLOCK_PAGES, Digest, Facts, HEAD, Trailer};
 use crate::checkpoint::pages::PAGE;
 use crate::checkpoint::shared::Shared;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use rustix::fs::fstatvfs;
 use std::fs::{File, OpenOptions};
@@ -149,11 +150,13 @@ impl Output {
         };
         self.write(&trailer.encode())?;
         self.file.sync_all().map_err(|e| self.refused("sync", e))?;
+        crash::point(Point::FileWhole);
         let temporary = self.shared.place()?;
         if let Err(e) = std::fs::rename(&temporary, &self.path) {
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::io("rename checkpoint to", &text(&self.path), e));
         }
+        crash::point(Point::FileNamed);
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|e| Error::io("sync directory", &text(&self.directory), e))?;

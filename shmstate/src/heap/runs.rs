@@ -7,6 +7,7 @@
 //! Extents of the undo log lie in the heap's way where it grows (B2). They are passed inside the transaction: marked as log, and what
 //! is left before them becomes a free run.
 
+use crate::crash::{self, Point};
 use crate::error::Result;
 use crate::heap::Owner;
 use crate::heap::chunk::{Chunk, Halves, Kind, List, Table};
@@ -196,6 +197,7 @@ fn extend(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Chunk> {
         pass_log(tx, table, end, start)?;
     }
     tx.put(at::HEAP_END, start + bytes, WHAT)?;
+    crash::point(Point::HeapExtended);
     table.chunk_at(tx, start)
 }
 

@@ -9,6 +9,7 @@
 //!
 //! It does not know what the memory is for, nor where the mount is.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::backing::{Backing, Taking};
 use crate::region::header::{CHUNK, HUGE, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
@@ -78,7 +79,9 @@ pub(crate) fn grow_to(
                 backing.took(taken, limit);
                 made?;
             }
+            crash::point(Point::GrowthTaken);
             view.set_header(at::TAKEN, target);
+            crash::point(Point::GrowthWatermark);
             count_collapses(view, backing);
             took = true;
         }

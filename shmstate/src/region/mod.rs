@@ -30,6 +30,7 @@ use view::Places;
 pub use view::View;
 
 use crate::checkpoint::hook::Hook;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::gate::{Gate, Pass};
 use crate::heap;
@@ -133,6 +134,7 @@ impl Region {
     fn fill(fd: OwnedFd, name: &str, options: &Options, seal: bool) -> Result<Self> {
         let (layout, capacity) = sizes(options, mount::page(fd.as_fd()))?;
         shm::set_length(&fd, name, capacity)?;
+        crash::point(Point::CreateSized);
         if seal {
             shm::seal(&fd, name)?;
         }
@@ -224,6 +226,7 @@ impl Region {
             let first = (layout.heap + HUGE).min(capacity);
             let _ = growth::grow_to(&view, &*backing, &layout, first, Taking::Ahead);
         }
+        crash::point(Point::CreateUnnamed);
         // MAGIC pair: whoever reads the magic sees the rest.
         view.publish_header(at::MAGIC, header::MAGIC);
         Self::usable(view, backing, birth, name, options)

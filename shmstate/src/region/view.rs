@@ -11,6 +11,7 @@
 //!
 //! It does not know what the bytes mean, except for the two words that say how much memory there is.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::schema::Plain;
@@ -367,8 +368,10 @@ impl View {
         self.record(header, 8);
         // SEQUENCE pair, see `table::record`.
         fence(Ordering::Release);
+        crash::point(Point::FieldOdd);
         at(offset).store(value, Ordering::Relaxed);
         self.record(offset, 8);
+        crash::point(Point::FieldChanged);
         at(header).store(settled(word), Ordering::Release);
         self.record(header, 8);
     }

@@ -24,6 +24,7 @@
 //!
 //! It does not know what a record is, nor what a link means while the slot is in use.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::header::at;
 use crate::region::view::View;
@@ -232,6 +233,7 @@ impl Slots {
             u64::from(generation) | u64::from(link) << 32,
         ];
         tx.put_all(slot_at(slot.page, slot.place), &words, WHAT)?;
+        crash::point(Point::SlotFilled);
         tx.put(slot.page, (slot.in_use + 1) | slot.next << 32, WHAT)?;
         if slot.next == 0 {
             self.pull(tx, slot.place / PER_PAGE, slot.page)?;
@@ -331,6 +333,7 @@ impl Slots {
             return Err(Error::TableFull { most });
         }
         let (number, page) = self.pages().push(tx)?;
+        crash::point(Point::SlotPage);
         // Fresh memory: nobody refers to it yet. A list through all slots, in order.
         for slot in 0..PER_PAGE - 1 {
             tx.store(slot_at(page, slot) + 8, (slot + 2) << 32, WHAT)?;

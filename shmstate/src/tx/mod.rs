@@ -10,6 +10,7 @@
 pub(crate) mod undo;
 
 use crate::broken;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::gate::Pass;
 use crate::heap;
@@ -105,10 +106,12 @@ impl<'a> Tx<'a> {
         let window = view.window();
         let written = window.update(at(&pending.offset), |_| at(&pending.value));
         view.record(at(&pending.offset), 8);
+        crash::point(Point::WordStored);
         // WORD pair: the word, then the sequence: an observer that saw two such words change saw the sequence change too.
         compiler_fence(Ordering::SeqCst);
         let settled = window.update(at(&pending.record), undo::settled);
         view.record(at(&pending.record), 8);
+        crash::point(Point::WordSettled);
         if written.and(settled).is_err() {
             return Err(self.refuse());
         }
@@ -137,6 +140,7 @@ impl<'a> Tx<'a> {
         }
         if !self.region.frees.is_empty() {
             self.region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
+            crash::point(Point::CommitBegins);
             if !broken::FREE
                 && let Err(e) = self.apply_frees()
             {
@@ -144,14 +148,17 @@ impl<'a> Tx<'a> {
                 return Err(e);
             }
             self.region.frees.clear();
+            crash::point(Point::CommitFrees);
         }
         let region = &mut *self.region;
         let view = &region.view;
         view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
+        crash::point(Point::CommitCounted);
         // COMMIT pair: every change is in place before the log is empty; nothing later moves above that (T6).
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
         compiler_fence(Ordering::SeqCst);
+        crash::point(Point::CommitDone);
         region.log.empty();
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
         self.pass.note_commit();
@@ -199,7 +206,9 @@ impl<'a> Tx<'a> {
             let header = view.load(record, "record header")?;
             view.store(record, header | undo::CHANGING, "record header")?;
             compiler_fence(Ordering::SeqCst);
+            crash::point(Point::FieldOdd);
             view.store(offset, value, "field")?;
+            crash::point(Point::FieldChanged);
             compiler_fence(Ordering::SeqCst);
             undo::settle(view, record)
         };
@@ -260,6 +269,7 @@ impl<'a> Tx<'a> {
         let mut result = Ok(());
         for block in frees.drain(..) {
             result = heap::release(self, block);
+            crash::point(Point::CommitFreed);
             if result.is_err() {
                 break;
             }

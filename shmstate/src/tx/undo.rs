@@ -19,6 +19,7 @@
 //!   at any point: it restores the same bytes to the same places, and empties the log last (T1).
 
 use crate::broken;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::backing::{Backing, Taking};
 use crate::region::growth;
@@ -249,6 +250,7 @@ impl Log {
 
     #[inline(always)]
     fn publish(view: &View, before: u64, length: u64) {
+        crash::point(Point::LogWritten);
         if !broken::PUBLISH {
             // LOG pair: whoever sees the new length, in this boot, sees the entry: the release store keeps the compiler from
             // moving the entry's stores below it, and the fence keeps the change itself from moving above it (T6).
@@ -256,6 +258,7 @@ impl Log {
             view.publish_header(at::LOG_LENGTH, seal(published));
         }
         compiler_fence(Ordering::SeqCst);
+        crash::point(Point::LogPublished);
     }
 
     #[inline]
@@ -283,6 +286,7 @@ impl Log {
         let used = *self.next.get_mut() - self.extents[self.current].offset;
         let row = at::LOG_TABLE + self.current as u64 * LOG_TABLE_ROW;
         view.set_header(row + 16, used);
+        crash::point(Point::LogFull);
         if self.current + 1 == self.extents.len() {
             self.lengthen(view, backing)?;
         }
@@ -313,6 +317,7 @@ impl Log {
         if growth::grow_to(view, backing, &self.layout, offset + length, Taking::Step)? {
             view.set_header(at::SMALL_STEPS, view.header(at::SMALL_STEPS) + 1);
         }
+        crash::point(Point::ExtentTaken);
         let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
         view.set_header(row, offset);
         view.set_header(row + 8, length);
@@ -320,7 +325,9 @@ impl Log {
         // EXTENT pair: the row is complete, and its memory below `TAKEN`, before it counts. A kill before this store leaves a
         // row that is written again.
         compiler_fence(Ordering::SeqCst);
+        crash::point(Point::ExtentRow);
         view.publish_header(at::LOG_EXTENTS, i + 1);
+        crash::point(Point::ExtentCounts);
         let last = self.extents[self.extents.len() - 1];
         Ok(Extent {
             offset,
@@ -336,11 +343,14 @@ impl Log {
         let word = Self::published(view);
         let length = unseal(word).ok_or_else(|| Error::damaged(WHAT, at::LOG_LENGTH, word))?;
         let checked = self.walk(view, length, 0, |_| Ok(()))?;
+        crash::point(Point::UndoChecked);
         self.walk(view, length, 0, |entry| entry.restore(view))?;
+        crash::point(Point::UndoAll);
         // The restored bytes are there before the log says that there is nothing to restore.
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
         compiler_fence(Ordering::SeqCst);
+        crash::point(Point::UndoDone);
         self.empty();
         Ok(checked)
     }
@@ -469,6 +479,7 @@ impl Entry {
         if self.record != 0 {
             settle(view, self.record)?;
         }
+        crash::point(Point::UndoEntry);
         Ok(())
     }
 }

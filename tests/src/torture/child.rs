@@ -1,15 +1,18 @@
 //! The process that is killed: opens the region, which recovers it, and transacts until it dies.
 //!
-//! It says `opening`, then `opened <undo entries taken back>`, each a line on stdout, and `fault <why>` before it ends by itself,
+//! It says `struck` when it kills itself at a point; else `opening`, then `opened <undo entries taken back>`, each a line on stdout, and `fault <why>` before it ends by itself,
 //! which it never should. Its stdin is the [`Witness`].
 
+use super::images::Maker;
+use super::points::Points;
 use super::witness::Witness;
 use super::work::{Kind, Worker};
 use super::world::{CAPACITY, Tables};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 use shmstate::{Error, Region};
 use std::error::Error as Fault;
 use std::io::{Stdin, stdin, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,6 +22,8 @@ pub(super) const OPENING: &str = "opening";
 pub(super) const OPENED: &str = "opened";
 /// Line before it ends by itself; the reason follows.
 pub(super) const FAULT: &str = "fault";
+/// Line when it kills itself at its point.
+pub(super) const STRUCK: &str = "struck";
 /// Exit code of a child that ended by itself.
 const EXIT_FAULT: u8 = 3;
 /// How long a child lives that nobody kills.
@@ -39,6 +44,15 @@ pub(super) struct Order {
     /// Whether opening enters the region's memory into the page tables
     #[arg(long)]
     pub(super) prefault: bool,
+    /// Where it makes checkpoints, if it does
+    #[arg(long)]
+    pub(super) checkpoint: Option<PathBuf>,
+    /// The point where it kills itself
+    #[arg(long)]
+    pub(super) point: Option<usize>,
+    /// At which hit of it
+    #[arg(long, default_value_t = 1)]
+    pub(super) hit: u64,
     /// The process it must not outlive
     #[arg(long)]
     pub(super) parent: i32,
@@ -52,6 +66,7 @@ impl Order {
             Kind::Grow => "grow",
             Kind::Shrink => "shrink",
             Kind::Sweep => "sweep",
+            Kind::Trade => "trade",
         };
         let mut arguments = vec![
             "child".to_owned(),
@@ -60,6 +75,13 @@ impl Order {
             format!("--kind={kind}"),
             format!("--parent={}", self.parent),
         ];
+        if let Some(path) = &self.checkpoint {
+            arguments.push(format!("--checkpoint={}", path.display()));
+        }
+        if let Some(point) = self.point {
+            arguments.push(format!("--point={point}"));
+            arguments.push(format!("--hit={}", self.hit));
+        }
         if self.prefault {
             arguments.push("--prefault".to_owned());
         }
@@ -68,8 +90,8 @@ impl Order {
 }
 
 /// The child's whole life.
-pub(super) fn main(order: &Order) -> ExitCode {
-    let why = match live(order) {
+pub(super) fn main(order: &Order, points: &Points) -> ExitCode {
+    let why = match live(order, points) {
         Ok(()) => format!("nobody killed it in {} s", LIFETIME.as_secs()),
         Err(e) => e.to_string().replace('\n', "; "),
     };
@@ -78,12 +100,19 @@ pub(super) fn main(order: &Order) -> ExitCode {
     EXIT_FAULT.into()
 }
 
-fn live(order: &Order) -> Result<(), Box<dyn Fault>> {
+fn live(order: &Order, points: &Points) -> Result<(), Box<dyn Fault>> {
     die_with_parent(order.parent)?;
+    if let Some(point) = order.point {
+        (points.arm)(point, order.hit, strike);
+    }
     let witness: Witness<Stdin> = Witness::of(stdin());
     let known = witness.step()?.is_some();
     say(OPENING)?;
-    let options = Region::options().capacity(CAPACITY).prefault(order.prefault);
+    let mut options = Region::options().capacity(CAPACITY).prefault(order.prefault);
+    if order.point.is_some() {
+        // What a thread takes ahead, the writer need not take: some points would be rare.
+        options = options.reserve_ahead(0);
+    }
     let (mut region, _) = match known {
         true => (options.open(&order.region)?, false),
         false => options.open_or_create(&order.region)?,
@@ -102,13 +131,24 @@ fn live(order: &Order) -> Result<(), Box<dyn Fault>> {
     }
     witness.tell(worker.step())?;
     say(&format!("{OPENED} {undone}"))?;
+    let mut maker = order.checkpoint.clone().map(Maker::new);
     let end = Instant::now() + LIFETIME;
     while Instant::now() < end {
+        if let Some(maker) = &mut maker {
+            worker.checkpoint(maker, &witness)?;
+        }
         if worker.transact()? {
             witness.tell(worker.step())?;
         }
     }
     Ok(())
+}
+
+/// Kills this process, from whatever thread got to the point.
+fn strike() {
+    // If the parent cannot be told, it is gone.
+    let _ = say(STRUCK);
+    let _ = kill_process(getpid(), Signal::KILL);
 }
 
 /// One call, so that a kill cannot cut the line.

@@ -1,6 +1,6 @@
 //! A child process seen by its parent: started, listened to, killed at an instant, never left behind.
 
-use super::child::{FAULT, OPENED, OPENING, Order};
+use super::child::{FAULT, OPENED, OPENING, Order, STRUCK};
 use super::witness::Witness;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, Read};
@@ -22,6 +22,8 @@ pub(super) enum Event {
     Opening,
     /// It has recovered the region and goes to work.
     Opened,
+    /// It is at its point.
+    Struck,
 }
 
 /// How a child ended.
@@ -29,6 +31,8 @@ pub(super) enum Event {
 pub(super) struct Death {
     /// Undo entries that it took back when it opened the region; `None` if it had not come so far.
     pub(super) opened: Option<u64>,
+    /// Whether it killed itself at its point.
+    pub(super) struck: bool,
     /// Why it was not simply a kill, if it was not.
     pub(super) fault: Option<String>,
 }
@@ -59,11 +63,17 @@ impl Life {
 
     /// Waits until the child says so. `false` if it ended before, or said nothing for [`PATIENCE`].
     pub(super) fn wait_for(&mut self, event: Event) -> io::Result<bool> {
+        self.wait(event, PATIENCE)
+    }
+
+    /// The same, for as long as the caller says.
+    pub(super) fn wait(&mut self, event: Event, patience: Duration) -> io::Result<bool> {
         let wanted = match event {
             Event::Opening => OPENING,
             Event::Opened => OPENED,
+            Event::Struck => STRUCK,
         };
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
         while self.line(wanted).is_none() {
             let Some(left) = end.checked_duration_since(Instant::now()) else {
                 return Ok(false);
@@ -103,6 +113,7 @@ impl Life {
             None => Some(format!("it ended by itself: {status}")),
         };
         Ok(Death {
+            struck: by_kill && self.line(STRUCK).is_some(),
             opened: self.line(OPENED).map(|entries| entries.parse().unwrap_or(0)),
             fault,
         })

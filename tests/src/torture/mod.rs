@@ -7,23 +7,30 @@
 //!   nothing was torn, or in which no kill fell into a commit, a growth or a recovery, proves nothing and fails.
 //! - **K3** A recovered region must be the one after the last committed step: every table agrees with every other, heap and tables
 //!   agree (`shmstate::verify`), and no step that was reported after its commit is missing.
+//!   So must a checkpoint that it made (`images`). A share of the kills falls at named points instead of random instants (`points`).
 //! - **K4** Nothing stays behind: regions are removed by a guard, processes die with their parent.
 //!
-//! In reading order: `world` the tables and what must hold of them, `work` the changes (`seal` those through
-//! `Seal`), `witness` the step that must not be lost, `child` the process that is killed, `life` that process seen by its parent, `plan` the random choices, `tally` what is counted and said, `run` the loop.
+//! In reading order: `world` and `goods` the tables and what must hold of them, `work` and `trade` the changes (`seal` those through
+//! `Seal`), `witness` the step that must not be lost, `points` and `images` what is said above, `child` the process that is killed, `life` that process seen by its parent, `plan` the random choices, `tally` what is counted and said, `run` the loop.
 //!
 //! It does not know how regions recover. The packages in `tests/broken` compile these files against a `shmstate` that is broken on
 //! purpose, and must fail.
 
 mod child;
+mod goods;
+mod images;
 mod life;
 mod plan;
+mod points;
 mod run;
 mod seal;
 mod tally;
+mod trade;
 mod witness;
 mod work;
 mod world;
+
+pub use points::Points;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -69,10 +76,10 @@ enum Role {
 
 /// The whole program: reads the arguments, runs, prints, judges.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(points: &Points) -> ExitCode {
     let args = Args::parse();
     if let Some(Role::Child(order)) = args.role {
-        return child::main(&order);
+        return child::main(&order, points);
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("torture: seed {seed}");
@@ -80,7 +87,7 @@ pub fn main() -> ExitCode {
         kills: args.kills,
         time: Duration::from_secs(args.seconds_limit),
     };
-    let tally = match run::run(seed, &limits) {
+    let tally = match run::run(seed, &limits, points) {
         Ok(tally) => tally,
         Err(e) => {
             eprintln!("torture: could not run: {e}");

@@ -27,6 +27,11 @@ pub(super) enum Aim {
 /// The choices for one kill.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shot {
+    /// Whether it is a kill at a point, and where in the range of hits: 0 to 1.
+    pub(super) at_point: bool,
+    pub(super) nth: f64,
+    /// Whether the child makes checkpoints.
+    pub(super) checkpoint: bool,
     /// Seed of the child's changes.
     pub(super) seed: u64,
     /// What the child mostly does.
@@ -63,12 +68,13 @@ impl Plan {
     /// The choices for the next kill.
     pub(super) fn shot(&mut self) -> Shot {
         let random = &mut self.random;
-        let (aim, kind) = match random.u8(..16) {
+        let (aim, kind) = match random.u8(..19) {
             0..3 => (Aim::Commit, Kind::Shrink),
             3..5 => (Aim::Growth, Kind::Grow),
             5..8 => (Aim::Anywhere, Kind::Mixed),
             8..11 => (Aim::Anywhere, Kind::Grow),
             11..14 => (Aim::Anywhere, Kind::Shrink),
+            14..17 => (Aim::Anywhere, Kind::Trade),
             _ => (Aim::Anywhere, Kind::Sweep),
         };
         let (even, portion) = (random.bool(), random.f64());
@@ -81,6 +87,9 @@ impl Plan {
             SHORTEST.mul_f64(range.powf(portion))
         };
         Shot {
+            at_point: random.u8(..3) == 0,
+            nth: random.f64(),
+            checkpoint: random.u8(..6) == 0,
             seed: random.u64(..),
             kind,
             aim,

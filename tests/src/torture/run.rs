@@ -1,8 +1,10 @@
 //! The loop: start a child, kill it, look at what it left, recover, check.
 
 use super::child::Order;
+use super::images::Shelf;
 use super::life::{Death, Event, Life};
 use super::plan::{Aim, Plan, Shot};
+use super::points::{Points, way};
 use super::tally::Tally;
 use super::witness::Witness;
 use super::world::Tables;
@@ -30,6 +32,9 @@ const RANGE: f64 = 2.0;
 const AIMING: Duration = Duration::from_millis(25);
 /// What a recovery takes before one was measured.
 const FIRST_GUESS: Duration = Duration::from_millis(1);
+
+/// How long a child may take to get to its point.
+const TO_POINT: Duration = Duration::from_millis(250);
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +69,10 @@ impl Drop for Place {
 ///
 /// # Errors
 /// What keeps the run itself from going on; nothing that a region did.
-pub(super) fn run(seed: u64, limits: &Limits) -> Outcome<Tally> {
+pub(super) fn run(seed: u64, limits: &Limits, points: &Points) -> Outcome<Tally> {
     let begin = Instant::now();
     let signals = interruptions()?;
-    let mut run = Run::new(seed)?;
+    let mut run = Run::new(seed, points)?;
     while run.tally.kills < u64::from(limits.kills) {
         if begin.elapsed() > limits.time {
             eprintln!(
@@ -107,6 +112,7 @@ struct Run {
     tally: Tally,
     witness: Witness<OwnedFd>,
     place: Place,
+    shelf: Shelf,
     /// Kills on this region.
     kills_here: u64,
     /// Bytes of log that the last kill left and nobody has taken back.
@@ -118,8 +124,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Outcome<Self> {
-        let mut tally = Tally::new(seed);
+    fn new(seed: u64, points: &Points) -> Outcome<Self> {
+        let mut tally = Tally::new(seed, points);
         tally.regions = 1;
         Ok(Self {
             program: std::env::current_exe()?,
@@ -127,6 +133,7 @@ impl Run {
             tally,
             witness: Witness::new()?,
             place: Place::new(0),
+            shelf: Shelf::new()?,
             kills_here: 0,
             log: 0,
             in_recovery: 0,
@@ -137,15 +144,37 @@ impl Run {
     /// One child, one kill.
     fn kill_one(&mut self) -> Outcome<()> {
         let shot = self.plan.shot();
+        let point = self.tally.points.next().filter(|_| shot.at_point);
+        if let Some(point) = point
+            && way(self.tally.points.name(point)).fresh
+            && self.kills_here > 0
+        {
+            self.check()?;
+            self.renew()?;
+        }
         let fresh = self.witness.step()?.is_none();
-        let aimed = shot.in_recovery && self.log >= LONG_LOG && self.in_recovery < MOST_IN_RECOVERY;
-        let death = self.torture(&shot, fresh, aimed)?;
+        let aimed = shot.in_recovery && self.log >= LONG_LOG && self.in_recovery < MOST_IN_RECOVERY && point.is_none();
+        let images = self.witness.images()?.1;
+        let death = self.torture(&shot, fresh, aimed, point)?;
+        if let Some(point) = point {
+            self.tally.points.count(point, death.struck);
+            self.tally.kills_at_points += u64::from(death.struck);
+        }
+        self.tally.checkpoints.made += self.witness.images()?.1 - images;
         self.in_recovery = if aimed { self.in_recovery + 1 } else { 0 };
         self.tally.kills += 1;
         self.kills_here += 1;
         if let Some(fault) = &death.fault {
             self.tally.violation(&format!("the child: {fault}"));
             return self.renew();
+        }
+        let checkpoint = shot.checkpoint || point.is_some_and(|point| way(self.tally.points.name(point)).checkpoint);
+        if checkpoint {
+            let images = &mut self.tally.checkpoints;
+            let faults = self.shelf.faults(&self.place.name, &self.witness, images);
+            for fault in faults.unwrap_or_else(|e| vec![format!("a restored checkpoint: {e}")]) {
+                self.tally.violation(&fault);
+            }
         }
         self.look(&death, fresh)?;
         let last = self.kills_here >= KILLS_PER_REGION;
@@ -156,15 +185,24 @@ impl Run {
     }
 
     /// Starts a child and kills it: while it recovers, while it creates, or at work.
-    fn torture(&self, shot: &Shot, fresh: bool, aimed: bool) -> Outcome<Death> {
+    fn torture(&self, shot: &Shot, fresh: bool, aimed: bool, point: Option<usize>) -> Outcome<Death> {
+        let way = point.map(|point| way(self.tally.points.name(point)));
         let order = Order {
             region: self.place.name.clone(),
             seed: shot.seed,
-            kind: shot.kind,
+            kind: way.map_or(shot.kind, |way| way.kind),
+            checkpoint: (shot.checkpoint || way.is_some_and(|way| way.checkpoint)).then(|| self.shelf.file()),
+            point,
+            // Evenly by logarithm: early hits as likely as late ones.
+            hit: way.map_or(1, |way| (way.most as f64).powf(shot.nth).round() as u64),
             prefault: shot.prefault,
             parent: i32::try_from(std::process::id())?,
         };
         let mut life = Life::start(&self.program, &order, &self.witness)?;
+        if point.is_some() {
+            life.wait(Event::Struck, TO_POINT)?;
+            return Ok(life.kill_after(Duration::ZERO)?);
+        }
         let (event, delay) = if fresh && shot.in_creation {
             (Event::Opening, CREATION.mul_f64(shot.portion))
         } else if aimed {
@@ -286,7 +324,7 @@ impl Run {
             tables => tables?,
         };
         let mut faults = tables.faults(&reader)?;
-        let step = super::world::Clock::from(tables.clock.get(&reader)?).step;
+        let step = tables.step(&reader)?;
         faults.extend(self.witness.fault(step)?);
         // What is recovered stays: from here on this step is the least.
         self.witness.tell(step)?;
@@ -303,6 +341,7 @@ impl Run {
     fn renew(&mut self) -> Outcome<()> {
         self.count_commits()?;
         self.witness.forget()?;
+        self.shelf.clear()?;
         self.place = Place::new(self.tally.regions);
         self.tally.regions += 1;
         self.kills_here = 0;

@@ -1,5 +1,7 @@
 //! What a run counts, how it says so, and whether that is enough.
 
+use super::images::Images;
+use super::points::{Hits, Points};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -35,6 +37,10 @@ pub(super) struct Tally {
     pub(super) kills_in_rollback: u64,
     /// Kills of a child that had not opened a region which nobody had opened before.
     pub(super) kills_in_creation: u64,
+    /// Kills at named points, and how many at each.
+    pub(super) kills_at_points: u64,
+    pub(super) points: Hits,
+    pub(super) checkpoints: Images,
     /// Checks by the parent, after a recovery.
     pub(super) checks: u64,
     /// Regions that were tortured, one after the other.
@@ -58,9 +64,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, points: &Points) -> Self {
         Self {
             seed,
+            points: Hits::of(points),
             ..Self::default()
         }
     }
@@ -117,6 +124,9 @@ impl Tally {
                 failures.push(format!("{what}, so this run proved nothing; give it more --kills"));
             }
         }
+        for name in self.points.missed(self.kills) {
+            failures.push(format!("no kill fell at the point \"{name}\""));
+        }
         failures
     }
 }
@@ -131,6 +141,11 @@ impl fmt::Display for Tally {
             ("    in a recovery", self.kills_in_recovery),
             ("    in a rollback", self.kills_in_rollback),
             ("  in a creation", self.kills_in_creation),
+            ("  at a named point", self.kills_at_points),
+            ("  in a checkpoint", self.checkpoints.kills_in_checkpoint),
+            ("checkpoints made", self.checkpoints.made),
+            ("  restored", self.checkpoints.restored),
+            ("  temporary files left", self.checkpoints.temporary),
             ("logs undone", self.logs_undone),
             ("  entries", self.entries_undone),
             ("  longest log, bytes", self.longest_log),

@@ -2,14 +2,17 @@
 //!
 //! It is a nameless file that child and parent share as a descriptor. The child writes it after each commit, in one call that a
 //! kill cannot cut; so the region holds the step written here, or one more. A word of 0 says that no one has opened the region
-//! yet; any other is the step and 1.
+//! yet; any other is the step and 1. Three more words tell of checkpoints: begun, done, and the step of the last one done.
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{pread, pwrite};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The shared word.
+/// Words of it.
+const WORDS: usize = 4;
+
+/// The shared words.
 #[derive(Debug)]
 pub(super) struct Witness<F>(F);
 
@@ -53,11 +56,43 @@ impl<F: AsFd> Witness<F> {
 
     /// A new region begins.
     pub(super) fn forget(&self) -> io::Result<()> {
-        self.put(0)
+        pwrite(&self.0, &[0; 8 * WORDS], 0)?;
+        Ok(())
     }
 
     fn put(&self, word: u64) -> io::Result<()> {
         pwrite(&self.0, &word.to_le_bytes(), 0)?;
+        Ok(())
+    }
+
+    /// Checkpoints begun and done, and the step of the last one done.
+    pub(super) fn images(&self) -> io::Result<(u64, u64, u64)> {
+        let mut bytes = [0; 24];
+        pread(&self.0, &mut bytes, 8)?;
+        let word = |i: usize| {
+            bytes
+                .iter()
+                .skip(i * 8)
+                .take(8)
+                .rev()
+                .fold(0, |n, b| n << 8 | u64::from(*b))
+        };
+        Ok((word(0), word(1), word(2)))
+    }
+
+    /// A checkpoint begins.
+    pub(super) fn image_begun(&self) -> io::Result<()> {
+        let (_, done, _) = self.images()?;
+        // One that a dead maker began does not count any more.
+        pwrite(&self.0, &(done + 1).to_le_bytes(), 8)?;
+        Ok(())
+    }
+
+    /// The checkpoint of `step` is safe under its name.
+    pub(super) fn image_done(&self, step: u64) -> io::Result<()> {
+        let (_, done, _) = self.images()?;
+        let words = [(done + 1).to_le_bytes(), step.to_le_bytes()];
+        pwrite(&self.0, words.as_flattened(), 16)?;
         Ok(())
     }
 

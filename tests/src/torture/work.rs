@@ -1,12 +1,17 @@
 //! The changes: transactions of every size and kind over all tables, one after the other.
 //!
-//! Each adds 1 to the step and writes it to the clock and to every mirror, some before and some after the rest. One in
+//! Each but those of one word adds 1 to the clock's step and writes it to the clock and to every mirror, some before and some after the rest. One in
 //! [`ROLLBACK`] is not committed but dropped or forgotten. Sums wrap: in a broken region they may not be what they should, and it is
 //! the checks that say so.
 
+use super::goods::{BEATS, Books};
+use super::images::Maker;
 use super::seal;
+use super::trade::{self, Trade};
+use super::witness::Witness;
 use super::world::{ACCOUNTS, Clock, MIRRORS, PLAYERS, Player, Tables, member};
-use shmstate::{Region, Result, Tx};
+use shmstate::{Handle, Region, Result, Tx};
+use std::os::fd::AsFd;
 
 /// One transaction in so many is taken back.
 const ROLLBACK: u32 = 7;
@@ -28,16 +33,19 @@ pub(super) enum Kind {
     Shrink,
     /// Every record is changed in place: long logs.
     Sweep,
+    /// The other tables, a lot at a time.
+    Trade,
 }
 
 impl Kind {
-    /// Weights of small, medium, sweep, grow, shrink and renew.
-    fn weights(self) -> [u32; 6] {
+    /// Weights of small, medium, sweep, grow, shrink, renew, and of little and much trade.
+    fn weights(self) -> [u32; 8] {
         match self {
-            Self::Mixed => [66, 12, 4, 8, 5, 5],
-            Self::Grow => [30, 5, 0, 60, 5, 0],
-            Self::Shrink => [15, 5, 0, 20, 20, 40],
-            Self::Sweep => [30, 5, 60, 5, 0, 0],
+            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3],
+            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5],
+            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5],
+            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0],
+            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50],
         }
     }
 }
@@ -47,8 +55,11 @@ impl Kind {
 pub(super) struct Worker {
     region: Region,
     tables: Tables,
-    /// The committed clock.
+    /// The committed clock, books, and steps of one word.
     clock: Clock,
+    books: Books,
+    beats: u64,
+    handles: [Option<Handle<u64>>; BEATS as usize],
     kind: Kind,
     random: fastrand::Rng,
 }
@@ -57,12 +68,18 @@ impl Worker {
     pub(super) fn new(region: Region, tables: Tables, kind: Kind, seed: u64) -> Result<Self> {
         let gate = region.gate().clone();
         let pass = gate.enter()?;
-        let clock = Clock::from(tables.clock.get(&*region.read(&pass)?)?);
+        let reader = region.read(&pass)?;
+        let clock = Clock::from(tables.clock.get(&reader)?);
+        let books = Books::from(tables.goods.books.get(&reader)?);
+        let beats = tables.goods.beats(&reader)?;
         drop(pass);
         Ok(Self {
             region,
             tables,
             clock,
+            books,
+            beats,
+            handles: [None; BEATS as usize],
             kind,
             random: fastrand::Rng::with_seed(seed),
         })
@@ -70,22 +87,51 @@ impl Worker {
 
     /// Committed steps.
     pub(super) fn step(&self) -> u64 {
-        self.clock.step
+        self.clock.step.wrapping_add(self.beats)
+    }
+
+    /// Lets a checkpoint be begun, or ended, between two transactions.
+    pub(super) fn checkpoint<F: AsFd>(
+        &mut self,
+        maker: &mut Maker,
+        witness: &Witness<F>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let gate = self.region.gate().clone();
+        let step = self.step();
+        maker.go_on(&mut self.region, &gate.enter()?, step, witness)
     }
 
     /// One transaction. Says whether it was committed.
     pub(super) fn transact(&mut self) -> Result<bool> {
         let gate = self.region.gate().clone();
         let pass = gate.enter()?;
+        match self.random.u8(..16) {
+            0..5 => {
+                let goods = self.tables.goods;
+                let done = trade::beat(&mut self.region, &pass, goods, &mut self.handles, &mut self.random)?;
+                self.beats += u64::from(done);
+                return Ok(done);
+            }
+            // No step: the next books have it.
+            5 => self.books.laps = trade::lap(&mut self.region, &pass, self.tables.goods)?,
+            _ => {}
+        }
         let mut change = Change {
             tx: self.region.begin(&pass)?,
             tables: self.tables,
             clock: self.clock,
+            books: self.books,
             random: &mut self.random,
         };
         change.clock.step += 1;
         change.all(self.kind)?;
-        let Change { tx, clock, random, .. } = change;
+        let Change {
+            tx,
+            clock,
+            books,
+            random,
+            ..
+        } = change;
         if random.u32(..ROLLBACK) == 0 {
             if random.bool() {
                 drop(tx);
@@ -97,6 +143,7 @@ impl Worker {
         }
         tx.commit()?;
         self.clock = clock;
+        self.books = books;
         Ok(true)
     }
 }
@@ -106,6 +153,7 @@ struct Change<'a, 'r> {
     tx: Tx<'a>,
     tables: Tables,
     clock: Clock,
+    books: Books,
     random: &'r mut fastrand::Rng,
 }
 
@@ -131,6 +179,8 @@ impl Change<'_, '_> {
             Some(3) if self.clock.crowd() < CROWD => self.grow(),
             Some(3 | 4) => self.shrink(),
             Some(5) => self.renew(),
+            Some(6) => self.trade(false),
+            Some(7) => self.trade(true),
             what => {
                 let rounds = if what == Some(1) {
                     self.random.usize(16..64)
@@ -145,6 +195,17 @@ impl Change<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    fn trade(&mut self, many: bool) -> Result<()> {
+        let mut trade = Trade {
+            tx: &mut self.tx,
+            goods: self.tables.goods,
+            books: &mut self.books,
+            random: self.random,
+            step: self.clock.step,
+        };
+        trade.all(many)
     }
 
     fn mirrors(&mut self, which: std::ops::Range<u16>) -> Result<()> {

@@ -4,7 +4,9 @@
 //! - **W2** Every mirror holds the step of the clock: each transaction writes all of them, in different ways and places.
 //! - **W3** Every player's checksum is that of its content; the clock knows how many players there are and the sum of their scores.
 //! - **W4** The crowd is the keys from one number to another, both in the clock, each with the value that follows from it.
+//! - **W5–W9** stand in `goods`.
 
+use super::goods::Goods;
 use rkyv::{Archive, Serialize};
 use shmstate::{Cell, Map, Reader, Region, Result, Schema, Tx, verify};
 
@@ -60,7 +62,7 @@ impl ArchivedPlayer {
 /// What every transaction changes, and what it says of the other tables.
 #[derive(Archive, Serialize, Schema, Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
-    /// Committed steps.
+    /// Committed steps, without those of one word.
     pub(super) step: u64,
     /// Players there are.
     pub(super) players: u64,
@@ -115,6 +117,7 @@ pub(super) struct Tables {
     pub(super) mirrors: Map<u16, u64>,
     pub(super) players: Map<u64, Player>,
     pub(super) crowd: Map<u64, u64>,
+    pub(super) goods: Goods,
 }
 
 impl Tables {
@@ -127,6 +130,7 @@ impl Tables {
             mirrors: Map::create(tx, "mirrors")?,
             players: Map::create(tx, "players")?,
             crowd: Map::create(tx, "crowd")?,
+            goods: Goods::create(tx)?,
         };
         for account in 0..ACCOUNTS {
             tables.ledger.insert(tx, &account, &AMOUNT)?;
@@ -162,10 +166,17 @@ impl Tables {
             mirrors: Map::open(region, "mirrors")?,
             players: Map::open(region, "players")?,
             crowd: Map::open(region, "crowd")?,
+            goods: Goods::open(region)?,
         })
     }
 
-    /// What of W1–W4, and of heap and indexes, does not hold. Empty if all does.
+    /// The step: transactions that the clock counts, and those of one word.
+    pub(super) fn step(&self, reader: &Reader<'_>) -> Result<u64> {
+        let clock = Clock::from(self.clock.get(reader)?);
+        Ok(clock.step.wrapping_add(self.goods.beats(reader)?))
+    }
+
+    /// What of W1–W9, and of heap and indexes, does not hold. Empty if all does.
     ///
     /// # Errors
     /// Damage that the library found itself: as bad as a fault.
@@ -186,6 +197,7 @@ impl Tables {
         self.mirror_faults(reader, clock.step, &mut faults)?;
         self.player_faults(reader, clock, &mut faults)?;
         self.crowd_faults(reader, clock, &mut faults)?;
+        self.goods.faults(reader, clock.step, &mut faults)?;
         faults.truncate(MAX_FAULTS);
         Ok(faults)
     }

@@ -19,6 +19,7 @@
 //!
 //! It does not know keys or values: callers say whether a record is the one they look for, and what a record's hash is.
 
+use crate::crash::{self, Point};
 use crate::error::Error;
 use crate::heap;
 use crate::region::header::{Activity, at};
@@ -418,6 +419,7 @@ impl Index {
             fill(tx, new, head.depth, &mut entries)?;
             let (first, count) = Self::covered(hash, depth, head.depth);
             Self::point(tx, directory, first, count, new)?;
+            crash::point(Point::IndexEnlarged);
         } else {
             let mut deepest = tx.load(self.row + DEEPEST, WHAT)?;
             if head.depth == depth {
@@ -447,6 +449,7 @@ impl Index {
             if head.depth + 1 == depth {
                 deepest += 2;
             }
+            crash::point(Point::IndexSplit);
             tx.put(self.row + DEEPEST, deepest, WHAT)?;
         }
         tx.free(segment.offset);
@@ -480,6 +483,7 @@ impl Index {
         let new = new_segment(tx, SMALL)?;
         fill(tx, new, head.depth - 1, &mut all)?;
         Self::point(tx, directory, first & !count, count * 2, new)?;
+        crash::point(Point::IndexJoined);
         tx.free(segment.offset);
         tx.free(other.offset);
         if head.depth == depth {
@@ -501,6 +505,7 @@ impl Index {
             tx.store(new + i * 16 + 8, word, WHAT)?;
         }
         tx.put_all(self.row + DIRECTORY, &[new, depth + 1], WHAT)?;
+        crash::point(Point::IndexDoubled);
         tx.free(directory);
         Ok(new)
     }
@@ -526,6 +531,7 @@ impl Index {
             slot += 1 << (depth - head.depth);
         }
         tx.put_all(self.row + DIRECTORY, &[new, depth], WHAT)?;
+        crash::point(Point::IndexHalved);
         tx.put(self.row + DEEPEST, deepest, WHAT)?;
         tx.free(directory);
         Ok(())

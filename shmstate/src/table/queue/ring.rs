@@ -18,6 +18,7 @@
 //!
 //! It does not know records.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::region::view::View;
@@ -158,6 +159,7 @@ impl Ring {
         let word = reference::seal(record, self.row, serial);
         // Behind the tail: not logged (Q2).
         tx.store(page + serial % PER_PAGE * 8, word, WHAT)?;
+        crash::point(Point::QueueBehind);
         let after = Roots {
             archived: roots.archived.wrapping_add(archived),
             tail: serial + 1,
@@ -185,6 +187,7 @@ impl Ring {
         let page = heap::alloc(tx, PAGE)?.offset;
         let word = reference::seal(page, self.row + DIRECTORY, number);
         tx.put(roots.word_at(number), word, WHAT)?;
+        crash::point(Point::QueuePage);
         Ok(page)
     }
 

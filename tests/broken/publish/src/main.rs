@@ -6,5 +6,5 @@ extern crate shmstate_broken_publish as shmstate;
 pub mod torture;
 
 fn main() -> std::process::ExitCode {
-    torture::main()
+    torture::main(&torture::Points::NONE)
 }
