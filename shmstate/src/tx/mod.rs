@@ -109,7 +109,7 @@ impl<'a> Tx<'a> {
         if written.and(settled).is_err() {
             return Err(self.refuse());
         }
-        view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
+        view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         compiler_fence(Ordering::SeqCst);
         pending.forget();
         self.pass.note_commit();
@@ -144,7 +144,7 @@ impl<'a> Tx<'a> {
         }
         let region = &mut *self.region;
         let view = &region.view;
-        view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
+        view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         // COMMIT pair: every change is in place before the log is empty; nothing later moves above that (T6).
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
@@ -303,7 +303,7 @@ impl Tx<'_> {
                 return;
             }
         }
-        view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS) + 1);
+        view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS).wrapping_add(1));
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
     }
 }
