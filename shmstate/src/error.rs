@@ -327,6 +327,14 @@ pub enum Error {
     },
 }
 
+/// What is told of each fault that a check finds: it says whether to go on.
+pub(crate) type Report<'r> = dyn FnMut(Error) -> Result<()> + 'r;
+
+/// A report that ends a check at the first fault.
+pub(crate) fn refuse(fault: Error) -> Result<()> {
+    Err(fault)
+}
+
 impl Error {
     pub(crate) fn io(what: &'static str, name: &str, source: impl Into<io::Error>) -> Self {
         Self::Io {

@@ -66,4 +66,4 @@ pub use table::streams::{Input, MAX_STREAMS, RING_SIZES, Received, Rings, Sent, 
 pub use table::timers::{Gap, MAX_DEADLINE, MAX_TIMERS, TimerId, Timers, TimersIter};
 pub use tx::Tx;
 pub use tx::undo::Undone;
-pub use verify::{Verification, verify};
+pub use verify::{Fault, MAX_FAULTS, Verification, verify};

@@ -1,71 +1,133 @@
 //! Walks a whole region and compares what the heap says is in use with what the tables refer to.
+//!
+//! It names every altered byte that has a meaning in: the header's unchanging part, the sizes and lists in it, the catalog with its
+//! descriptions, an open log, the heap's chunk table, the indexes of maps, the directories and pages of the other tables; and
+//! in tables with checksums every altered byte of a record. What it cannot see: records without a checksum, and words that
+//! nothing else in the region is bound to — figures (transactions, bytes of archives), sources of generations, deadlines
+//! that keep their order, what the application, the kernel or the owner's hints say of a stream.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Report, Result};
 use crate::heap::{self, HeapStats, Owner};
-use crate::region::header::{Layout, at};
-use crate::region::{Reader, View};
-use crate::table::catalog::{self, Kind};
+use crate::region::header::{Layout, ROWS};
+use crate::region::{Reader, View, check_header};
+use crate::table::catalog::{self, Kind, Row};
 use crate::table::key::size_of_shape;
 use crate::table::{cell, map, queue, slab, streams, timers};
 use std::collections::BTreeSet;
+use std::fmt;
 
-/// What a verification found. Sound if nothing is leaked or dangling.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verification {
-    /// The heap's own figures.
-    pub heap: HeapStats,
-    /// Blocks that tables refer to.
-    pub reachable: u64,
-    /// Blocks in use that nothing refers to: offsets.
-    pub leaked: Vec<u64>,
-    /// References to blocks that are not in use, or are referred to twice: offsets.
-    pub dangling: Vec<u64>,
+/// Most faults that are named, and most offsets of leaked or dangling blocks.
+pub const MAX_FAULTS: usize = 4096;
+
+/// One thing that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which structure.
+    pub what: &'static str,
+    /// Where in the region, in bytes from its start.
+    pub at: u64,
+    /// What was found there.
+    pub found: u64,
+    /// The table it belongs to; `None` if that is none, or not known.
+    pub table: Option<Box<str>>,
 }
 
-impl Verification {
-    /// Whether heap and tables agree.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.leaked.is_empty() && self.dangling.is_empty()
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {:#x} holds {:#x}", self.what, self.at, self.found)?;
+        match &self.table {
+            Some(table) => write!(f, ", in table {table}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// Checks all metadata of a region: heap, catalog, indexes, and that every block in use is referred to exactly once.
+/// What a verification found. Sound if nothing is wrong, leaked or dangling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// The heap's own figures; of what could be read, if there are faults.
+    pub heap: HeapStats,
+    /// Blocks that tables refer to.
+    pub reachable: u64,
+    /// Blocks in use that nothing refers to: offsets. Not looked for if there are faults: what refers to them may be what is
+    /// damaged.
+    pub leaked: Vec<u64>,
+    /// References to blocks that are not in use, or are referred to twice: offsets.
+    pub dangling: Vec<u64>,
+    /// What contradicts itself, in the order in which it was found: header, heap, catalog, tables. The first [`MAX_FAULTS`].
+    pub faults: Vec<Fault>,
+}
+
+impl Verification {
+    /// Whether everything agrees.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.leaked.is_empty() && self.dangling.is_empty() && self.faults.is_empty()
+    }
+
+    /// The first thing that is wrong, as an error.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if not everything agrees.
+    pub fn into_sound(self) -> Result<Self> {
+        let block = || self.leaked.first().or(self.dangling.first());
+        match (self.faults.first(), block()) {
+            (Some(fault), _) => Err(Error::damaged(fault.what, fault.at, fault.found)),
+            (None, Some(at)) => Err(Error::damaged("block", *at, self.reachable)),
+            (None, None) => Ok(self),
+        }
+    }
+
+    fn add(&mut self, fault: Error, table: Option<&str>) -> Result<()> {
+        let Error::Damaged { what, at, found } = fault else {
+            return Err(fault);
+        };
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault {
+                what,
+                at,
+                found,
+                table: table.map(Into::into),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Checks all metadata of a region: header, heap, catalog, indexes, and that every block in use is referred to exactly once; and
+/// the records of tables with checksums. Damage is no error: it is what is [found](Verification::faults).
 ///
 /// # Errors
-/// [`Error::Damaged`], with the place, if a structure contradicts itself.
+/// What keeps it from looking, of which there is nothing yet.
 pub fn verify(reader: &Reader<'_>) -> Result<Verification> {
     check(reader)
 }
 
 pub(crate) fn check(view: &View) -> Result<Verification> {
     let layout = Layout::of(view.capacity())?;
+    let mut found = Verification::default();
+    check_header(view, &layout, &mut |fault| found.add(fault, None))?;
     let mut blocks = BTreeSet::new();
-    let heap = heap::walk(view, &layout, |block, _| {
+    let note = |block: heap::Block, _| {
         blocks.insert(block.offset);
-    })?;
-    let mut found = Verification {
-        heap,
-        ..Verification::default()
     };
+    match heap::walk(view, &layout, note, &mut |fault| found.add(fault, None)) {
+        Ok(stats) => found.heap = stats,
+        Err(fault) => found.add(fault, None)?,
+    }
     let mut references = Vec::new();
-    for row in catalog::rows(view)? {
-        references.push(row.description.0);
-        references.extend(Owner::of_row(row.offset).heads(view)?);
-        match Kind::from_number(row.kind) {
-            Some(Kind::Map) => {
-                let text = catalog::description(view, &row)?;
-                let shape = text.split_once('\n').map_or("", |(key, _)| key);
-                let key = size_of_shape(shape)
-                    .ok_or_else(|| Error::damaged("shape of a key", row.description.0, row.description.1))?;
-                map::check(view, &layout, row.offset, key as u64, |at| references.push(at))?;
+    for index in 0..ROWS {
+        let row = match catalog::row(view, index) {
+            Ok(None) => continue,
+            Ok(Some(row)) => row,
+            Err(fault) => {
+                found.add(fault, None)?;
+                continue;
             }
-            Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
-            Some(Kind::Slab) => slab::blocks(view, row.offset, |at| references.push(at))?,
-            Some(Kind::Queue) => queue::blocks(view, row.offset, |at| references.push(at))?,
-            Some(Kind::Timers) => timers::blocks(view, row.offset, |at| references.push(at))?,
-            Some(Kind::Streams) => streams::blocks(view, row.offset, |at| references.push(at))?,
-            None => return Err(Error::damaged("kind of a table", row.offset, row.kind.into())),
+        };
+        let mut report = |fault| found.add(fault, Some(&row.name));
+        if let Err(fault) = check_table(view, &layout, &row, &mut references, &mut report) {
+            report(fault)?;
         }
     }
     found.reachable = references.len() as u64;
@@ -74,12 +136,56 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
         let block = heap::block_of(view, &layout, reference).map(|block| block.offset);
         match block {
             Ok(offset) if blocks.remove(&offset) => {}
-            _ => found.dangling.push(reference),
+            _ if found.dangling.len() < MAX_FAULTS => found.dangling.push(reference),
+            _ => {}
         }
     }
-    found.leaked = blocks.into_iter().collect();
-    if view.header(at::LOG_LENGTH) != 0 {
-        return Err(Error::damaged("undo log", at::LOG_LENGTH, view.header(at::LOG_LENGTH)));
+    if found.faults.is_empty() {
+        found.leaked = blocks.into_iter().take(MAX_FAULTS).collect();
     }
     Ok(found)
+}
+
+fn check_table(
+    view: &View,
+    layout: &Layout,
+    row: &Row,
+    references: &mut Vec<u64>,
+    report: &mut Report<'_>,
+) -> Result<()> {
+    // A damaged list may name a block again and again; no more than this can be.
+    let most = view.capacity() / heap::classes::LEAST;
+    let mut note = |at| {
+        if (references.len() as u64) <= most {
+            references.push(at);
+        }
+    };
+    note(row.description.0);
+    if let Some(heads) = Owner::of_row(row.offset).heads(view)? {
+        note(heads);
+    }
+    let text = match catalog::checked_description(view, row) {
+        Ok(text) => text,
+        Err(fault) => {
+            report(fault)?;
+            String::new()
+        }
+    };
+    match Kind::from_number(row.kind) {
+        Some(Kind::Map) => {
+            let shape = text.split_once('\n').map_or("", |(key, _)| key);
+            let key = size_of_shape(shape)
+                .ok_or_else(|| Error::damaged("shape of a key", row.description.0, row.description.1))?;
+            map::check(view, layout, row.offset, key as u64, note, report)
+        }
+        Some(Kind::Cell) => {
+            note(cell::roots(view, row.offset)?.0);
+            Ok(())
+        }
+        Some(Kind::Slab) => slab::blocks(view, row.offset, note),
+        Some(Kind::Queue) => queue::blocks(view, row.offset, note),
+        Some(Kind::Timers) => timers::blocks(view, row.offset, note),
+        Some(Kind::Streams) => streams::blocks(view, row.offset, note),
+        None => Err(Error::damaged("kind of a table", row.offset, row.kind.into())),
+    }
 }

@@ -218,6 +218,11 @@ impl Chunk {
         tx.put(self.entry + 8, free, WHAT)
     }
 
+    /// Where its links in a list lie.
+    pub(crate) fn links_at(self, list: List) -> u64 {
+        self.entry + list as u64
+    }
+
     /// Next (low) and previous (high) chunk in a list, each as index + 1, 0 for none.
     pub(crate) fn links(self, view: &View, list: List) -> Result<Halves> {
         Ok(Halves::of(view.load(self.entry + list as u64, WHAT)?))

@@ -172,6 +172,14 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
     }
 }
 
+/// Checks that a block of at least `bytes` starts at `offset`, as the word at `named` says.
+pub(crate) fn check_block(view: &View, offset: u64, bytes: u64, what: &'static str, named: u64) -> Result<()> {
+    match Layout::of(view.capacity()).and_then(|layout| block_of(view, &layout, offset)) {
+        Ok(block) if block.offset == offset && block.size >= bytes => Ok(()),
+        _ => Err(Error::damaged(what, named, offset)),
+    }
+}
+
 /// Whether a block of `owner` that is in use ends 8 bytes after `header`.
 #[inline(always)]
 pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {

@@ -21,7 +21,8 @@ const WHAT: &str = "free runs";
 /// How many runs of a list are looked at for one that is long enough.
 const SEARCH: usize = 16;
 
-fn bin(length: u64) -> u64 {
+/// The list that free runs of this length, at least 1, hang in.
+pub(crate) fn bin(length: u64) -> u64 {
     u64::from(length.ilog2()).min(BINS - 1)
 }
 
@@ -191,7 +192,7 @@ fn extend(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Chunk> {
     );
     tx.set_header(at::ACTIVITY, before);
     if grown? {
-        tx.set_header(at::SMALL_STEPS, tx.header(at::SMALL_STEPS) + 1);
+        tx.set_header(at::SMALL_STEPS, tx.header(at::SMALL_STEPS).wrapping_add(1));
     }
     if start > end {
         pass_log(tx, table, end, start)?;

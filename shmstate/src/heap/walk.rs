@@ -1,9 +1,9 @@
 //! Walks the chunk table from end to end: checks that everything in it agrees, and counts.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Report, Result, refuse};
 use crate::heap::chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
-use crate::heap::owner::{FIRST, HEADS};
-use crate::heap::{Block, Owner, classes};
+use crate::heap::owner::{FIRST, HEADS, HEADS_BYTES};
+use crate::heap::{Block, Owner, check_block, classes, runs};
 use crate::region::growth;
 use crate::region::header::{BINS, CHUNK, Layout, ROWS, at};
 use crate::region::view::View;
@@ -39,60 +39,43 @@ pub struct HeapStats {
     pub owned: Vec<u64>,
 }
 
-/// Walks the chunk table. `each` gets every block in use, with its owner.
-pub(crate) fn walk(view: &View, layout: &Layout, mut each: impl FnMut(Block, Owner)) -> Result<HeapStats> {
+/// Walks the chunk table. `each` gets every block in use, with its owner; `report` every fault. After a fault the walk goes on
+/// with the next chunk or list, if `report` says so.
+pub(crate) fn walk(
+    view: &View,
+    layout: &Layout,
+    mut each: impl FnMut(Block, Owner),
+    report: &mut Report<'_>,
+) -> Result<HeapStats> {
     let table = Table::of(layout);
-    let used = table.used(view);
+    let mut used = table.used(view);
+    if used > layout.chunk_count {
+        report(Error::damaged(
+            "end of the heap",
+            at::HEAP_END,
+            view.header(at::HEAP_END),
+        ))?;
+        used = layout.chunk_count;
+    }
     let mut tally = Tally::default();
     let mut index = 0;
     while index < used {
-        let chunk = table.chunk(view, index)?;
-        let start = table.start(index);
-        let length = match chunk.kind(view)? {
-            Kind::Slots { owner, class } => {
-                tally.slots(view, chunk, owner, class, |slot| {
-                    let size = classes::size(class);
-                    let offset = start + slot * size;
-                    each(Block { offset, size }, owner);
-                })?;
+        index += match tally.chunk(view, table, index, &mut each) {
+            Ok(length) => length,
+            Err(fault) => {
+                report(fault)?;
                 1
             }
-            Kind::Run { owner, length } => {
-                ends(view, table, chunk, length, Kind::RunEnd { length })?;
-                let size = length * CHUNK;
-                each(Block { offset: start, size }, owner);
-                tally.stats.blocks += 1;
-                tally.own(owner, size);
-                tally.chunks[owner.number() as usize] += 1;
-                length
-            }
-            Kind::Free { length } => {
-                ends(view, table, chunk, length, Kind::FreeEnd { length })?;
-                tally.free_runs += 1;
-                tally.stats.free += length * CHUNK;
-                length
-            }
-            Kind::Log { length } => {
-                ends(view, table, chunk, length, Kind::Log { length })?;
-                let extent = (start, length * CHUNK);
-                if !growth::log_extents(view).any(|known| known == extent) {
-                    return Err(chunk.damaged(length));
-                }
-                tally.passed += 1;
-                length
-            }
-            Kind::RunEnd { length } | Kind::FreeEnd { length } => return Err(chunk.damaged(length)),
         };
-        index += length;
     }
     if index != used {
-        return Err(Error::damaged("chunk table", layout.chunks, index));
+        report(Error::damaged("chunk table", layout.chunks, index))?;
     }
     let end = view.header(at::HEAP_END);
     if growth::log_extents(view).filter(|(offset, _)| *offset < end).count() as u64 != tally.passed {
-        return Err(Error::damaged("undo log in the heap", at::LOG_EXTENTS, tally.passed));
+        report(Error::damaged("undo log in the heap", at::LOG_EXTENTS, tally.passed))?;
     }
-    tally.lists(view, table, layout)?;
+    tally.lists(view, table, layout, report)?;
     tally.stats.taken = view.header(at::TAKEN).saturating_sub(layout.heap);
     tally.stats.classes.retain(|class| class.chunks != 0);
     Ok(tally.stats)
@@ -137,6 +120,47 @@ impl Tally {
         self.stats.owned[place as usize] += bytes;
     }
 
+    /// Counts what chunk `index` begins; gives its length in chunks.
+    fn chunk(&mut self, view: &View, table: Table, index: u64, each: &mut impl FnMut(Block, Owner)) -> Result<u64> {
+        let chunk = table.chunk(view, index)?;
+        let start = table.start(index);
+        match chunk.kind(view)? {
+            Kind::Slots { owner, class } => {
+                self.slots(view, chunk, owner, class, |slot| {
+                    let size = classes::size(class);
+                    let offset = start + slot * size;
+                    each(Block { offset, size }, owner);
+                })?;
+                Ok(1)
+            }
+            Kind::Run { owner, length } => {
+                ends(view, table, chunk, length, Kind::RunEnd { length })?;
+                let size = length * CHUNK;
+                each(Block { offset: start, size }, owner);
+                self.stats.blocks += 1;
+                self.own(owner, size);
+                self.chunks[owner.number() as usize] += 1;
+                Ok(length)
+            }
+            Kind::Free { length } => {
+                ends(view, table, chunk, length, Kind::FreeEnd { length })?;
+                self.free_runs += 1;
+                self.stats.free += length * CHUNK;
+                Ok(length)
+            }
+            Kind::Log { length } => {
+                ends(view, table, chunk, length, Kind::Log { length })?;
+                let extent = (start, length * CHUNK);
+                if !growth::log_extents(view).any(|known| known == extent) {
+                    return Err(chunk.damaged(length));
+                }
+                self.passed += 1;
+                Ok(length)
+            }
+            Kind::RunEnd { length } | Kind::FreeEnd { length } => Err(chunk.damaged(length)),
+        }
+    }
+
     fn slots(
         &mut self,
         view: &View,
@@ -176,18 +200,31 @@ impl Tally {
     }
 
     /// Every chunk that has room, every chunk of a table and every free run is in its list, once.
-    fn lists(&self, view: &View, table: Table, layout: &Layout) -> Result<()> {
-        let used = table.used(view);
-        let listed = |heads: u64, count: u64, list: List, fits: &dyn Fn(u64, Kind) -> bool| -> Result<u64> {
+    fn lists(&self, view: &View, table: Table, layout: &Layout, report: &mut Report<'_>) -> Result<()> {
+        let used = table.used(view).min(layout.chunk_count);
+        // `named` is where it says where the heads are.
+        let listed = |(heads, named): (u64, u64), count: u64, list: List, fits: &dyn Fn(u64, Kind) -> bool| {
             let mut total = 0;
             for i in 0..count {
-                let mut next = view.load(heads.wrapping_add(i * 8), "list of chunks")?;
+                let head = heads.wrapping_add(i * 8);
+                let next = view.load(head, "list of chunks");
+                let mut next = next.map_err(|_| Error::damaged("heads of a table", named, heads))?;
                 let mut previous = 0;
                 while next != 0 {
-                    let chunk = table.chunk(view, next - 1)?;
+                    let chunk = table.chunk(view, next - 1).map_err(|fault| {
+                        if previous == 0 {
+                            Error::damaged("list of chunks", head, next)
+                        } else {
+                            fault
+                        }
+                    })?;
                     let links = chunk.links(view, list)?;
                     if u64::from(links.high) != previous || total > used || !fits(i, chunk.kind(view)?) {
-                        return Err(chunk.damaged(links.high.into()));
+                        return Err(Error::damaged(
+                            "links of a chunk",
+                            chunk.links_at(list),
+                            links.high.into(),
+                        ));
                     }
                     total += 1;
                     previous = next;
@@ -196,45 +233,61 @@ impl Tally {
             }
             Ok(total)
         };
-        let agree = |what, at, found, counted: u64| {
-            if found == counted {
-                Ok(())
-            } else {
-                Err(Error::damaged(what, at, found))
-            }
+        let agree = |what, at, found: Result<u64>, counted: u64| match found {
+            Ok(found) if found == counted => Ok(()),
+            Ok(found) => Err(Error::damaged(what, at, found)),
+            Err(fault) => Err(fault),
         };
         for number in 0..=ROWS {
             let owner = Owner::from_number(number).unwrap_or(Owner::SHARED);
             let (with_room, chunks) = (self.with_room[number as usize], self.chunks[number as usize]);
-            let heads = match owner.row() {
-                None => at::CLASS_HEADS,
-                Some(row) => view.load(row + HEADS, "heads of a table")?,
+            let (heads, named) = match owner.row() {
+                None => (at::CLASS_HEADS, at::CLASS_HEADS),
+                Some(row) => (view.load(row + HEADS, "heads of a table")?, row + HEADS),
             };
             if heads == 0 {
-                agree("chunks of no table", layout.chunks, 0, chunks)?;
+                if let Err(fault) = agree("chunks of no table", layout.chunks, Ok(0), chunks) {
+                    report(fault)?;
+                }
                 continue;
             }
-            let found = listed(heads, classes::COUNT as u64, List::Room, &|i, kind| {
+            if owner != Owner::SHARED
+                && let Err(fault) = check_block(view, heads, HEADS_BYTES, "heads of a table", named)
+            {
+                report(fault)?;
+                continue;
+            }
+            let found = listed((heads, named), classes::COUNT as u64, List::Room, &|i, kind| {
                 kind == Kind::Slots {
                     owner,
                     class: i as usize,
                 }
-            })?;
-            agree("list of chunks with room", heads, found, with_room)?;
+            });
+            if let Err(fault) = agree("list of chunks with room", named, found, with_room) {
+                report(fault)?;
+            }
             if let Some(row) = owner.row() {
                 let found = listed(
-                    row + FIRST,
+                    (row + FIRST, row + FIRST),
                     1,
                     List::Owner,
                     &|_, kind| matches!(kind, Kind::Slots { owner: o, .. } | Kind::Run { owner: o, .. } if o == owner),
-                )?;
-                agree("list of a table's chunks", row + FIRST, found, chunks)?;
+                );
+                if let Err(fault) = agree("list of a table's chunks", row + FIRST, found, chunks) {
+                    report(fault)?;
+                }
             }
         }
-        let found = listed(at::RUN_BINS, BINS, List::Room, &|_, kind| {
-            matches!(kind, Kind::Free { .. })
-        })?;
-        agree("list of free runs", at::RUN_BINS, found, self.free_runs)
+        let found = listed(
+            (at::RUN_BINS, at::RUN_BINS),
+            BINS,
+            List::Room,
+            &|bin, kind| matches!(kind, Kind::Free { length } if runs::bin(length) == bin),
+        );
+        match agree("list of free runs", at::RUN_BINS, found, self.free_runs) {
+            Ok(()) => Ok(()),
+            Err(fault) => report(fault),
+        }
     }
 }
 
@@ -248,5 +301,5 @@ fn ends(view: &View, table: Table, chunk: Chunk, length: u64, end: Kind) -> Resu
 
 /// Checks the heap's metadata when a region is opened.
 pub(crate) fn check(view: &View, layout: &Layout) -> Result<()> {
-    walk(view, layout, |_, _| {}).map(|_| ())
+    walk(view, layout, |_, _| {}, &mut refuse).map(|_| ())
 }

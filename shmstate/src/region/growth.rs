@@ -107,7 +107,7 @@ fn count_collapses(view: &View, backing: &dyn Backing) {
     let (made, failed) = backing.fresh_collapses();
     for (word, count) in [(at::COLLAPSED, made), (at::NOT_COLLAPSED, failed)] {
         if count != 0 {
-            view.set_header(word, view.header(word) + count);
+            view.set_header(word, view.header(word).wrapping_add(count));
         }
     }
 }

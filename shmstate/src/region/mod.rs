@@ -31,7 +31,7 @@ pub use view::View;
 
 use crate::checkpoint::hook::Hook;
 use crate::crash::{self, Point};
-use crate::error::{Error, Result};
+use crate::error::{Error, Report, Result};
 use crate::gate::{Gate, Pass};
 use crate::heap;
 use crate::os::shm::Place;
@@ -462,7 +462,7 @@ impl Region {
         }
         self.view.set_header(at::ACTIVITY, Activity::Recovery as u64);
         let taken_back = log.undo(&self.view)?;
-        let count = |field, add| self.view.set_header(field, self.view.header(field) + add);
+        let count = |field, add| self.view.set_header(field, self.view.header(field).wrapping_add(add));
         count(at::RECOVERIES, 1);
         count(at::ENTRIES_UNDONE, taken_back.entries);
         self.view.set_header(at::ACTIVITY, Activity::Idle as u64);
@@ -669,6 +669,36 @@ fn check_dynamic(view: &View, birth: &Birth) -> Result<()> {
     }
     if end < layout.heap || end > taken || end % CHUNK != 0 {
         return Err(Error::damaged("end of the heap", at::HEAP_END, end));
+    }
+    Ok(())
+}
+
+/// Checks every part of the header that is bound to anything: for `verify`, under a pass, so that no transaction is open.
+pub(crate) fn check_header(view: &View, layout: &Layout, report: &mut Report<'_>) -> Result<()> {
+    let mut bytes = [0; 256];
+    bytes.copy_from_slice(view.bytes(0, 256, "header")?);
+    // A region that is being restored has no magic yet (R4).
+    if view.header(at::MAGIC) == 0 {
+        bytes[..8].copy_from_slice(&header::MAGIC.to_le_bytes());
+    }
+    match Birth::decode("", &bytes) {
+        Ok(birth) => {
+            if let Err(fault) = check_dynamic(view, &birth) {
+                report(fault)?;
+            }
+        }
+        // What is wrong with it is told where a region is opened; here it is in use.
+        Err(_) if view.header(at::MAGIC) == 0 || view.header(at::MAGIC) == header::MAGIC => {
+            report(Error::damaged("header", at::CHECKSUM, view.header(at::CHECKSUM)))?;
+        }
+        Err(_) => report(Error::damaged("header", at::MAGIC, view.header(at::MAGIC)))?,
+    }
+    if let Err(fault) = Log::load(view, *layout) {
+        report(fault)?;
+    }
+    let length = view.header(at::LOG_LENGTH);
+    if length != 0 {
+        report(Error::damaged("undo log", at::LOG_LENGTH, length))?;
     }
     Ok(())
 }

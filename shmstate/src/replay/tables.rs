@@ -517,5 +517,9 @@ fn an_unlogged_store_before_the_tail_is_seen() {
         t.queue.get(&reader, 1).is_err(),
         "a reference of another place is not followed"
     );
-    assert!(verify(&reader).is_err());
+    let found = verify(&reader).expect("verify");
+    assert_eq!(
+        found.faults.first().and_then(|fault| fault.table.as_deref()),
+        Some("queue")
+    );
 }

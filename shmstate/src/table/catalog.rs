@@ -3,7 +3,7 @@
 //! ```text
 //!   0 u32 state (0 empty, 1 live) · u16 kind · u16 length of the name      8 [u8; 64] name
 //!  72 u128 fingerprint of the value    88 u128 fingerprint of the key
-//! 104 u16 declared version · u16 0 · u32 flags (1: records have checksums)  112 u64 block with the descriptions
+//! 104 u16 declared version · u16 check of the descriptions · u32 flags (1: records have checksums)  112 u64 block with the descriptions
 //! 120 u64 their length in bytes                                          128 [13 x u64] roots, by kind
 //! 232 u64 XXH3 of bytes 0..128       240 u64 first chunk of the table's records    248 u64 heads of their lists, see `heap::owner`
 //! ```
@@ -14,7 +14,7 @@
 use crate::error::{Error, Result};
 use crate::heap::{self, Owner};
 use crate::region::Region;
-use crate::region::header::{ROW, ROWS, at};
+use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::view::View;
 use crate::schema::{self, Description};
 use crate::tx::Tx;
@@ -37,6 +37,8 @@ const SUM: u64 = ROOT + 13 * 8;
 const VERSION: u64 = 104;
 /// In the flags: every record has a checksum.
 const CHECKED: u64 = 1 << 32;
+/// Where in the word of version and flags the check of the descriptions stands.
+const CHECK_SHIFT: u32 = 16;
 /// How long a reader waits for the catalog to hold still while its owner works.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -119,6 +121,21 @@ pub(crate) fn is_checked(view: &View, row: u64) -> Result<bool> {
     Ok(view.load(row + VERSION, WHAT)? & CHECKED != 0)
 }
 
+/// The check of the descriptions, 16 bits.
+fn check_of(text: &[u8]) -> u64 {
+    xxh3_64(text) & 0xffff
+}
+
+/// The text of both descriptions of a row, which must be the one that was written. Says where it is not.
+pub(crate) fn checked_description(view: &View, row: &Row) -> Result<String> {
+    let text = description(view, row)?;
+    let check = view.load(row.offset + VERSION, WHAT)? >> CHECK_SHIFT & 0xffff;
+    if check_of(text.as_bytes()) != check {
+        return Err(Error::damaged("description", row.description.0, check));
+    }
+    Ok(text)
+}
+
 fn sum_of(words: &[u64]) -> u64 {
     let mut bytes = [0; ROOT as usize];
     for (i, word) in words.iter().take(bytes.len() / 8).enumerate() {
@@ -155,10 +172,15 @@ fn words(view: &View, at: u64) -> Result<u128> {
 
 /// Reads row `index` of the catalog; `None` if it is empty.
 pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
-    let offset = view.header(at::CATALOG) + index * ROW;
+    let offset = HEADER + index * ROW;
     let head = view.load(offset, WHAT)?;
     if head as u32 == 0 {
-        return Ok(None);
+        // Tables do not go, so what was never one is zero.
+        let fixed: [u64; ROOT as usize / 8] = view.words(offset, WHAT)?;
+        return match fixed.iter().position(|word| *word != 0) {
+            None => Ok(None),
+            Some(i) => Err(Error::damaged(WHAT, offset + i as u64 * 8, fixed[i])),
+        };
     }
     let length = (head >> 48) as usize;
     if head as u32 != LIVE as u32 || length == 0 || length > MAX_TABLE_NAME {
@@ -303,7 +325,9 @@ pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOpt
         words[9 + i * 2] = print as u64;
         words[10 + i * 2] = (print >> 64) as u64;
     }
-    words[13] = u64::from(spec.value.version()) | if options.checksums { CHECKED } else { 0 };
+    words[13] = u64::from(spec.value.version())
+        | check_of(text.as_bytes()) << CHECK_SHIFT
+        | if options.checksums { CHECKED } else { 0 };
     words[14] = block.offset;
     words[15] = text.len() as u64;
     words[16..16 + roots.len()].copy_from_slice(roots);
@@ -311,7 +335,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOpt
     if !matches!(spec.kind, Kind::Cell | Kind::Streams) {
         words[(ROW / 8) as usize - 2..].copy_from_slice(&Owner::roots(tx)?);
     }
-    let offset = tx.header(at::CATALOG) + index * ROW;
+    let offset = HEADER + index * ROW;
     tx.put_all(offset, &words, WHAT)?;
     Ok(offset)
 }

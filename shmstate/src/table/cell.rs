@@ -1,4 +1,5 @@
-//! `Cell<T>`: one value with a name. Roots in the catalog row: its record, the bytes of its archive.
+//! `Cell<T>`: one value with a name. Roots in the catalog row: a `reference` to its record, home = the row, number = 0; the bytes
+//! of its archive.
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
@@ -8,6 +9,7 @@ use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
 use crate::table::record::{self, Home, Parts, RecordMut};
+use crate::table::reference;
 use crate::tx::Tx;
 use std::fmt;
 use std::marker::PhantomData;
@@ -81,8 +83,8 @@ impl<T: Value> Cell<T> {
     /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
     pub fn create(tx: &mut Tx<'_>, name: &str, value: &T) -> Result<Self> {
         let made = record::create(tx, Self::HOME, Parts::NONE, value)?;
-        let roots = [made.header, made.archived];
-        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &roots)?;
+        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+        tx.put_all(row + ROOT, &[reference::seal(made.header, row, 0), made.archived], WHAT)?;
         Ok(Self::handle(row, tx))
     }
 
@@ -112,7 +114,7 @@ impl<T: Value> Cell<T> {
         if view.tag() != self.region {
             return Err(Error::ForeignTable);
         }
-        view.load(self.row + ROOT, WHAT)
+        reference::follow(view, self.row + ROOT, self.row, 0, WHAT)
     }
 
     /// The value, in place.
@@ -139,11 +141,13 @@ impl<T: Value> Cell<T> {
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
         let before = self.record(tx)?;
         let (new, _) = record::replace(tx, Self::HOME, before, Parts::NONE, value)?;
-        tx.put_all(self.row + ROOT, &[new.header, new.archived], WHAT)
+        let word = reference::seal(new.header, self.row, 0);
+        tx.put_all(self.row + ROOT, &[word, new.archived], WHAT)
     }
 }
 
 /// The record of the cell whose row is given, and the bytes of its archive.
 pub(crate) fn roots(view: &View, row: u64) -> Result<(u64, u64)> {
-    Ok((view.load(row + ROOT, WHAT)?, view.load(row + ROOT + 8, WHAT)?))
+    let record = reference::follow(view, row + ROOT, row, 0, WHAT)?;
+    Ok((record, view.load(row + ROOT + 8, WHAT)?))
 }

@@ -83,8 +83,18 @@ impl<A: Key, B: Key> Key for (A, B) {
     }
 }
 
-/// Bytes of an encoded key whose shape is given as text.
+/// Longest text of a key's shape that is read: the text comes from the region, and pairs nest.
+const MAX_SHAPE: usize = 1024;
+
+/// Bytes of an encoded key whose shape is given as text; `None` if it is none.
 pub(crate) fn size_of_shape(shape: &str) -> Option<usize> {
+    if shape.len() > MAX_SHAPE {
+        return None;
+    }
+    size_in(shape).filter(|size| *size <= MAX_KEY)
+}
+
+fn size_in(shape: &str) -> Option<usize> {
     if let Some(bits) = shape.strip_prefix(['u', 'i']) {
         return match bits {
             "8" => Some(1),
@@ -108,7 +118,7 @@ pub(crate) fn size_of_shape(shape: &str) -> Option<usize> {
             c == ',' && depth == 0
         });
         let (first, rest) = end.map_or((inner, ""), |end| (&inner[..end], inner[end + 1..].trim_start()));
-        size += size_of_shape(first)?;
+        size = size_in(first)?.checked_add(size)?;
         inner = rest;
     }
     Some(size)

@@ -16,7 +16,6 @@
 
 use crate::error::{Error, Result};
 use crate::heap;
-use crate::region::header::Layout;
 use crate::region::view::View;
 use crate::table::reference;
 use crate::tx::Tx;
@@ -125,8 +124,8 @@ impl Pages {
     /// Visits the directory's block and the pages, and checks what can be checked of them.
     pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
         let [directory, room, _] = view.words(self.roots, WHAT)?;
-        let pages = self.count(view)?;
         check_directory(view, directory, room, self.roots)?;
+        let pages = self.count(view)?;
         each(directory);
         for number in 0..pages {
             each(self.page(view, number)?);
@@ -152,10 +151,8 @@ pub(crate) fn directory(tx: &mut Tx<'_>, room: u64) -> Result<u64> {
 /// Whether a block of the heap starts at `directory` and has room for so many words, a power of two. `roots` is where that
 /// was read.
 pub(crate) fn check_directory(view: &View, directory: u64, room: u64, roots: u64) -> Result<()> {
-    let layout = Layout::of(view.capacity())?;
-    let block = heap::block_of(view, &layout, directory)?;
-    if block.offset != directory || !room.is_power_of_two() || room > block.size / 8 {
-        return Err(Error::damaged(WHAT, roots, room));
+    if !room.is_power_of_two() || room > view.capacity() / 8 {
+        return Err(Error::damaged(WHAT, roots + 8, room));
     }
-    Ok(())
+    heap::check_block(view, directory, room * 8, WHAT, roots)
 }

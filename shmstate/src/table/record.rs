@@ -171,7 +171,7 @@ pub(crate) fn is_dead(tail: &[u8]) -> bool {
 /// The block that a record fills. Its header must be at the block's end.
 pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<Block> {
     let block = heap::block_of(tx, tx.region.layout(), header)?;
-    if block.offset + block.size != header + HEADER {
+    if block.offset + block.size != header.wrapping_add(HEADER) {
         return Err(Error::damaged(WHAT, header, block.offset));
     }
     Ok(block)
@@ -179,7 +179,7 @@ pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<Block> {
 
 /// Where the exact number of unused bytes stands if there are many.
 fn exact(home: Home, header: u64) -> u64 {
-    (header - home.geometry.root - 8) & !7
+    header.wrapping_sub(home.geometry.root + 8) & !7
 }
 
 /// Bytes of a record's archive.
@@ -207,6 +207,9 @@ pub(crate) fn checksum(view: &View, block: Block, header: u64) -> Result<u64> {
 /// Compares the checksum of the record whose header is given with what it should be.
 pub(crate) fn check_sum(view: &View, layout: &Layout, header: u64) -> Result<()> {
     let block = heap::block_of(view, layout, header)?;
+    if block.offset + block.size != header.wrapping_add(HEADER) {
+        return Err(Error::damaged(WHAT, header, block.offset));
+    }
     let sum = view.load(block.offset, "checksum")?;
     if sum == checksum(view, block, header)? {
         Ok(())

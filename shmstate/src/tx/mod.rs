@@ -115,7 +115,7 @@ impl<'a> Tx<'a> {
         if written.and(settled).is_err() {
             return Err(self.refuse());
         }
-        view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
+        view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         compiler_fence(Ordering::SeqCst);
         pending.forget();
         self.pass.note_commit();
@@ -152,7 +152,7 @@ impl<'a> Tx<'a> {
         }
         let region = &mut *self.region;
         let view = &region.view;
-        view.set_header(at::COMMITS, view.header(at::COMMITS) + 1);
+        view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         crash::point(Point::CommitCounted);
         // COMMIT pair: every change is in place before the log is empty; nothing later moves above that (T6).
         compiler_fence(Ordering::SeqCst);
@@ -360,7 +360,7 @@ impl Tx<'_> {
                 return;
             }
         }
-        view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS) + 1);
+        view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS).wrapping_add(1));
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
     }
 }

@@ -315,7 +315,7 @@ impl Log {
         })?;
         // A kill after this leaves memory that the heap grows into.
         if growth::grow_to(view, backing, &self.layout, offset + length, Taking::Step)? {
-            view.set_header(at::SMALL_STEPS, view.header(at::SMALL_STEPS) + 1);
+            view.set_header(at::SMALL_STEPS, view.header(at::SMALL_STEPS).wrapping_add(1));
         }
         crash::point(Point::ExtentTaken);
         let row = at::LOG_TABLE + i * LOG_TABLE_ROW;

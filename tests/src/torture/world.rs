@@ -185,10 +185,13 @@ impl Tables {
         let found = verify(reader)?;
         if !found.is_sound() {
             faults.push(format!(
-                "heap and tables disagree: {} blocks leaked, {} references dangling",
+                "heap and tables disagree: {} faults, {} blocks leaked, {} references dangling",
+                found.faults.len(),
                 found.leaked.len(),
                 found.dangling.len()
             ));
+            faults.extend(found.faults.iter().map(ToString::to_string));
+            faults.truncate(MAX_FAULTS);
             // What a dangling reference points to must not be read as a record.
             return Ok(faults);
         }

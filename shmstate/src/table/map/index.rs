@@ -20,7 +20,7 @@
 //! It does not know keys or values: callers say whether a record is the one they look for, and what a record's hash is.
 
 use crate::crash::{self, Point};
-use crate::error::Error;
+use crate::error::{Error, Report};
 use crate::heap;
 use crate::region::header::{Activity, at};
 use crate::region::view::{Bad, View, Window};
@@ -537,13 +537,28 @@ impl Index {
         Ok(())
     }
 
+    /// The roots of a directory that is a block long enough.
+    fn checked_roots(self, view: &View) -> Result<(u64, u64)> {
+        let (directory, depth) = self.roots(view)?;
+        heap::check_block(view, directory, 8 << depth, WHAT, self.row + DIRECTORY)?;
+        Ok((directory, depth))
+    }
+
     /// Visits every segment once.
     fn segments(self, view: &View, mut each: impl FnMut(Segment, u64) -> Result<()>) -> Result<()> {
         let (directory, depth) = self.roots(view)?;
         let mut slot = 0u64;
         while slot < 1 << depth {
-            let segment = Segment::of(view.load(directory + slot * 8, WHAT)?);
-            let head = segment.head(view)?;
+            let word = view.load(directory + slot * 8, WHAT)?;
+            let segment = Segment::of(word);
+            let head = match segment.head(view) {
+                Ok(head) => head,
+                Err(fault) => {
+                    // Is it the head, or the word that leads to it?
+                    heap::check_block(view, segment.offset, segment.bytes(), WHAT, directory + slot * 8)?;
+                    return Err(fault);
+                }
+            };
             if head.depth > depth {
                 return Err(Error::damaged(WHAT, segment.offset, head.depth));
             }
@@ -555,7 +570,7 @@ impl Index {
 
     /// Visits the blocks of the index: the directory and the segments.
     pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
-        each(self.roots(view)?.0);
+        each(self.checked_roots(view)?.0);
         self.segments(view, |segment, _| {
             each(segment.offset);
             Ok(())
@@ -563,80 +578,101 @@ impl Index {
     }
 
     /// Checks every byte of the index that means something: all words of the directory, heads, tags, counts, and that what is
-    /// empty is zero. `hash_of` tells the hash of a record; `each` gets every record. Gives the number of records.
+    /// empty is zero. `hash_of` tells the hash of a record; `each` gets every record, `report` every fault: after one in a
+    /// segment it goes on with the next, if `report` says so. Gives the number of records.
     pub(crate) fn check(
         self,
         view: &View,
         hash_of: impl Fn(&View, u64) -> Result<u64>,
-        mut each: impl FnMut(u64),
+        mut each: impl FnMut(u64, &mut Report<'_>) -> Result<()>,
+        report: &mut Report<'_>,
     ) -> Result<u64> {
-        let (directory, depth) = self.roots(view)?;
+        let (directory, depth) = self.checked_roots(view)?;
         let (mut records, mut deepest) = (0, 0);
         self.segments(view, |segment, slot| {
             let head = segment.head(view)?;
-            if ![SMALL, LARGE].contains(&segment.groups) {
-                return Err(Error::damaged(WHAT, directory + slot * 8, segment.word()));
-            }
             deepest += u64::from(head.depth == depth);
-            for i in 0..1 << (depth - head.depth) {
-                let at = directory + (slot + i) * 8;
-                let word = view.load(at, WHAT)?;
-                if word != segment.word() {
-                    return Err(Error::damaged(WHAT, at, word));
-                }
+            let mut found = |record| each(record, report);
+            let checked = check_segment(view, (directory, depth), (segment, slot), &hash_of, &mut found);
+            match checked {
+                Ok(live) => records += live,
+                Err(fault) => report(fault)?,
             }
-            for i in 1..8 {
-                let word = view.load(segment.offset + i * 8, WHAT)?;
-                if word != 0 {
-                    return Err(Error::damaged(WHAT, segment.offset + i * 8, word));
-                }
-            }
-            let mut live = 0;
-            let mut passed = vec![0u64; segment.groups as usize];
-            for index in 0..segment.groups {
-                let group = segment.group(index);
-                let control = view.load(group, WHAT)?;
-                for i in 0..GROUP {
-                    let (tag, at) = (control >> (i * 8) & 0xff, group + 8 + i * 8);
-                    let word = view.load(at, WHAT)?;
-                    if tag == 0 && word == 0 {
-                        continue;
-                    }
-                    let record = word & OFFSET;
-                    let hash = hash_of(view, record)?;
-                    if hash >> 1 >> (63 - depth) >> (depth - head.depth) != slot >> (depth - head.depth)
-                        || tags(hash) != (tag, word >> 48)
-                    {
-                        return Err(Error::damaged(WHAT, at, word));
-                    }
-                    each(record);
-                    live += 1;
-                    let mut home = segment.home(hash);
-                    while home != index {
-                        passed[home as usize] += 1;
-                        home = segment.next(home);
-                    }
-                }
-            }
-            for (index, passed) in passed.iter().enumerate() {
-                let group = segment.group(index as u64);
-                let counted = view.load(group, WHAT)? >> 56;
-                if counted != MOST_PASSED && counted != *passed {
-                    return Err(Error::damaged(WHAT, group, counted));
-                }
-            }
-            if live != head.live {
-                return Err(Error::damaged(WHAT, segment.offset, head.live));
-            }
-            records += live;
             Ok(())
         })?;
         let counted = view.load(self.row + DEEPEST, WHAT)?;
         if counted != deepest {
-            return Err(Error::damaged(WHAT, self.row + DEEPEST, counted));
+            report(Error::damaged(WHAT, self.row + DEEPEST, counted))?;
         }
         Ok(records)
     }
+}
+
+/// Checks a segment that stands at word `slot` of a directory; gives the number of its records.
+fn check_segment(
+    view: &View,
+    (directory, depth): (u64, u64),
+    (segment, slot): (Segment, u64),
+    hash_of: &impl Fn(&View, u64) -> Result<u64>,
+    each: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<u64> {
+    let head = segment.head(view)?;
+    if ![SMALL, LARGE].contains(&segment.groups) {
+        return Err(Error::damaged(WHAT, directory + slot * 8, segment.word()));
+    }
+    for i in 0..1 << (depth - head.depth) {
+        let at = directory + (slot + i) * 8;
+        let word = view.load(at, WHAT)?;
+        if word != segment.word() {
+            return Err(Error::damaged(WHAT, at, word));
+        }
+    }
+    for i in 1..8 {
+        let word = view.load(segment.offset + i * 8, WHAT)?;
+        if word != 0 {
+            return Err(Error::damaged(WHAT, segment.offset + i * 8, word));
+        }
+    }
+    let mut live = 0;
+    let mut passed = vec![0u64; segment.groups as usize];
+    for index in 0..segment.groups {
+        let group = segment.group(index);
+        let control = view.load(group, WHAT)?;
+        for i in 0..GROUP {
+            let (tag, at) = (control >> (i * 8) & 0xff, group + 8 + i * 8);
+            let word = view.load(at, WHAT)?;
+            if tag == 0 && word == 0 {
+                continue;
+            }
+            let record = word & OFFSET;
+            // The record may be out of reach because the entry was altered: the entry is the place to name.
+            let hash = hash_of(view, record).map_err(|_| Error::damaged(WHAT, at, word))?;
+            if hash >> 1 >> (63 - depth) >> (depth - head.depth) != slot >> (depth - head.depth)
+                || tags(hash) != (tag, word >> 48)
+            {
+                return Err(Error::damaged(WHAT, at, word));
+            }
+            each(record)?;
+            live += 1;
+            let mut home = segment.home(hash);
+            while home != index {
+                passed[home as usize] += 1;
+                home = segment.next(home);
+            }
+        }
+    }
+    for (index, passed) in passed.iter().enumerate() {
+        let group = segment.group(index as u64);
+        let counted = view.load(group, WHAT)? >> 56;
+        // 255 stays 255 (I1), and only makes lookups look further than they need.
+        if counted != *passed && counted != MOST_PASSED {
+            return Err(Error::damaged(WHAT, group, counted));
+        }
+    }
+    if live != head.live {
+        return Err(Error::damaged(WHAT, segment.offset, head.live));
+    }
+    Ok(live)
 }
 
 /// The entries of a control word with that tag, as the highest bit of each; now and then one too many.

@@ -1,6 +1,6 @@
 //! Going over all records of a map, in the order in which they lie in memory.
 
-use super::{COUNT, Map, WHAT};
+use super::Map;
 use crate::archive::{self, Value};
 use crate::error::{Error, Result};
 use crate::heap::Blocks;
@@ -29,7 +29,7 @@ impl<K: Key, V: Value> Map<K, V> {
         Ok(Iter {
             view,
             blocks: Blocks::of(view, self.home().owner)?,
-            left: view.load(self.row + COUNT, WHAT)?,
+            left: self.records(view)?,
             types: PhantomData,
         })
     }

@@ -17,10 +17,11 @@ pub use handle::Handle;
 pub use iter::Iter;
 
 use crate::archive::{self, Geometry, Value};
-use crate::error::Error;
+use crate::error::{Error, Report};
 use crate::heap::Owner;
+use crate::heap::classes::LEAST;
 use crate::region::Region;
-use crate::region::header::Layout;
+use crate::region::header::{Layout, at};
 use crate::region::view::{Bad, View, Window};
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
@@ -416,7 +417,16 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
-        view.load(self.row + COUNT, WHAT)
+        self.records(view)
+    }
+
+    /// The number of records: never more than the region's memory could hold.
+    fn records(&self, view: &View) -> Result<u64> {
+        let records = view.load(self.row + COUNT, WHAT)?;
+        if records > view.capacity() / LEAST {
+            return Err(Error::damaged("number of records", self.row + COUNT, records));
+        }
+        Ok(records)
     }
 
     /// Whether there are none.
@@ -438,27 +448,41 @@ impl<K: Key, V: Value> Map<K, V> {
 }
 
 /// Checks a map whose types are not known, every byte of its index that means something, and visits its blocks: directory,
-/// segments, records. `key` is the length of its keys in bytes.
-pub(crate) fn check(view: &View, layout: &Layout, row: u64, key: u64, mut each: impl FnMut(u64)) -> Result<()> {
+/// segments, records. `key` is the length of its keys in bytes. What is wrong with one segment or record goes to `report`.
+pub(crate) fn check(
+    view: &View,
+    layout: &Layout,
+    row: u64,
+    key: u64,
+    mut each: impl FnMut(u64),
+    report: &mut Report<'_>,
+) -> Result<()> {
     let index = Index::of(row);
-    index.blocks(view, &mut each)?;
     let seed = view.load(row + SEED, WHAT)?;
+    if seed != view.header(at::SEED) {
+        report(Error::damaged("seed of a map", row + SEED, seed))?;
+    }
+    index.blocks(view, &mut each)?;
     let hash = |view: &View, record: u64| {
         let start = record.wrapping_sub(key.next_multiple_of(8));
         Ok(xxh3_64_with_seed(view.bytes(start, key, "key")?, seed))
     };
     let checked = catalog::is_checked(view, row)?;
-    let mut fault = Ok(());
-    let records = index.check(view, hash, |record| {
-        each(record);
-        if checked && fault.is_ok() {
-            fault = record::check_sum(view, layout, record);
-        }
-    })?;
-    fault?;
+    let records = index.check(
+        view,
+        hash,
+        |record, report| {
+            each(record);
+            match record::check_sum(view, layout, record) {
+                Err(fault) if checked => report(fault),
+                _ => Ok(()),
+            }
+        },
+        report,
+    )?;
     let counted = view.load(row + COUNT, WHAT)?;
     if counted != records {
-        return Err(Error::damaged("number of records", row + COUNT, counted));
+        report(Error::damaged("number of records", row + COUNT, counted))?;
     }
     Ok(())
 }

@@ -250,13 +250,22 @@ impl Streams {
 
     /// The slot at `place`.
     fn place(&self, view: &View, place: u64) -> Result<Slot> {
-        let slots = self.root(view, SLOTS)?;
+        let slots = self.slots(view)?;
         if place >= slots {
             return Err(Error::damaged(WHAT, self.row + SLOTS, place));
         }
         let directory = self.root(view, DIRECTORY)?;
-        let page = view.load(directory + place / PAGE_SLOTS * 8, WHAT)?;
-        Ok(Slot::at(page + place % PAGE_SLOTS * SLOT))
+        let page = view.load(directory.wrapping_add(place / PAGE_SLOTS * 8), WHAT)?;
+        Ok(Slot::at(page.wrapping_add(place % PAGE_SLOTS * SLOT)))
+    }
+
+    /// Slots of all pages: never more than the region's memory could hold.
+    fn slots(&self, view: &View) -> Result<u64> {
+        let slots = self.root(view, SLOTS)?;
+        if slots > MAX_STREAMS || slots % PAGE_SLOTS != 0 || slots > view.capacity() / SLOT {
+            return Err(Error::damaged(WHAT, self.row + SLOTS, slots));
+        }
+        Ok(slots)
     }
 
     /// The slot of an open stream.
@@ -292,7 +301,7 @@ impl Streams {
         let place = self.root(tx, FIRST_FREE)? - 1;
         let slot = self.place(tx, place)?;
         // Never 0, so that no token is.
-        let serial = (self.root(tx, SERIAL)? + 1) & 0xffff_ffff;
+        let serial = self.root(tx, SERIAL)?.wrapping_add(1) & 0xffff_ffff;
         let serial = serial.max(1);
         let token = place | serial << 32;
         let sizes = self.root(tx, RINGS)?;
@@ -311,7 +320,7 @@ impl Streams {
                 cookie,
             },
         )?;
-        let open = self.root(tx, OPEN)? + 1;
+        let open = self.root(tx, OPEN)?.wrapping_add(1);
         // Not logged: a serial number is never given twice, also not after a rollback, so that a token which went to a
         // successor before its transaction was taken back cannot come to mean another stream.
         tx.store(self.row + SERIAL, serial, WHAT)?;
@@ -320,7 +329,7 @@ impl Streams {
     }
 
     fn add_page(&self, tx: &mut Tx<'_>) -> Result<()> {
-        let slots = self.root(tx, SLOTS)?;
+        let slots = self.slots(tx)?;
         if slots >= MAX_STREAMS {
             return Err(Error::TooLarge {
                 bytes: slots + 1,
@@ -338,7 +347,7 @@ impl Streams {
         let old = self.root(tx, DIRECTORY)?;
         let new = heap::alloc(tx, (pages + 1) * 8)?.offset;
         for i in 0..pages {
-            let word = tx.load(old + i * 8, WHAT)?;
+            let word = tx.load(old.wrapping_add(i * 8), WHAT)?;
             tx.store(new + i * 8, word, WHAT)?;
         }
         tx.store(new + pages * 8, page, WHAT)?;
@@ -531,8 +540,9 @@ impl Streams {
             sent if kernel.closed => sent.min(p.produced),
             sent => sent,
         };
-        if received < p.consumed || received > p.consumed + p.input_size {
-            return Err(lost("input", received, p.consumed, p.consumed + p.input_size));
+        let most = p.consumed.saturating_add(p.input_size);
+        if received < p.consumed || received > most {
+            return Err(lost("input", received, p.consumed, most));
         }
         let least = p.produced.saturating_sub(p.output_size);
         if sent > p.produced || sent < least {
@@ -582,7 +592,7 @@ impl Streams {
     pub fn ids(&self, view: &View) -> Result<Vec<StreamId>> {
         self.admit(view)?;
         let mut ids = Vec::new();
-        for place in 0..self.root(view, SLOTS)? {
+        for place in 0..self.slots(view)? {
             let token = self.place(view, place)?.token(view)?;
             if token != 0 {
                 ids.push(StreamId(token));
@@ -596,30 +606,35 @@ impl Streams {
 fn pieces(ring: u64, size: u64, position: u64, length: u64) -> ((u64, u64), (u64, u64)) {
     let start = position & (size - 1);
     let first = length.min(size - start);
-    ((ring + start, first), (ring, length - first))
+    ((ring.wrapping_add(start), first), (ring, length - first))
 }
 
-/// Visits the blocks of the table in row `row`.
+/// Visits the blocks of the table in row `row`, and checks it: every word of a slot, but for what the application, the kernel
+/// and the hints say.
 pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
     let streams = Streams {
         row,
         region: view.tag(),
     };
     let directory = streams.root(view, DIRECTORY)?;
+    let slots = streams.slots(view)?;
+    heap::check_block(view, directory, slots / PAGE_SLOTS * 8, WHAT, row + DIRECTORY)?;
     each(directory);
-    let slots = streams.root(view, SLOTS)?;
-    if slots > MAX_STREAMS || slots % PAGE_SLOTS != 0 {
-        return Err(Error::damaged(WHAT, row + SLOTS, slots));
-    }
     for page in 0..slots / PAGE_SLOTS {
-        each(view.load(directory + page * 8, WHAT)?);
+        let at = directory + page * 8;
+        let page = view.load(at, WHAT)?;
+        heap::check_block(view, page, PAGE_SLOTS * SLOT, WHAT, at)?;
+        each(page);
     }
+    let sizes = streams.root(view, RINGS)?;
+    slot::check_sizes(sizes, row + RINGS)?;
     let mut open = 0;
-    for id in streams.ids(view)? {
-        let (input, output) = streams.slot(view, id)?.rings(view)?;
-        each(input);
-        each(output);
-        open += 1;
+    for place in 0..slots {
+        let slot = streams.place(view, place)?;
+        if let Some(rings) = slot.check(view, place)? {
+            rings.into_iter().for_each(&mut each);
+            open += 1;
+        }
     }
     let counted = streams.root(view, OPEN)?;
     if counted != open {
@@ -632,7 +647,11 @@ pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result
         if free > slots {
             return Err(Error::damaged("free streams", row + FIRST_FREE, next));
         }
-        next = streams.place(view, next - 1)?.next_free(view)?;
+        let slot = streams.place(view, next - 1)?;
+        if slot.token(view)? != 0 {
+            return Err(Error::damaged("free streams", row + FIRST_FREE, next));
+        }
+        next = slot.next_free(view)?;
     }
     if free + open != slots {
         return Err(Error::damaged("free streams", row + FIRST_FREE, free));

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::heap;
 use crate::os::clock::monotonic_ns;
 use crate::os::tcp::Positions as Kernel;
 use crate::region::View;
@@ -41,6 +42,18 @@ mod at {
     pub(super) const COOKIE: u64 = 96;
     pub(super) const NEXT_FREE: u64 = 104;
     pub(super) const ADOPTED: u64 = 112;
+}
+
+/// Bytes of the input and of the output ring from the word that has both. `at` is where the word stands.
+pub(super) fn check_sizes(sizes: u64, at: u64) -> Result<(u64, u64)> {
+    let (least, most) = RING_SIZES;
+    let sizes_of = (sizes & 0xffff_ffff, sizes >> 32);
+    for size in [sizes_of.0, sizes_of.1] {
+        if !size.is_power_of_two() || size < least.into() || size > most.into() {
+            return Err(Error::damaged(WHAT, at, sizes));
+        }
+    }
+    Ok(sizes_of)
 }
 
 /// What a new stream starts with.
@@ -78,7 +91,7 @@ impl Slot {
     }
 
     fn get(self, view: &View, field: u64) -> Result<u64> {
-        view.load(self.0 + field, WHAT)
+        view.load(self.0.wrapping_add(field), WHAT)
     }
 
     pub(super) fn token(self, view: &View) -> Result<u64> {
@@ -108,13 +121,7 @@ impl Slot {
     /// Rings and positions; the two hints are not looked at (they are stale after a kill).
     pub(super) fn bounds(self, view: &View) -> Result<Positions> {
         let sizes = self.get(view, at::SIZES)?;
-        let (input_size, output_size) = (sizes & 0xffff_ffff, sizes >> 32);
-        let (least, most) = RING_SIZES;
-        for size in [input_size, output_size] {
-            if !size.is_power_of_two() || size < least.into() || size > most.into() {
-                return Err(Error::damaged(WHAT, self.0 + at::SIZES, sizes));
-            }
-        }
+        let (input_size, output_size) = check_sizes(sizes, self.0 + at::SIZES)?;
         let (input, output) = self.rings(view)?;
         Ok(Positions {
             input,
@@ -126,6 +133,29 @@ impl Slot {
             produced: self.get(view, at::PRODUCED)?,
             sent: 0,
         })
+    }
+
+    /// Checks the slot at `place`, as far as can be without the socket (the hints are stale after a kill); gives the two rings
+    /// if a stream is open there.
+    pub(super) fn check(self, view: &View, place: u64) -> Result<Option<[u64; 2]>> {
+        let (token, state) = (self.token(view)?, self.get(view, at::STATE)?);
+        if token == 0 && state == 0 {
+            return Ok(None);
+        }
+        if state != 1 {
+            return Err(Error::damaged(WHAT, self.0 + at::STATE, state));
+        }
+        if token & 0xffff_ffff != place || token >> 32 == 0 {
+            return Err(Error::damaged(WHAT, self.0 + at::TOKEN, token));
+        }
+        let p = self.bounds(view)?;
+        for (ring, size, field) in [
+            (p.input, p.input_size, at::INPUT),
+            (p.output, p.output_size, at::OUTPUT),
+        ] {
+            heap::check_block(view, ring, size, WHAT, self.0 + field)?;
+        }
+        Ok(Some([p.input, p.output]))
     }
 
     /// Rings and positions of a stream whose hints are right.
