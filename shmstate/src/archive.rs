@@ -12,6 +12,8 @@
 //! | what the root points to (strings, vectors) | unused | root | key | header, 16 bytes |
 //! ```
 //!
+//! A table may have the first bytes of the block for itself (keys of variable length); the archive then starts behind them.
+//!
 //! - **A1** The type of a table's records is the one whose fingerprint stands in the catalog; a handle exists only after that
 //!   was compared (R6). So a root read as `V::Archived` was written as one.
 //! - **A2** A value is measured first and then archived straight into its block: no buffer in between.
@@ -105,9 +107,15 @@ impl Geometry {
     }
 }
 
-/// Archives `value` into a fresh block that ends with `tail` bytes after the root's place. Gives the block and the bytes of
-/// the archive (A2).
-pub(crate) fn write<V: Value>(tx: &mut Tx<'_>, value: &V, geometry: Geometry, tail: u64) -> Result<(Block, u64)> {
+/// Archives `value` into a fresh block that starts with `before` bytes for the table, a multiple of 16, and ends with `tail`
+/// bytes after the root's place. Gives the block and the bytes of the archive (A2).
+pub(crate) fn write<V: Value>(
+    tx: &mut Tx<'_>,
+    value: &V,
+    geometry: Geometry,
+    before: u64,
+    tail: u64,
+) -> Result<(Block, u64)> {
     with_arena(|arena| {
         let mut measure = serializer(arena, None, 0, usize::MAX);
         value
@@ -116,16 +124,16 @@ pub(crate) fn write<V: Value>(tx: &mut Tx<'_>, value: &V, geometry: Geometry, ta
                 why: "its Serialize failed while being measured",
             })?;
         let outside = measure.into_writer().position as u64;
-        let block = heap::alloc(tx, outside + geometry.root + tail)?;
+        let block = heap::alloc(tx, before + outside + geometry.root + tail)?;
         let root = (block.size - tail - geometry.root) as usize;
         let view: &View = tx;
-        let mut archive = serializer(arena, Some((view, block.offset)), 0, root);
+        let mut archive = serializer(arena, Some((view, block.offset)), before as usize, root);
         let resolver = value
             .serialize(Strategy::<_, Failure>::wrap(&mut archive))
             .map_err(|Failure| Error::Archive {
                 why: "it was longer than when it was measured",
             })?;
-        let written = archive.writer.position as u64;
+        let written = archive.writer.position as u64 - before;
         archive.writer.position = root;
         archive.writer.end = root + geometry.size as usize;
         // SAFETY: `resolver` is what serialising this very value into this writer gave.

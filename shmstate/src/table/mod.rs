@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod cell;
 pub(crate) mod key;
+pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod record;
 pub(crate) mod streams;

@@ -28,7 +28,20 @@ const WHAT: &str = "record header";
 
 /// Makes a record and gives the offset of its header and the bytes of its archive.
 pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, geometry: Geometry, key: &[u8], value: &V) -> Result<(u64, u64)> {
-    let (block, archived) = archive::write(tx, value, geometry, HEADER)?;
+    let (_, header, archived) = create_after(tx, geometry, 0, key, value)?;
+    Ok((header, archived))
+}
+
+/// Makes a record whose block starts with `before` bytes, a multiple of 16, for the caller to write. Gives the offsets of the
+/// block and of the record's header, and the bytes of its archive.
+pub(crate) fn create_after<V: Value>(
+    tx: &mut Tx<'_>,
+    geometry: Geometry,
+    before: u64,
+    key: &[u8],
+    value: &V,
+) -> Result<(u64, u64, u64)> {
+    let (block, archived) = archive::write(tx, value, geometry, before, HEADER)?;
     let header = block.offset + block.size - HEADER;
     let unused = block.size - HEADER - geometry.key - archived;
     let generation = tx.header(at::RECORDS_MADE) + 1;
@@ -39,7 +52,7 @@ pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, geometry: Geometry, key: &[u8], 
     // Fresh memory: nobody refers to it before the index does (T3).
     tx.store(header, u64::from(V::VERSION) << 32 | unused.min(0xffff) << 48, WHAT)?;
     tx.store(header + 8, generation & 0xffff_ffff, WHAT)?;
-    Ok((header, archived))
+    Ok((block.offset, header, archived))
 }
 
 /// Frees the record's block at commit; gives the bytes of its archive.

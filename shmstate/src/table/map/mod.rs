@@ -10,7 +10,8 @@ use crate::region::Region;
 use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec};
-use crate::table::key::{Key, MAX_KEY};
+use crate::table::key::{self, Form, Key};
+use crate::table::keyed::{self, Stored};
 use crate::table::record::{self, RecordMut};
 use crate::tx::Tx;
 use index::{Cursor, Index};
@@ -61,14 +62,8 @@ impl<K, V> fmt::Debug for Map<K, V> {
     }
 }
 
-/// A key in its encoded form.
-struct Encoded([u8; MAX_KEY]);
-
 impl<K: Key, V: Value> Map<K, V> {
-    const GEOMETRY: Geometry = {
-        assert!(K::SIZE <= MAX_KEY, "a key may have 32 bytes at most");
-        Geometry::of::<V>(K::SIZE)
-    };
+    const GEOMETRY: Geometry = Geometry::of::<V>(K::SIZE);
 
     fn spec() -> Spec {
         Spec {
@@ -128,20 +123,13 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     #[inline]
-    fn encode(key: &K) -> Encoded {
-        let mut bytes = [0; MAX_KEY];
-        key.encode(&mut bytes);
-        Encoded(bytes)
-    }
-
-    #[inline]
     fn hash(&self, view: &View, key: &[u8]) -> Result<u64> {
         Ok(xxh3_64_with_seed(key, view.load(self.row + SEED, WHAT)?))
     }
 
     #[inline]
     fn key_of(view: &View, record: u64) -> Result<&[u8]> {
-        view.bytes(record.wrapping_sub(Self::GEOMETRY.key), K::SIZE as u64, "key")
+        Stored::of::<K>().key(view, record)
     }
 
     #[inline]
@@ -151,10 +139,8 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     #[inline]
-    fn look_up(&self, view: &View, key: &K) -> Result<Option<index::Place>> {
-        let Encoded(bytes) = Self::encode(key);
-        let key = &bytes[..K::SIZE];
-        self.find(view, key, self.hash(view, key)?)
+    fn look_up(&self, view: &View, key: &K::Borrowed) -> Result<Option<index::Place>> {
+        key::encode::<K, _>(key, Form::Hashed, |key| self.find(view, key, self.hash(view, key)?))
     }
 
     /// The record under `key`, in place.
@@ -162,7 +148,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     #[inline]
-    pub fn get<'v>(&self, view: &'v View, key: &K) -> Result<Option<&'v V::Archived>> {
+    pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
         match self.look_up(view, key)? {
             Some(place) => archive::root::<V>(view, place.record.wrapping_sub(Self::GEOMETRY.root)).map(Some),
             None => Ok(None),
@@ -173,7 +159,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
-    pub fn contains_key(&self, view: &View, key: &K) -> Result<bool> {
+    pub fn contains_key(&self, view: &View, key: &K::Borrowed) -> Result<bool> {
         Ok(self.look_up(view, key)?.is_some())
     }
 
@@ -182,7 +168,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     #[inline]
-    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K) -> Result<Option<RecordMut<'t, 'a, V>>> {
+    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
         match self.look_up(tx, key)? {
             Some(place) => RecordMut::new(tx, Self::GEOMETRY, place.record).map(Some),
             None => Ok(None),
@@ -193,14 +179,16 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
-    /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
-    pub fn insert(&self, tx: &mut Tx<'_>, key: &K, value: &V) -> Result<bool> {
+    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
+        key::encode::<K, _>(key, Form::Hashed, |bytes| self.put(tx, bytes, value))
+    }
+
+    fn put(&self, tx: &mut Tx<'_>, bytes: &[u8], value: &V) -> Result<bool> {
         let index = self.admit(tx)?;
-        let Encoded(bytes) = Self::encode(key);
-        let bytes = &bytes[..K::SIZE];
         let hash = self.hash(tx, bytes)?;
         let found = self.find(tx, bytes, hash)?;
-        let (new, archived) = record::create(tx, Self::GEOMETRY, bytes, value)?;
+        let (new, archived) = keyed::create::<K, V>(tx, Self::GEOMETRY, bytes, value)?;
         if let Some(place) = found {
             let before = record::discard(tx, Self::GEOMETRY, place.record)?;
             index.swap(tx, place, new)?;
@@ -225,7 +213,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
-    pub fn remove(&self, tx: &mut Tx<'_>, key: &K) -> Result<bool> {
+    pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         let index = self.admit(tx)?;
         let Some(place) = self.look_up(tx, key)? else {
             return Ok(false);
@@ -300,7 +288,9 @@ impl<'v, K: Key, V: Value> Iter<'v, K, V> {
         let Some(record) = self.index.next(self.view, &mut self.cursor)? else {
             return Ok(None);
         };
-        let key = K::decode(Map::<K, V>::key_of(self.view, record)?);
+        let bytes = Map::<K, V>::key_of(self.view, record)?;
+        let key =
+            key::decode::<K>(Form::Hashed, bytes).ok_or_else(|| Error::damaged("key", record, bytes.len() as u64))?;
         let root = record.wrapping_sub(Map::<K, V>::GEOMETRY.root);
         Ok(Some((key, archive::root::<V>(self.view, root)?)))
     }
