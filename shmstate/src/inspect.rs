@@ -9,7 +9,7 @@ use crate::os::shm;
 use crate::region::header::{Activity, FormatVersion, at};
 use crate::region::{Region, View, read_birth};
 use crate::table::catalog::{self, Kind};
-use crate::table::{cell, map};
+use crate::table::{cell, map, ordered};
 
 /// What a region's header, log and catalog say.
 #[derive(Clone, Debug)]
@@ -118,6 +118,7 @@ fn tables(view: &View) -> Result<Vec<TableInfo>> {
         let kind = Kind::from_number(row.kind);
         let (records, archived_bytes) = match kind {
             Some(Kind::Map) => map::counts(view, row.offset)?,
+            Some(Kind::OrderedMap) => ordered::counts(view, row.offset)?,
             Some(Kind::Cell) => (1, cell::roots(view, row.offset)?.1),
             Some(Kind::Streams) => (crate::table::streams::open(view, row.offset)?, 0),
             None => (0, 0),

@@ -46,6 +46,8 @@ pub use table::catalog::{Kind, MAX_TABLE_NAME};
 pub use table::cell::Cell;
 pub use table::key::{Form as KeyForm, Key, MAX_KEY, MAX_LONG_KEY, Sink as KeySink};
 pub use table::map::{Iter, Map};
+pub use table::ordered;
+pub use table::ordered::OrderedMap;
 pub use table::record::RecordMut;
 pub use table::streams::{Input, MAX_STREAMS, RING_SIZES, Received, Rings, Sent, StreamId, Streams};
 pub use tx::Tx;

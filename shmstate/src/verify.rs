@@ -5,7 +5,7 @@ use crate::heap::{self, HeapStats};
 use crate::region::header::{Layout, at};
 use crate::region::{Reader, View};
 use crate::table::catalog::{self, Kind};
-use crate::table::{cell, map, streams};
+use crate::table::{cell, map, ordered, streams};
 use std::collections::BTreeSet;
 
 /// What a verification found. Sound if nothing is leaked or dangling.
@@ -52,6 +52,7 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
         references.push(row.description.0);
         match Kind::from_number(row.kind) {
             Some(Kind::Map) => map::blocks(view, row.offset, |at| references.push(at))?,
+            Some(Kind::OrderedMap) => ordered::blocks(view, row.offset, |at| references.push(at))?,
             Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
             Some(Kind::Streams) => streams::blocks(view, row.offset, |at| references.push(at))?,
             None => return Err(Error::damaged("kind of a table", row.offset, row.kind.into())),

@@ -46,6 +46,8 @@ pub enum Kind {
     Map = 1,
     /// `Cell<T>`
     Cell = 3,
+    /// `OrderedMap<K, V>`
+    OrderedMap = 5,
     /// `Streams`
     Streams = 7,
 }
@@ -55,6 +57,7 @@ impl Kind {
         match number {
             1 => Some(Self::Map),
             3 => Some(Self::Cell),
+            5 => Some(Self::OrderedMap),
             7 => Some(Self::Streams),
             _ => None,
         }

@@ -197,6 +197,15 @@ impl<'k> Encoded<'k> {
         }
         Ok(encoded)
     }
+
+    /// The same without a borrow of the key.
+    pub(crate) fn into_owned(self) -> Encoded<'static> {
+        match self {
+            Self::Fixed(bytes, length) => Encoded::Fixed(bytes, length),
+            Self::Plain(bytes) => Encoded::Built(bytes.to_vec()),
+            Self::Built(bytes) => Encoded::Built(bytes),
+        }
+    }
 }
 
 impl Deref for Encoded<'_> {

@@ -5,5 +5,6 @@ pub(crate) mod cell;
 pub(crate) mod key;
 pub(crate) mod keyed;
 pub(crate) mod map;
+pub mod ordered;
 pub(crate) mod record;
 pub(crate) mod streams;
