@@ -5,8 +5,7 @@ use crate::heap::{self, HeapStats, Owner};
 use crate::region::header::{Layout, at};
 use crate::region::{Reader, View};
 use crate::table::catalog::{self, Kind};
-use crate::table::key::size_of_shape;
-use crate::table::{cell, map, queue, slab, streams, timers};
+use crate::table::{cell, map, ordered, queue, slab, streams, timers};
 use std::collections::BTreeSet;
 
 /// What a verification found. Sound if nothing is leaked or dangling.
@@ -53,13 +52,8 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
         references.push(row.description.0);
         references.extend(Owner::of_row(row.offset).heads(view)?);
         match Kind::from_number(row.kind) {
-            Some(Kind::Map) => {
-                let text = catalog::description(view, &row)?;
-                let shape = text.split_once('\n').map_or("", |(key, _)| key);
-                let key = size_of_shape(shape)
-                    .ok_or_else(|| Error::damaged("shape of a key", row.description.0, row.description.1))?;
-                map::check(view, &layout, row.offset, key as u64, |at| references.push(at))?;
-            }
+            Some(Kind::Map) => map::check(view, &layout, row.offset, |at| references.push(at))?,
+            Some(Kind::OrderedMap) => ordered::check(view, &layout, row.offset, |at| references.push(at))?,
             Some(Kind::Cell) => references.push(cell::roots(view, row.offset)?.0),
             Some(Kind::Slab) => slab::blocks(view, row.offset, |at| references.push(at))?,
             Some(Kind::Queue) => queue::blocks(view, row.offset, |at| references.push(at))?,

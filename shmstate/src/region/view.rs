@@ -513,6 +513,17 @@ impl<'v> Window<'v> {
         Ok(self.words::<1>(offset)?[0])
     }
 
+    /// `length` bytes at `offset`.
+    #[inline]
+    pub(crate) fn bytes(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
+        // Not as `check` does: the length may be more than what every region has.
+        if offset.checked_add(length).is_none_or(|end| end > self.limit) {
+            return Err(Bad);
+        }
+        // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).as_ptr(), length as usize) })
+    }
+
     /// The `length` bytes before `offset`, which is a multiple of 8, together with the 8 behind it: a record's tail.
     #[inline(always)]
     pub(crate) fn tail(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
