@@ -205,6 +205,14 @@ pub enum Error {
         /// Largest possible.
         most: u64,
     },
+    /// A key longer than a table takes.
+    #[error("a key of {bytes} bytes is too long: at most {most}")]
+    KeyTooLong {
+        /// Bytes of the key as stored.
+        bytes: usize,
+        /// Longest possible.
+        most: usize,
+    },
     /// The value's own serialisation failed or did not repeat itself.
     #[error("the value could not be archived: {why}")]
     Archive {

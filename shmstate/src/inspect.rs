@@ -9,7 +9,7 @@ use crate::os::shm::{self, Place};
 use crate::region::header::{Activity, FormatVersion, at};
 use crate::region::{MemoryInfo, Region, View, check_name, read_birth};
 use crate::table::catalog::{self, Kind};
-use crate::table::{cell, map, queue, slab, timers};
+use crate::table::{cell, map, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -164,6 +164,7 @@ fn tables(view: &View) -> Result<Vec<TableInfo>> {
         let kind = Kind::from_number(row.kind);
         let (records, archived_bytes) = match kind {
             Some(Kind::Map) => map::counts(view, row.offset)?,
+            Some(Kind::OrderedMap) => ordered::counts(view, row.offset)?,
             Some(Kind::Cell) => (1, cell::roots(view, row.offset)?.1),
             Some(Kind::Slab) => slab::counts(view, row.offset)?,
             Some(Kind::Queue) => queue::counts(view, row.offset)?,

@@ -11,8 +11,7 @@ use crate::heap::{self, HeapStats, Owner};
 use crate::region::header::{Layout, ROWS};
 use crate::region::{Reader, View, check_header};
 use crate::table::catalog::{self, Kind, Row};
-use crate::table::key::size_of_shape;
-use crate::table::{cell, map, queue, slab, streams, timers};
+use crate::table::{cell, map, ordered, queue, slab, streams, timers};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -164,20 +163,12 @@ fn check_table(
     if let Some(heads) = Owner::of_row(row.offset).heads(view)? {
         note(heads);
     }
-    let text = match catalog::checked_description(view, row) {
-        Ok(text) => text,
-        Err(fault) => {
-            report(fault)?;
-            String::new()
-        }
-    };
+    if let Err(fault) = catalog::checked_description(view, row) {
+        report(fault)?;
+    }
     match Kind::from_number(row.kind) {
-        Some(Kind::Map) => {
-            let shape = text.split_once('\n').map_or("", |(key, _)| key);
-            let key = size_of_shape(shape)
-                .ok_or_else(|| Error::damaged("shape of a key", row.description.0, row.description.1))?;
-            map::check(view, layout, row.offset, key as u64, note, report)
-        }
+        Some(Kind::Map) => map::check(view, layout, row.offset, note, report),
+        Some(Kind::OrderedMap) => ordered::check(view, layout, row.offset, note),
         Some(Kind::Cell) => {
             note(cell::roots(view, row.offset)?.0);
             Ok(())

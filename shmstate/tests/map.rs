@@ -1,8 +1,10 @@
 //! `Map` against `HashMap`: random operations through every method, with the whole region verified as it goes.
 
 use rkyv::{Archive, Serialize};
-use shmstate::{Entry, Error, Gate, Handle, Map, Region, Schema, TableOptions, verify};
+use shmstate::{Entry, Error, Gate, Handle, Key, Map, Region, Schema, TableOptions, verify};
 use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
 
 #[derive(Archive, Serialize, Schema, Clone, Debug, PartialEq)]
 struct Player {
@@ -11,7 +13,55 @@ struct Player {
     bag: Vec<u16>,
 }
 
-type World = HashMap<u64, Player>;
+type World<K> = HashMap<K, Player>;
+
+/// A key that the tests make from a number below 300.
+trait TestKey: Key + Clone + Debug + Eq + Hash {
+    fn make(number: u64) -> Self;
+
+    /// A number that is the same for the same key.
+    fn number(&self) -> u64;
+}
+
+impl TestKey for u64 {
+    fn make(number: u64) -> Self {
+        number
+    }
+
+    fn number(&self) -> u64 {
+        *self
+    }
+}
+
+impl TestKey for String {
+    /// The empty one, the longest there is, and short ones of many lengths.
+    fn make(number: u64) -> Self {
+        match number {
+            0 => Self::new(),
+            1 => "k".repeat(shmstate::MAX_LONG_KEY),
+            _ => format!("{}{number}", "k".repeat(number as usize % 41)),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.bytes().map(u64::from).sum::<u64>() + self.len() as u64
+    }
+}
+
+impl TestKey for (u16, String, bool) {
+    fn make(number: u64) -> Self {
+        // A zero byte is two bytes in the key.
+        (
+            number as u16 / 7,
+            "a\0".repeat(number as usize % 7),
+            number.is_multiple_of(2),
+        )
+    }
+
+    fn number(&self) -> u64 {
+        u64::from(self.0) * 31 + self.1.len() as u64
+    }
+}
 
 fn player(random: &mut fastrand::Rng) -> Player {
     // Now and then one that is larger than half a chunk: a run.
@@ -35,15 +85,15 @@ fn plain(p: &ArchivedPlayer) -> Player {
     }
 }
 
-struct Scene {
+struct Scene<K> {
     region: Region,
     gate: Gate,
-    map: Map<u64, Player>,
-    model: World,
-    handles: HashMap<u64, Handle<Player>>,
+    map: Map<K, Player>,
+    model: World<K>,
+    handles: HashMap<K, Handle<Player>>,
 }
 
-impl Scene {
+impl<K: TestKey> Scene<K> {
     fn new(checksums: bool) -> Self {
         let mut region = Region::in_memory(64 << 20).expect("region");
         let gate = region.gate().clone();
@@ -69,11 +119,11 @@ impl Scene {
         assert!(found.is_sound(), "{found:?}");
         let iter = self.map.iter(&reader).expect("iter");
         assert_eq!(iter.len(), self.model.len());
-        let seen: World = iter
+        let seen: World<K> = iter
             .map(|item| item.map(|(key, p)| (key, plain(p))).expect("record"))
             .collect();
         assert_eq!(seen, self.model);
-        let keys: Vec<u64> = (0..300).collect();
+        let keys: Vec<K> = (0..300).map(K::make).collect();
         let mut many = 0;
         self.map
             .get_many(&reader, &keys, |i, p| {
@@ -96,21 +146,21 @@ impl Scene {
         let mut tx = self.region.begin(&pass).expect("begin");
         let (map, model, handles) = (self.map, &mut self.model, &mut self.handles);
         for _ in 0..random.usize(1..20) {
-            let key = random.u64(..300);
+            let key = K::make(random.u64(..300));
             match random.u8(..12) {
                 0..3 => {
                     let new = player(random);
-                    let there = map.insert(&mut tx, &key, &new).expect("insert");
-                    assert_eq!(there, model.insert(key, new).is_some());
+                    let there = map.insert(&mut tx, key.borrowed(), &new).expect("insert");
+                    assert_eq!(there, model.insert(key.clone(), new).is_some());
                     handles.remove(&key);
                 }
                 3..5 => {
-                    let there = map.remove(&mut tx, &key).expect("remove");
+                    let there = map.remove(&mut tx, key.borrowed()).expect("remove");
                     assert_eq!(there, model.remove(&key).is_some());
                 }
                 5..7 => {
                     let score = random.u64(..);
-                    let found = map.get_mut(&mut tx, &key).expect("get");
+                    let found = map.get_mut(&mut tx, key.borrowed()).expect("get");
                     assert_eq!(found.is_some(), model.contains_key(&key));
                     if let Some(mut p) = found {
                         p.set(|p| &p.score, score.into()).expect("set");
@@ -119,7 +169,7 @@ impl Scene {
                     }
                 }
                 7 => {
-                    if let Some(handle) = map.handle(&tx, &key).expect("handle") {
+                    if let Some(handle) = map.handle(&tx, key.borrowed()).expect("handle") {
                         assert_eq!(Handle::from_bits(handle.to_bits()), handle);
                         let mut p = map.get_mut_at(&mut tx, handle).expect("at").expect("fresh");
                         p.set(|p| &p.score, 7.into()).expect("set");
@@ -127,13 +177,13 @@ impl Scene {
                         handles.insert(key, handle);
                     }
                 }
-                8 => match map.entry(&mut tx, &key).expect("entry") {
+                8 => match map.entry(&mut tx, key.borrowed()).expect("entry") {
                     Entry::Occupied(mut entry) => {
                         assert_eq!(plain(entry.get().expect("get")), model[&key]);
                         if random.bool() {
                             let new = player(random);
                             entry.insert(&new).expect("replace");
-                            model.insert(key, new);
+                            model.insert(key.clone(), new);
                         } else {
                             entry.remove().expect("remove");
                             model.remove(&key);
@@ -149,24 +199,26 @@ impl Scene {
                 },
                 9 => {
                     let n = map
-                        .retain(&mut tx, |key, p| Ok(p.score.to_native() % 5 != 0 || key % 3 == 0))
+                        .retain(&mut tx, |key, p| {
+                            Ok(p.score.to_native() % 5 != 0 || key.number() % 3 == 0)
+                        })
                         .expect("retain");
                     let there = model.len();
-                    model.retain(|key, p| p.score % 5 != 0 || key % 3 == 0);
+                    model.retain(|key, p| p.score % 5 != 0 || key.number() % 3 == 0);
                     assert_eq!(n as usize, there - model.len());
                 }
                 10 => {
                     map.for_each_mut(&mut tx, |key, p| {
-                        let score = p.score.to_native() ^ key;
+                        let score = p.score.to_native() ^ key.number();
                         p.set(|p| &p.score, score.into())
                     })
                     .expect("pass");
                     for (key, p) in model.iter_mut() {
-                        p.score ^= key;
+                        p.score ^= key.number();
                     }
                 }
                 _ if random.u8(..20) == 0 => {
-                    let mut seen = World::new();
+                    let mut seen = World::<K>::new();
                     let n = map.drain(&mut tx, |key, p| {
                         seen.insert(key, plain(p));
                         Ok(())
@@ -191,11 +243,11 @@ impl Scene {
     }
 }
 
-fn random_operations(checksums: bool) {
+fn random_operations<K: TestKey>(checksums: bool) {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut scene = Scene::new(checksums);
+    let mut scene = Scene::<K>::new(checksums);
     for i in 0..600 {
         scene.step(&mut random);
         if i % 10 == 0 {
@@ -207,12 +259,51 @@ fn random_operations(checksums: bool) {
 
 #[test]
 fn does_what_a_hash_map_does() {
-    random_operations(false);
+    random_operations::<u64>(false);
 }
 
 #[test]
 fn does_it_with_checksums_too() {
-    random_operations(true);
+    random_operations::<u64>(true);
+}
+
+#[test]
+fn does_it_with_strings_as_keys() {
+    random_operations::<String>(false);
+}
+
+#[test]
+fn does_it_with_strings_and_checksums() {
+    random_operations::<String>(true);
+}
+
+#[test]
+fn does_it_with_strings_in_tuples() {
+    random_operations::<(u16, String, bool)>(false);
+}
+
+/// Keys that are too long are refused wherever they come up, and change nothing.
+#[test]
+fn a_key_that_is_too_long_is_refused() {
+    let mut scene = Scene::<String>::new(false);
+    let pass = scene.gate.enter().expect("pass");
+    let mut tx = scene.region.begin(&pass).expect("begin");
+    let long = "k".repeat(shmstate::MAX_LONG_KEY + 1);
+    let map = scene.map;
+    let new = player(&mut fastrand::Rng::with_seed(5));
+    map.insert(&mut tx, "short", &new).expect("insert");
+    let refused = |e: Option<Error>| assert!(matches!(e, Some(Error::KeyTooLong { bytes: 4097, .. })), "{e:?}");
+    refused(map.insert(&mut tx, &long, &new).err());
+    refused(map.get(&tx, &long).err());
+    refused(map.get_mut(&mut tx, &long).err());
+    refused(map.remove(&mut tx, &long).err());
+    refused(map.entry(&mut tx, &long).err());
+    refused(map.handle(&tx, &long).err());
+    refused(map.get_many(&tx, &["short".to_owned(), long.clone()], |_, _| ()).err());
+    tx.commit().expect("commit");
+    drop(pass);
+    scene.model.insert("short".to_owned(), new);
+    scene.check();
 }
 
 /// A map that had many records gives its memory back when they go.
@@ -251,7 +342,7 @@ fn shrinks_as_it_grew() {
 /// A handle that was made up is stale, whatever lies where it points.
 #[test]
 fn made_up_handles_are_stale_or_right() {
-    let mut scene = Scene::new(false);
+    let mut scene = Scene::<u64>::new(false);
     let mut random = fastrand::Rng::with_seed(3);
     for _ in 0..50 {
         scene.step(&mut random);
@@ -280,8 +371,8 @@ fn made_up_handles_are_stale_or_right() {
 
 #[test]
 fn a_handle_of_another_region_is_refused() {
-    let scene = Scene::new(false);
-    let other = Scene::new(false);
+    let scene = Scene::<u64>::new(false);
+    let other = Scene::<u64>::new(false);
     let pass = other.gate.enter().expect("pass");
     let reader = other.region.read(&pass).expect("reader");
     assert!(matches!(scene.map.get(&reader, &1), Err(Error::ForeignTable)));

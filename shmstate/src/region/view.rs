@@ -482,9 +482,9 @@ impl<'v> Window<'v> {
     /// Whether `length` bytes at `offset` are inside and the offset is a multiple of 8.
     #[inline(always)]
     fn check(self, offset: u64, length: u64) -> std::result::Result<(), Bad> {
-        debug_assert!(length <= at::RESERVED);
-        // The limit is above the fixed parts of a region, so the difference does not wrap.
-        if (offset <= self.limit.wrapping_sub(length)) & (offset & 7 == 0) {
+        // The limit is above the fixed parts of a region, so the difference only wraps for what is longer than those.
+        let fits = length <= HEADER || length <= self.limit;
+        if fits & (offset <= self.limit.wrapping_sub(length)) & (offset & 7 == 0) {
             return Ok(());
         }
         Err(Bad)
@@ -511,6 +511,17 @@ impl<'v> Window<'v> {
     #[inline(always)]
     pub(crate) fn load(self, offset: u64) -> std::result::Result<u64, Bad> {
         Ok(self.words::<1>(offset)?[0])
+    }
+
+    /// `length` bytes at `offset`.
+    #[inline]
+    pub(crate) fn bytes(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
+        // Not as `check` does: the length may be more than what every region has.
+        if offset.checked_add(length).is_none_or(|end| end > self.limit) {
+            return Err(Bad);
+        }
+        // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).as_ptr(), length as usize) })
     }
 
     /// The `length` bytes before `offset`, which is a multiple of 8, together with the 8 behind it: a record's tail.

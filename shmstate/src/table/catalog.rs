@@ -59,6 +59,8 @@ pub enum Kind {
     Cell = 3,
     /// `Queue<T>`
     Queue = 4,
+    /// `OrderedMap<K, V>`
+    OrderedMap = 5,
     /// `Timers<T>`
     Timers = 6,
     /// `Streams`
@@ -72,6 +74,7 @@ impl Kind {
             2 => Some(Self::Slab),
             3 => Some(Self::Cell),
             4 => Some(Self::Queue),
+            5 => Some(Self::OrderedMap),
             6 => Some(Self::Timers),
             7 => Some(Self::Streams),
             _ => None,

@@ -3,7 +3,9 @@
 pub(crate) mod catalog;
 pub(crate) mod cell;
 pub(crate) mod key;
+pub(crate) mod keyed;
 pub(crate) mod map;
+pub mod ordered;
 pub(crate) mod pages;
 pub(crate) mod queue;
 pub(crate) mod record;

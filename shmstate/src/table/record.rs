@@ -11,7 +11,8 @@
 //! - *version*: low byte of the schema version that the archive was made with.
 //! - *unused* bytes of the block; 255 says that there are so many or more, and the last aligned word before the root has the number.
 //! - *checksum*: only in tables that keep them: XXH3 of the rest of the block, with a sequence of 0.
-//! - the head of the key: only for keys of variable length.
+//! - the key: of fixed length it stands before the header, and there is no head; of variable length it is the head, and before the
+//!   header stands `u32 length · u32 distance`, the latter from the header back to the head. `keyed` reads both.
 //!
 //! It does not know tables, except for what they have in common, their [`Home`].
 
@@ -65,21 +66,33 @@ pub(crate) struct Written {
     pub(crate) archived: u64,
 }
 
-/// A key as a record carries it: bytes at a fixed distance before the header, and bytes at the block's start.
+/// A key as a record carries it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts<'k> {
-    pub(crate) tail: &'k [u8],
-    pub(crate) head: &'k [u8],
+pub(crate) enum Parts<'k> {
+    /// Before the header, where a fixed number of bytes is for it.
+    Tail(&'k [u8]),
+    /// At the block's start; before the header, the word that says where and how long.
+    Head(&'k [u8]),
 }
 
 impl Parts<'static> {
     /// No key.
-    pub(crate) const NONE: Self = Self { tail: &[], head: &[] };
+    pub(crate) const NONE: Self = Self::Tail(&[]);
+}
+
+impl Parts<'_> {
+    /// Bytes at the block's start.
+    fn head(&self) -> u64 {
+        match self {
+            Self::Tail(_) => 0,
+            Self::Head(bytes) => bytes.len() as u64,
+        }
+    }
 }
 
 /// Makes a record.
 pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, home: Home, key: Parts<'_>, value: &V) -> Result<Written> {
-    let from = home.prefix() + key.head.len() as u64;
+    let from = home.prefix() + key.head();
     let outside = archive::measure(value, from)?;
     let bytes = from + outside + home.geometry.root + HEADER;
     let block = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
@@ -95,11 +108,11 @@ pub(crate) fn replace<V: Value>(
     key: Parts<'_>,
     value: &V,
 ) -> Result<(Written, u64)> {
-    let from = home.prefix() + key.head.len() as u64;
+    let from = home.prefix() + key.head();
     let outside = archive::measure(value, from)?;
     let bytes = from + outside + home.geometry.root + HEADER;
     let block = block(tx, header)?;
-    let before = archived(tx, home, header, block, key.head.len() as u64)?;
+    let before = archived(tx, home, header, block, key.head())?;
     if heap::fits(block.size, bytes, home.geometry.align) {
         tx.log(block.offset, block.size, header)?;
         change(tx, header)?;
@@ -117,13 +130,16 @@ pub(crate) fn replace<V: Value>(
 fn write<V: Value>(tx: &mut Tx<'_>, home: Home, block: Block, key: Parts<'_>, value: &V) -> Result<Written> {
     let header = block.offset + block.size - HEADER;
     let view: &View = tx;
-    let from = home.prefix() + key.head.len() as u64;
-    if !key.head.is_empty() {
-        view.write_fresh(block.offset + home.prefix(), key.head, "key")?;
-    }
+    let from = home.prefix() + key.head();
     let archived = archive::write(view, value, home.geometry, block, from, header)?;
-    if !key.tail.is_empty() {
-        view.write_fresh(header - home.geometry.key, key.tail, "key")?;
+    match key {
+        Parts::Tail([]) => {}
+        Parts::Tail(bytes) => view.write_fresh(header - home.geometry.key, bytes, "key")?,
+        Parts::Head(bytes) => {
+            let start = block.offset + home.prefix();
+            view.write_fresh(start, bytes, "key")?;
+            view.store(header - 8, bytes.len() as u64 | (header - start) << 32, "key")?;
+        }
     }
     let padding = home.geometry.root - home.geometry.key - home.geometry.size;
     let unused = block.size - HEADER - home.geometry.key - padding - archived - from;
@@ -175,6 +191,11 @@ pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<Block> {
         return Err(Error::damaged(WHAT, header, block.offset));
     }
     Ok(block)
+}
+
+/// Where the head of the key lies in a record's block.
+pub(crate) fn head_at(block: Block, checked: bool) -> u64 {
+    block.offset + if checked { CHECKSUM } else { 0 }
 }
 
 /// Where the exact number of unused bytes stands if there are many.

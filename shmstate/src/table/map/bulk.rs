@@ -1,6 +1,6 @@
 //! Many records at once: batches of keys whose cache misses overlap, and passes over a whole map.
 
-use super::{ARCHIVED, COUNT, Map, WHAT};
+use super::{ARCHIVED, COUNT, Found, Map, WHAT};
 use crate::archive::{self, Value};
 use crate::error::{Error, Result};
 use crate::gate::Pass;
@@ -21,7 +21,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// cache overlap, 16 keys at a time, so that it takes about half the time of as many [`get`](Self::get).
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// As [`get`](Self::get).
     #[inline]
     pub fn get_many<'v>(
         &self,
@@ -33,18 +33,19 @@ impl<K: Key, V: Value> Map<K, V> {
         for keys in keys.chunks(BATCH) {
             let hashes = self.fetch(view, keys)?;
             for (key, hash) in keys.iter().zip(hashes) {
-                let (window, key) = (view.window(), Self::encode(key));
+                let (window, encoded) = (view.window(), Self::encode(key.borrowed())?);
                 let directory = Index::of(self.row).directory(window);
-                let found = match self.find(window, directory, &key, hash) {
+                let found = self
+                    .find(window, directory, &encoded, hash)
+                    .and_then(|found| match found {
+                        Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
+                        None => Ok(None),
+                    });
+                let found = match found {
                     Ok(found) => found,
-                    Err(Bad) => self.search_again(view, &key)?.1,
+                    Err(Bad) => self.get_again(view, key.borrowed())?.map(|(_, root)| root),
                 };
-                let root = match found.map(|found| archive::root_in::<V>(found.tail, Self::GEOMETRY)) {
-                    Some(Ok(root)) => Some(root),
-                    Some(Err(Bad)) => return Err(self.diagnose(view, &key)),
-                    None => None,
-                };
-                each(place, root);
+                each(place, found);
                 place += 1;
             }
         }
@@ -55,7 +56,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// without a record are passed over. Says how many there were.
     ///
     /// # Errors
-    /// What `change` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// What `change` returns; as [`get`](Self::get).
     #[inline]
     pub fn update_many<'a>(
         &self,
@@ -67,7 +68,7 @@ impl<K: Key, V: Value> Map<K, V> {
         for keys in keys.chunks(BATCH) {
             self.fetch(tx, keys)?;
             for key in keys {
-                if let Some(mut record) = self.get_mut(tx, key)? {
+                if let Some(mut record) = self.get_mut(tx, key.borrowed())? {
                     change(place, &mut record)?;
                     found += 1;
                 }
@@ -85,14 +86,15 @@ impl<K: Key, V: Value> Map<K, V> {
         let directory = index.directory(window);
         let (mut hashes, mut groups) = ([0; BATCH], [0; BATCH]);
         for (i, key) in keys.iter().enumerate().take(BATCH) {
-            hashes[i] = Self::hash(directory, &Self::encode(key));
+            hashes[i] = Self::hash(directory, &Self::encode(key.borrowed())?);
             // Where the window does not reach there is nothing to fetch, and the lookup looks again.
             groups[i] = directory.home(window, hashes[i]).unwrap_or(0);
             view.prefetch(groups[i]);
         }
         for (hash, group) in hashes.iter().zip(groups).take(keys.len()) {
             let record = Index::guess(window, group, *hash);
-            // Key and header, and where the root starts if that is another line.
+            // Key and header, and where the root starts if that is another line. A key of variable length has a third: its place is
+            // not known before the record is there.
             view.prefetch(record);
             view.prefetch(record.wrapping_sub(Self::GEOMETRY.root));
         }
@@ -159,7 +161,7 @@ impl<K: Key, V: Value> Map<K, V> {
             if record::is_dead(tail) {
                 continue;
             }
-            let key = K::decode(Self::key_in(tail));
+            let key = Self::decode(tx, header, tail)?;
             archive::root_in::<V>(tail, Self::GEOMETRY).map_err(|Bad| Error::damaged("record", header, 0))?;
             change(key, &mut RecordMut::found(tx, home, header))?;
             records += 1;
@@ -184,7 +186,7 @@ impl<K: Key, V: Value> Map<K, V> {
             Ok(())
         })?;
         for key in &gone {
-            self.remove(tx, key)?;
+            self.remove(tx, key.borrowed())?;
         }
         Ok(gone.len() as u64)
     }
@@ -213,7 +215,7 @@ impl<K: Key, V: Value> Map<K, V> {
         while let Some(block) = blocks.next(tx)? {
             let header = block.offset + block.size - record::HEADER;
             if !record::is_dead(Self::checked_tail(tx, header)?) {
-                record::discard(tx, self.home(), header, 0)?;
+                self.discard(tx, header)?;
             }
         }
         let mut old = Vec::new();

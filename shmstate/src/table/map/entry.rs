@@ -1,9 +1,9 @@
 //! What std calls an entry: the place of a key in a map, with or without a record, found once.
 
-use super::{Encoded, Map, index::Place};
+use super::{Map, index::Place};
 use crate::archive::Value;
 use crate::error::Result;
-use crate::table::key::Key;
+use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::record::RecordMut;
 use crate::tx::Tx;
 
@@ -33,8 +33,14 @@ pub struct VacantEntry<'t, 'a, K: Key, V: Value> {
 struct At<'t, 'a, K, V> {
     map: Map<K, V>,
     tx: &'t mut Tx<'a>,
-    key: Encoded,
+    key: Encoded<'static, K>,
     hash: u64,
+}
+
+impl<K: Key, V> At<'_, '_, K, V> {
+    fn key(&self) -> K {
+        key::decode::<K>(Form::Hashed, &self.key).expect("a key reads what it wrote")
+    }
 }
 
 impl<K: Key, V: Value> Map<K, V> {
@@ -59,9 +65,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
-    pub fn entry<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K) -> Result<Entry<'t, 'a, K, V>> {
-        let key = Self::encode(key);
+    /// As [`get`](Self::get).
+    pub fn entry<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Entry<'t, 'a, K, V>> {
+        let key = Self::encode(key)?.into_owned();
         let (hash, found) = self.look_up(tx, &key)?;
         let found = found.map(|found| found.place);
         let at = At {
@@ -79,6 +85,9 @@ impl<K: Key, V: Value> Map<K, V> {
 
 impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
     /// The key.
+    ///
+    /// # Panics
+    /// If `K` is a type of one's own that does not read what it wrote.
     #[must_use]
     pub fn key(&self) -> K {
         match self {
@@ -126,9 +135,12 @@ impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
 
 impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
     /// The key.
+    ///
+    /// # Panics
+    /// As [`Entry::key`].
     #[must_use]
     pub fn key(&self) -> K {
-        K::decode(&self.at.key.0[..K::SIZE])
+        self.at.key()
     }
 
     /// The record, in place.
@@ -172,9 +184,12 @@ impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
 
 impl<'t, 'a, K: Key, V: Value> VacantEntry<'t, 'a, K, V> {
     /// The key.
+    ///
+    /// # Panics
+    /// As [`Entry::key`].
     #[must_use]
     pub fn key(&self) -> K {
-        K::decode(&self.at.key.0[..K::SIZE])
+        self.at.key()
     }
 
     /// Inserts a record.

@@ -78,9 +78,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// The handle of the record under `key`.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
-    pub fn handle(&self, view: &View, key: &K) -> Result<Option<Handle<V>>> {
-        match self.look_up(view, &Self::encode(key))?.1 {
+    /// As [`get`](Self::get).
+    pub fn handle(&self, view: &View, key: &K::Borrowed) -> Result<Option<Handle<V>>> {
+        match self.look_up(view, &Self::encode(key)?)?.1 {
             Some(Found { place, .. }) => Self::handle_at(view, place.record).map(Some),
             None => Ok(None),
         }

@@ -285,7 +285,7 @@ impl Index {
 
     /// Walks where [`Directory::find`] walks, and says what is wrong there.
     #[cold]
-    pub(crate) fn diagnose(self, view: &View, hash: u64) -> Error {
+    pub(crate) fn diagnose(self, view: &View, hash: u64, hash_of: impl Fn(&View, u64) -> Result<u64>) -> Error {
         let look = || {
             let segment = self.segment(view, hash)?;
             segment.head(view)?;
@@ -293,7 +293,7 @@ impl Index {
                 let group: [u64; 8] = view.words(segment.group(index), WHAT)?;
                 for (i, entry) in group.iter().enumerate().skip(1) {
                     if group[0] >> (i * 8 - 8) & 0x80 != 0 {
-                        view.load(entry & OFFSET, "record")?;
+                        hash_of(view, entry & OFFSET)?;
                     }
                 }
             }

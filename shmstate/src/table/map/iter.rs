@@ -60,7 +60,7 @@ impl<'v, K: Key, V: Value> Iter<'v, K, V> {
             if record::is_dead(tail) {
                 continue;
             }
-            let key = K::decode(Map::<K, V>::key_in(tail));
+            let key = Map::<K, V>::decode(self.view, header, tail)?;
             let root = archive::root_in::<V>(tail, Map::<K, V>::GEOMETRY);
             return Ok(Some((key, root.map_err(|Bad| Error::damaged("record", header, 0))?)));
         }

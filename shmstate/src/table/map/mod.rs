@@ -1,7 +1,7 @@
 //! `Map<K, V>`: records by key, hashed. Read in place, changed in place, replaced by archiving straight into the heap.
 //!
 //! Roots in the catalog row: those of the [`index`] (directory, depth, seed of the hash, segments of that depth), records, bytes
-//! of their archives.
+//! of their archives, shape of the keys ([`Stored`]).
 //!
 //! In reading order: this file finds one record by its key; `handle` finds it without the key; `entry` is for what std calls so;
 //! `bulk` goes over many at once; `iter` over all.
@@ -25,8 +25,9 @@ use crate::region::header::{Layout, at};
 use crate::region::view::{Bad, View, Window};
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
-use crate::table::key::{Key, MAX_KEY};
-use crate::table::record::{self, Home, Parts, RecordMut};
+use crate::table::key::{self, Encoded, Form, Key};
+use crate::table::keyed::{self, Stored};
+use crate::table::record::{self, Home, RecordMut};
 use crate::tx::Tx;
 use index::{Directory, Index, Place, SEED};
 use std::fmt;
@@ -38,6 +39,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 const WHAT: &str = "map";
 const COUNT: u64 = ROOT + 32;
 const ARCHIVED: u64 = ROOT + 40;
+const KEYS: u64 = ROOT + 48;
 
 /// A map from keys to records. The handle is small, can be copied and kept, and belongs to one region.
 ///
@@ -88,15 +90,8 @@ struct Found<'v> {
 /// The hash of a key, and what was found under it.
 type Looked<'v> = (u64, Option<Found<'v>>);
 
-/// A key in its encoded form.
-#[derive(Debug)]
-struct Encoded([u8; MAX_KEY]);
-
 impl<K: Key, V: Value> Map<K, V> {
-    const GEOMETRY: Geometry = {
-        assert!(K::SIZE <= MAX_KEY, "a key may have 32 bytes at most");
-        Geometry::of::<V>(K::SIZE)
-    };
+    const GEOMETRY: Geometry = Geometry::of::<V>(K::SIZE);
 
     fn spec() -> Spec {
         Spec {
@@ -129,7 +124,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Those of [`create`](Self::create).
     pub fn create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
         let seed = tx.region.seed();
-        let roots = Index::create(tx, seed)?;
+        let [directory, depth, seed, deepest] = Index::create(tx, seed)?;
+        let roots = [directory, depth, seed, deepest, 0, 0, Stored::of::<K>().word()];
+        const { assert!(KEYS == ROOT + 6 * 8) };
         let row = catalog::create(tx, name, &Self::spec(), options, &roots)?;
         Self::handle_of(row, tx)
     }
@@ -181,30 +178,14 @@ impl<K: Key, V: Value> Map<K, V> {
         }
     }
 
-    #[inline]
-    fn encode(key: &K) -> Encoded {
-        let mut bytes = [0; MAX_KEY];
-        key.encode(&mut bytes);
-        Encoded(bytes)
-    }
-
-    fn parts(key: &Encoded) -> Parts<'_> {
-        Parts {
-            tail: &key.0[..K::SIZE],
-            head: &[],
-        }
+    #[inline(always)]
+    fn encode(key: &K::Borrowed) -> Result<Encoded<'_, K>> {
+        Encoded::of(key, Form::Hashed)
     }
 
     #[inline(always)]
-    fn hash(directory: Directory, key: &Encoded) -> u64 {
-        xxh3_64_with_seed(&key.0[..K::SIZE], directory.seed)
-    }
-
-    /// The bytes of a key in its record's tail.
-    #[inline]
-    fn key_in(tail: &[u8]) -> &[u8] {
-        let end = tail.len() - record::HEADER as usize - Self::GEOMETRY.key as usize;
-        &tail[end..end + K::SIZE]
+    fn hash(directory: Directory, key: &Encoded<'_, K>) -> u64 {
+        xxh3_64_with_seed(key, directory.seed)
     }
 
     /// From the root to the header's end of a record.
@@ -220,12 +201,19 @@ impl<K: Key, V: Value> Map<K, V> {
             .map_err(|Bad| Error::damaged("record", record, 0))
     }
 
+    /// The key of a record whose tail is given.
+    #[inline(always)]
+    fn decode(view: &View, record: u64, tail: &[u8]) -> Result<K> {
+        let bytes = keyed::key_at::<K>(view, record, tail)?;
+        key::decode::<K>(Form::Hashed, bytes).ok_or_else(|| Error::damaged("key", record, bytes.len() as u64))
+    }
+
     /// Tells the hash of a record that is in the index.
     fn hasher(&self, view: &View) -> Result<impl Fn(&View, u64) -> Result<u64> + use<K, V>> {
         let seed = view.load(self.row + SEED, WHAT)?;
         Ok(move |view: &View, record| {
             let tail = Self::checked_tail(view, record)?;
-            Ok(xxh3_64_with_seed(Self::key_in(tail), seed))
+            Ok(xxh3_64_with_seed(keyed::key_at::<K>(view, record, tail)?, seed))
         })
     }
 
@@ -234,19 +222,19 @@ impl<K: Key, V: Value> Map<K, V> {
         &self,
         window: Window<'v>,
         directory: Directory,
-        key: &Encoded,
+        key: &Encoded<'_, K>,
         hash: u64,
     ) -> Result<Option<Found<'v>>, Bad> {
         let found = directory.find(window, hash, |record| {
             let tail = Self::tail(window, record)?;
-            Ok((Self::key_in(tail) == &key.0[..K::SIZE]).then_some(tail))
+            Ok((keyed::key_in::<K>(window, record, tail)? == &**key).then_some(tail))
         })?;
         Ok(found.map(|(place, tail)| Found { place, tail }))
     }
 
     /// Looks for a key with as little as possible; what is wrong if something is, [`diagnose`](Self::diagnose) tells.
     #[inline(always)]
-    fn search<'v>(&self, view: &'v View, window: Window<'v>, key: &Encoded) -> Result<Looked<'v>, Bad> {
+    fn search<'v>(&self, view: &'v View, window: Window<'v>, key: &Encoded<'_, K>) -> Result<Looked<'v>, Bad> {
         if view.tag() != self.region {
             return Err(Bad);
         }
@@ -256,19 +244,19 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     #[cold]
-    fn diagnose(&self, view: &View, key: &Encoded) -> Error {
-        match self.admit(view) {
-            Ok(index) => {
-                let seed = view.load(self.row + SEED, WHAT).unwrap_or_default();
-                index.diagnose(view, xxh3_64_with_seed(&key.0[..K::SIZE], seed))
-            }
-            Err(e) => e,
-        }
+    fn diagnose(&self, view: &View, key: &Encoded<'_, K>) -> Error {
+        let look = || {
+            let index = self.admit(view)?;
+            let hasher = self.hasher(view)?;
+            let hash = xxh3_64_with_seed(key, view.load(self.row + SEED, WHAT)?);
+            Ok(index.diagnose(view, hash, hasher))
+        };
+        look().unwrap_or_else(|e| e)
     }
 
     /// Hash and place of a key.
     #[inline]
-    fn look_up<'v>(&self, view: &'v View, key: &Encoded) -> Result<Looked<'v>> {
+    fn look_up<'v>(&self, view: &'v View, key: &Encoded<'_, K>) -> Result<Looked<'v>> {
         match self.search(view, view.window(), key) {
             Ok(found) => Ok(found),
             Err(Bad) => self.search_again(view, key),
@@ -277,71 +265,69 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// With a fresh limit; if that does not help, says what is wrong.
     #[cold]
-    fn search_again<'v>(&self, view: &'v View, key: &Encoded) -> Result<Looked<'v>> {
+    fn search_again<'v>(&self, view: &'v View, key: &Encoded<'_, K>) -> Result<Looked<'v>> {
         let found = self.search(view, view.fresh_window(), key);
         found.map_err(|Bad| self.diagnose(view, key))
     }
 
-    /// The root of what was found.
-    fn root_of<'v>(&self, view: &View, key: &Encoded, found: Option<Found<'v>>) -> Result<Option<&'v V::Archived>> {
-        match found.map(|found| archive::root_in::<V>(found.tail, Self::GEOMETRY)) {
-            Some(Ok(root)) => Ok(Some(root)),
-            Some(Err(Bad)) => Err(self.diagnose(view, key)),
-            None => Ok(None),
+    /// The way of [`get`](Self::get) that seldom succeeds. It takes the key as it was asked for, so that the short way can keep the
+    /// encoded one in registers. Gives the offset of the record's header too.
+    #[cold]
+    fn get_again<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<(u64, &'v V::Archived)>> {
+        let key = Self::encode(key)?;
+        let (_, Some(Found { place, tail })) = self.search_again(view, &key)? else {
+            return Ok(None);
+        };
+        match archive::root_in::<V>(tail, Self::GEOMETRY) {
+            Ok(root) => Ok(Some((place.record, root))),
+            Err(Bad) => Err(self.diagnose(view, &key)),
         }
     }
 
     /// The record under `key`, in place.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`].
     #[inline(always)]
-    pub fn get<'v>(&self, view: &'v View, key: &K) -> Result<Option<&'v V::Archived>> {
-        let key = Self::encode(key);
+    pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
+        let encoded = Self::encode(key)?;
         let found = self
-            .search(view, view.window(), &key)
+            .search(view, view.window(), &encoded)
             .and_then(|(_, found)| match found {
                 Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
                 None => Ok(None),
             });
         match found {
             Ok(found) => Ok(found),
-            Err(Bad) => {
-                let (_, found) = self.search_again(view, &key)?;
-                self.root_of(view, &key, found)
-            }
+            Err(Bad) => Ok(self.get_again(view, key)?.map(|(_, root)| root)),
         }
     }
 
     /// Whether there is a record under `key`.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
-    pub fn contains_key(&self, view: &View, key: &K) -> Result<bool> {
-        Ok(self.look_up(view, &Self::encode(key))?.1.is_some())
+    /// As [`get`](Self::get).
+    pub fn contains_key(&self, view: &View, key: &K::Borrowed) -> Result<bool> {
+        Ok(self.look_up(view, &Self::encode(key)?)?.1.is_some())
     }
 
     /// The record under `key`, to be changed in place.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// As [`get`](Self::get).
     #[inline(always)]
-    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        let key = Self::encode(key);
+    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
+        let encoded = Self::encode(key)?;
         let view: &View = tx;
         let found = self
-            .search(view, view.window(), &key)
+            .search(view, view.window(), &encoded)
             .and_then(|(_, found)| match found {
                 Some(Found { place, tail }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(|_| Some(place.record)),
                 None => Ok(None),
             });
         let record = match found {
             Ok(record) => record,
-            Err(Bad) => {
-                let (_, found) = self.search_again(view, &key)?;
-                self.root_of(view, &key, found)?;
-                found.map(|found| found.place.record)
-            }
+            Err(Bad) => self.get_again(view, key)?.map(|(record, _)| record),
         };
         Ok(record.map(|record| RecordMut::found(tx, self.home(), record)))
     }
@@ -350,9 +336,9 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
-    /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
-    pub fn insert(&self, tx: &mut Tx<'_>, key: &K, value: &V) -> Result<bool> {
-        let key = Self::encode(key);
+    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
+        let key = Self::encode(key)?;
         let (hash, found) = self.look_up(tx, &key)?;
         match found.map(|found| found.place) {
             Some(place) => self.replace_at(tx, place, &key, value).map(|_| true),
@@ -361,9 +347,9 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     /// Adds a record under a key that has none. Gives the offset of its header.
-    fn add(&self, tx: &mut Tx<'_>, key: &Encoded, hash: u64, value: &V) -> Result<u64> {
+    fn add(&self, tx: &mut Tx<'_>, key: &Encoded<'_, K>, hash: u64, value: &V) -> Result<u64> {
         let index = self.admit(tx)?;
-        let new = record::create(tx, self.home(), Self::parts(key), value)?;
+        let new = record::create(tx, self.home(), keyed::parts::<K>(key), value)?;
         let hasher = self.hasher(tx)?;
         index.add(tx, hash, new.header, hasher)?;
         self.count(tx, 1, new.archived, 0)?;
@@ -371,8 +357,8 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     /// Replaces the record at a place by another. Gives the offset of its header.
-    fn replace_at(&self, tx: &mut Tx<'_>, place: Place, key: &Encoded, value: &V) -> Result<u64> {
-        let (new, before) = record::replace(tx, self.home(), place.record, Self::parts(key), value)?;
+    fn replace_at(&self, tx: &mut Tx<'_>, place: Place, key: &Encoded<'_, K>, value: &V) -> Result<u64> {
+        let (new, before) = record::replace(tx, self.home(), place.record, keyed::parts::<K>(key), value)?;
         if new.header != place.record {
             self.admit(tx)?.swap(tx, place, new.header)?;
         }
@@ -385,9 +371,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes the record under `key` away. Says whether there was one.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
-    pub fn remove(&self, tx: &mut Tx<'_>, key: &K) -> Result<bool> {
-        let key = Self::encode(key);
+    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
+    pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
+        let key = Self::encode(key)?;
         let (hash, Some(Found { place, .. })) = self.look_up(tx, &key)? else {
             return Ok(false);
         };
@@ -396,10 +382,16 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
-        let archived = record::discard(tx, self.home(), place.record, 0)?;
         let hasher = self.hasher(tx)?;
+        let archived = self.discard(tx, place.record)?;
         self.admit(tx)?.remove(tx, hash, place, hasher)?;
         self.count(tx, -1, 0, archived)
+    }
+
+    /// Frees a record at commit. Gives the bytes of its archive.
+    fn discard(&self, tx: &mut Tx<'_>, record: u64) -> Result<u64> {
+        let head = keyed::head_of::<K>(tx, record)?;
+        record::discard(tx, self.home(), record, head)
     }
 
     fn count(&self, tx: &mut Tx<'_>, records: i64, more: u64, less: u64) -> Result<()> {
@@ -448,12 +440,11 @@ impl<K: Key, V: Value> Map<K, V> {
 }
 
 /// Checks a map whose types are not known, every byte of its index that means something, and visits its blocks: directory,
-/// segments, records. `key` is the length of its keys in bytes. What is wrong with one segment or record goes to `report`.
+/// segments, records. What is wrong with one segment or record goes to `report`.
 pub(crate) fn check(
     view: &View,
     layout: &Layout,
     row: u64,
-    key: u64,
     mut each: impl FnMut(u64),
     report: &mut Report<'_>,
 ) -> Result<()> {
@@ -463,16 +454,17 @@ pub(crate) fn check(
         report(Error::damaged("seed of a map", row + SEED, seed))?;
     }
     index.blocks(view, &mut each)?;
-    let hash = |view: &View, record: u64| {
-        let start = record.wrapping_sub(key.next_multiple_of(8));
-        Ok(xxh3_64_with_seed(view.bytes(start, key, "key")?, seed))
-    };
+    let keys = Stored::read(view, row + KEYS)?;
+    let hash = |view: &View, record: u64| Ok(xxh3_64_with_seed(keys.key(view, record)?, seed));
     let checked = catalog::is_checked(view, row)?;
     let records = index.check(
         view,
         hash,
         |record, report| {
             each(record);
+            if let Err(fault) = keys.check(view, layout, record, checked) {
+                report(fault)?;
+            }
             match record::check_sum(view, layout, record) {
                 Err(fault) if checked => report(fault),
                 _ => Ok(()),

@@ -334,6 +334,5 @@ pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()>
 
 /// Records of the queue in row `row`, and bytes of their archives.
 pub(crate) fn counts(view: &View, row: u64) -> Result<(u64, u64)> {
-    let roots = Ring::of(row).roots(view)?;
-    Ok((roots.len(), roots.archived))
+    Ring::of(row).figures(view)
 }

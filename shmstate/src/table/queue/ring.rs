@@ -128,6 +128,13 @@ impl Ring {
         Ok(roots)
     }
 
+    /// Records and bytes of their archives, for whoever only looks: the owner may be changing them right now, or have died while it
+    /// did, so they need not fit together.
+    pub(crate) fn figures(self, view: &View) -> Result<(u64, u64)> {
+        let [_, _, head, archived, tail, _] = view.words(self.row + DIRECTORY, WHAT)?;
+        Ok((tail.saturating_sub(head), archived))
+    }
+
     /// Writes head, bytes, tail and check: one entry of the log.
     fn set(self, tx: &mut Tx<'_>, roots: &Roots) -> Result<()> {
         let words = [roots.head, roots.archived, roots.tail, self.check(roots)];

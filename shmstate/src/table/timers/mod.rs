@@ -240,10 +240,7 @@ impl<T: Value> Timers<T> {
     fn add(&self, tx: &mut Tx<'_>, deadline: u64, period: u64, value: &T) -> Result<TimerId> {
         let (slots, heap) = self.admit(tx)?;
         let period = period.to_le_bytes();
-        let key = Parts {
-            tail: &period,
-            head: &[],
-        };
+        let key = Parts::Tail(&period);
         let made = record::create(tx, self.home(), key, value)?;
         let slot = slots.vacant(tx, MAX_TIMERS)?;
         let serial = slots.next_serial(tx)?;

@@ -1,0 +1,113 @@
+//! What an ordered map tells by the order of its keys: ranges, both ends, ranks.
+
+use super::range::Range;
+use super::tree::{Path, Spot, Toward};
+use super::{COUNT, OrderedMap};
+use crate::archive::Value;
+use crate::error::{Error, Result};
+use crate::region::view::View;
+use crate::table::key::Key;
+use std::ops::{Bound, RangeBounds};
+
+impl<K: Key, V: Value> OrderedMap<K, V> {
+    /// All records, ascending by key.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn iter<'v>(&self, view: &'v View) -> Result<Range<'v, K, V>> {
+        let left = self.len(view)?;
+        let tree = self.admit(view)?;
+        let (front, back) = (tree.locate(view, Toward::Start)?, tree.locate(view, Toward::End)?);
+        Range::between(tree, view, &front, &back, left)
+    }
+
+    /// The records whose keys lie within `bounds`, ascending by key. None if the bounds are the wrong way round.
+    ///
+    /// For keys that are strings, bounds are a pair, as with `std`: `(Bound::Included("a"), Bound::Excluded("b"))`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn range<'v>(&self, view: &'v View, bounds: impl RangeBounds<K::Borrowed>) -> Result<Range<'v, K, V>> {
+        let most = self.len(view)?;
+        let tree = self.admit(view)?;
+        let place = |key: &K::Borrowed, behind: bool| -> Result<Spot> {
+            let mut spot = self.locate(view, key)?;
+            spot.path.steps[0].index += usize::from(behind && spot.found);
+            Ok(spot)
+        };
+        let front = match bounds.start_bound() {
+            Bound::Included(key) => place(key, false)?,
+            Bound::Excluded(key) => place(key, true)?,
+            Bound::Unbounded => tree.locate(view, Toward::Start)?,
+        };
+        let back = match bounds.end_bound() {
+            Bound::Included(key) => place(key, true)?,
+            Bound::Excluded(key) => place(key, false)?,
+            Bound::Unbounded => tree.locate(view, Toward::End)?,
+        };
+        let left = tree
+            .rank(view, &back.path)?
+            .saturating_sub(tree.rank(view, &front.path)?);
+        if left > most {
+            return Err(Error::damaged("number of records below", self.row + COUNT, left));
+        }
+        Range::between(tree, view, &front, &back, left)
+    }
+
+    /// The record with the least key.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn first<'v>(&self, view: &'v View) -> Result<Option<(K, &'v V::Archived)>> {
+        self.at_end(view, Toward::Start)
+    }
+
+    /// The record with the greatest key.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn last<'v>(&self, view: &'v View) -> Result<Option<(K, &'v V::Archived)>> {
+        self.at_end(view, Toward::End)
+    }
+
+    /// The record that `i` others come before; `None` if there are not so many.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn nth<'v>(&self, view: &'v View, i: u64) -> Result<Option<(K, &'v V::Archived)>> {
+        if i >= self.len(view)? {
+            return Ok(None);
+        }
+        self.at_end(view, Toward::Rank(i))
+    }
+
+    /// How many records have a lesser key, whether or not there is one under `key`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn rank(&self, view: &View, key: &K::Borrowed) -> Result<u64> {
+        let spot = self.locate(view, key)?;
+        self.admit(view)?.rank(view, &spot.path)
+    }
+
+    /// The path to an entry that is known to be there if any is.
+    pub(super) fn end(&self, view: &View, toward: Toward<'_>) -> Result<Option<Path>> {
+        let mut path = self.admit(view)?.locate(view, toward)?.path;
+        if path.depth == 0 {
+            return Ok(None);
+        }
+        if let Toward::End = toward {
+            // An empty leaf is damage, and found to be so by who reads it.
+            path.steps[0].index = path.steps[0].index.saturating_sub(1);
+        }
+        Ok(Some(path))
+    }
+
+    fn at_end<'v>(&self, view: &'v View, toward: Toward<'_>) -> Result<Option<(K, &'v V::Archived)>> {
+        let Some(path) = self.end(view, toward)? else {
+            return Ok(None);
+        };
+        let leaf = Self::leaf_at(self.admit(view)?, view, &path)?;
+        Self::item(view, &leaf, path.steps[0].index).map(Some)
+    }
+}

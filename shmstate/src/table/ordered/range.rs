@@ -1,0 +1,172 @@
+//! The walk over an ordered map, from both ends.
+//!
+//! A gap is a place between two entries; a range has one at either end and knows how many records lie between, from the ranks
+//! of both (O5). That number is checked against what the region can hold, so a walk ends whatever was damaged.
+
+use super::node::Node;
+use super::tree::{Path, Spot, Step, Tree};
+use super::{OrderedMap, WHAT};
+use crate::archive::Value;
+use crate::error::{Error, Result};
+use crate::region::view::View;
+use crate::table::key::Key;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
+/// A place between two entries.
+#[derive(Clone, Copy, Debug)]
+struct Gap<'v> {
+    path: Path,
+    leaf: Option<Node<'v>>,
+}
+
+impl<'v> Gap<'v> {
+    fn new(tree: Tree, view: &'v View, path: Path) -> Result<Self> {
+        let leaf = match path.depth {
+            0 => None,
+            _ => Some(tree.node(view, path.steps[0].node, 0)?),
+        };
+        Ok(Self { path, leaf })
+    }
+
+    /// Moves over the next entry and gives it.
+    #[inline]
+    fn forward(&mut self, tree: Tree, view: &'v View) -> Result<(Node<'v>, usize)> {
+        let i = self.path.steps[0].index;
+        match self.leaf {
+            Some(leaf) if i < leaf.count => {
+                self.path.steps[0].index = i + 1;
+                Ok((leaf, i))
+            }
+            _ => {
+                let leaf = self.turn(tree, view, true)?;
+                self.path.steps[0].index = 1;
+                Ok((leaf, 0))
+            }
+        }
+    }
+
+    /// Moves back over the entry before and gives it.
+    #[inline]
+    fn back(&mut self, tree: Tree, view: &'v View) -> Result<(Node<'v>, usize)> {
+        let i = self.path.steps[0].index;
+        match self.leaf {
+            Some(leaf) if i > 0 && i <= leaf.count => {
+                self.path.steps[0].index = i - 1;
+                Ok((leaf, i - 1))
+            }
+            _ => {
+                let leaf = self.turn(tree, view, false)?;
+                self.path.steps[0].index = leaf.count - 1;
+                Ok((leaf, leaf.count - 1))
+            }
+        }
+    }
+
+    /// Goes to the neighbouring leaf, which has at least one entry.
+    #[cold]
+    fn turn(&mut self, tree: Tree, view: &'v View, forward: bool) -> Result<Node<'v>> {
+        for level in 1..self.path.depth {
+            let step = &mut self.path.steps[level];
+            let node = tree.node(view, step.node, level)?;
+            let next = if forward {
+                Some(step.index + 1).filter(|i| *i < node.count)
+            } else {
+                step.index.checked_sub(1).filter(|i| *i < node.count)
+            };
+            let Some(next) = next else { continue };
+            step.index = next;
+            let mut at = node.child(next);
+            for below in (0..level).rev() {
+                let node = tree.node(view, at, below)?;
+                if node.count == 0 {
+                    return Err(node.damaged());
+                }
+                let index = if forward { 0 } else { node.count - 1 };
+                self.path.steps[below] = Step { node: at, index };
+                if below == 0 {
+                    self.leaf = Some(node);
+                    return Ok(node);
+                }
+                at = node.child(index);
+            }
+        }
+        // The ranks of both ends said that there are more.
+        Err(Error::damaged(WHAT, tree.row, self.path.steps[0].node))
+    }
+}
+
+/// Iterator over records of an [`OrderedMap`], ascending by key; from the back, descending.
+///
+/// It knows how many records are left. Each item can be [`Error::Damaged`], after which there are no more.
+pub struct Range<'v, K, V> {
+    view: &'v View,
+    tree: Tree,
+    front: Gap<'v>,
+    back: Gap<'v>,
+    left: u64,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> std::fmt::Debug for Range<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Range")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V> Clone for Range<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<'v, K: Key, V: Value> Range<'v, K, V> {
+    /// The `left` records between two places.
+    pub(super) fn between(tree: Tree, view: &'v View, front: &Spot, back: &Spot, left: u64) -> Result<Self> {
+        Ok(Self {
+            view,
+            tree,
+            front: Gap::new(tree, view, front.path)?,
+            back: Gap::new(tree, view, back.path)?,
+            left,
+            types: PhantomData,
+        })
+    }
+
+    fn give(&mut self, entry: Result<(Node<'v>, usize)>) -> Option<Result<(K, &'v V::Archived)>> {
+        let item = entry.and_then(|(leaf, i)| OrderedMap::<K, V>::item(self.view, &leaf, i));
+        self.left = if item.is_ok() { self.left - 1 } else { 0 };
+        Some(item)
+    }
+}
+
+impl<'v, K: Key, V: Value> Iterator for Range<'v, K, V> {
+    type Item = Result<(K, &'v V::Archived)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let entry = self.front.forward(self.tree, self.view);
+        self.give(entry)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl<K: Key, V: Value> DoubleEndedIterator for Range<'_, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let entry = self.back.back(self.tree, self.view);
+        self.give(entry)
+    }
+}
+
+impl<K: Key, V: Value> ExactSizeIterator for Range<'_, K, V> {}
+impl<K: Key, V: Value> FusedIterator for Range<'_, K, V> {}
