@@ -13,7 +13,7 @@ fn world<K: Key>(region: &Region, map: OrderedMap<K, u64>) -> World<K> {
     let pass = gate.enter().expect("pass");
     let reader = region.read(&pass).expect("reader");
     let verification = verify(&reader).expect("metadata is sound");
-    assert!(verification.is_sound(), "{verification:?}");
+    assert!(verification.is_sound(), "not sound: {verification:?}");
     let all = map.iter(&reader).expect("iter");
     all.map(|item| item.map(|(key, value)| (key, value.to_native())).expect("item"))
         .collect()
