@@ -1,12 +1,12 @@
-//! T1–T3, T6, T7 with real processes and real SIGKILLs; see `actors::torture`.
+//! T1–T3, T6, T7 with real processes and real SIGKILLs; see `src/torture/mod.rs`.
 
 mod torture_outcome;
 
 use std::process::Command;
 
 const TORTURE: &str = env!("CARGO_BIN_EXE_torture");
-/// Enough to fall into everything that a run must fall into.
-const KILLS: u32 = 200;
+/// Enough to fall into everything that a run must fall into, every named point among it.
+const KILLS: u32 = 300;
 
 #[test]
 fn killed_processes_leave_regions_that_recover() {
@@ -20,9 +20,17 @@ fn killed_processes_leave_regions_that_recover() {
         "kills_in_commit",
         "kills_in_growth",
         "kills_in_recovery",
+        "kills_at_points",
         "commits",
     ] {
         assert!(outcome.count(hit) > 0, "{hit} in {}", outcome.report);
+    }
+    let points = outcome.report["points"].as_object().expect("points");
+    assert!(points.len() > 30, "{points:?}");
+    assert!(points.values().all(|hits| hits.as_u64() > Some(0)), "{points:?}");
+    for hit in ["made", "kills_in_checkpoint", "restored", "newer", "temporary"] {
+        let checkpoints = &outcome.report["checkpoints"];
+        assert!(checkpoints[hit].as_u64() > Some(0), "{hit} in {checkpoints}");
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Kills a point that are enough to demand that each was hit.
-const ENOUGH: u64 = 12;
+const ENOUGH: u64 = 7;
 
 /// What a build of the library has of points.
 #[derive(Clone, Copy, Debug)]
@@ -115,5 +115,41 @@ impl Serialize for Hits {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let hits: BTreeMap<_, _> = self.names.iter().zip(&self.hit).collect();
         hits.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &["log: a", "undo: b", "create: c"];
+
+    fn hits() -> Hits {
+        Hits::of(&Points {
+            names: NAMES,
+            ..Points::NONE
+        })
+    }
+
+    #[test]
+    fn a_missed_point_is_tried_again_sooner() {
+        let mut hits = hits();
+        for _ in 0..300 {
+            let next = hits.next().expect("there are three");
+            hits.count(next, next != 1);
+        }
+        assert_eq!(hits.tried, [75, 150, 75]);
+    }
+
+    #[test]
+    fn only_a_full_run_must_have_hit_every_point() {
+        let mut hits = hits();
+        hits.count(0, true);
+        hits.count(1, false);
+        let enough = ENOUGH * NAMES.len() as u64;
+        assert!(hits.missed(enough - 1).is_empty());
+        assert_eq!(hits.missed(enough), ["undo: b", "create: c"]);
+        assert_eq!(Hits::of(&Points::NONE).next(), None);
+        assert!(Hits::of(&Points::NONE).missed(enough).is_empty());
     }
 }
