@@ -24,14 +24,19 @@ use crate::heap::Block;
 use crate::region::view::{Bad, View};
 
 use crate::schema::Schema;
-use rkyv::api::high::HighSerializer;
+use rkyv::api::high::{HighSerializer, HighValidator};
+use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{Failure, Strategy};
 use rkyv::seal::Seal;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::ser::sharing::Share;
 use rkyv::ser::{Positional, Serializer, Writer, WriterExt};
 use rkyv::util::with_arena;
+use rkyv::validation::Validator;
+use rkyv::validation::archive::ArchiveValidator;
+use rkyv::validation::shared::SharedValidator;
 use rkyv::{Portable, Serialize};
+use std::num::NonZeroUsize;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -51,6 +56,27 @@ pub trait Value:
 impl<T> Value for T where
     T: Schema<Archived: Portable> + for<'w, 'a> Serialize<HighSerializer<BlockWriter<'w>, ArenaHandle<'a>, Failure>>
 {
+}
+
+/// A value whose archives can be validated: rkyv's derive makes every type one of its own accord.
+///
+/// Needed where bytes are not trusted: by observers and by [`Options::open_checked`](crate::Options::open_checked).
+pub trait CheckedValue: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Failure>>> {}
+
+impl<T> CheckedValue for T where T: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Failure>>> {}
+
+/// Deepest nesting of archives that is validated: what a damaged record may take of the stack is bounded.
+pub const MAX_NESTING: usize = 1024;
+
+/// Whether the bytes hold an archive whose root starts `root` bytes into them: everything it points to is in them, apart from
+/// everything else, aligned and valid.
+pub(crate) fn is_valid<V: CheckedValue>(bytes: &[u8], root: usize) -> bool {
+    let archive = ArchiveValidator::with_max_depth(bytes, NonZeroUsize::new(MAX_NESTING));
+    let mut validator = Validator::new(archive, SharedValidator::new());
+    let inside = root
+        .checked_add(size_of::<V::Archived>())
+        .is_some_and(|end| end <= bytes.len());
+    inside && rkyv::api::check_pos_with_context::<V::Archived, _, Failure>(bytes, root, &mut validator).is_ok()
 }
 
 /// Writes an archive into a block, or only measures it.

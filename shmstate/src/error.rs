@@ -177,6 +177,20 @@ pub enum Error {
         /// Milliseconds waited.
         waited_ms: u64,
     },
+    /// What an observer reads was changed by its owner in each of many tries.
+    #[error("{what} did not hold still in {tries} tries; the owner is at work, try again")]
+    Retry {
+        /// What was read.
+        what: &'static str,
+        /// How often it was tried.
+        tries: u64,
+    },
+    /// A region that was opened to be checked is asked for before all of its tables were.
+    #[error("table {table} was not checked; open it from the unverified region first")]
+    Unchecked {
+        /// The table.
+        table: Box<str>,
+    },
     /// The gate is closed: this process is handing over, or has.
     #[error("the gate is closed")]
     GateClosed,

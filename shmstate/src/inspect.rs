@@ -1,19 +1,19 @@
-//! Looks at a region from outside, read-only and without any right to it: for tools.
+//! What an observer says of a region as a whole: for tools.
 //!
-//! Nothing is trusted and nothing is changed. The owner may be at work meanwhile, so numbers that belong together may
-//! differ by what it did between two reads.
+//! Nothing is trusted and nothing is changed. The owner may be at work meanwhile, so numbers of the header that belong together
+//! may differ by what it did between two reads; the tables are of one moment.
 
 use crate::error::{Error, Result};
 use crate::lease::Lease;
-use crate::os::shm::{self, Place};
-use crate::region::header::{Activity, FormatVersion, ROWS, at};
-use crate::region::{MemoryInfo, Region, View, check_name, read_birth};
-use crate::table::catalog::{self, Kind};
+use crate::observe::{self, Observer, Tables};
+use crate::os::shm::Place;
+use crate::region::header::{Activity, FIRST_LOG, FormatVersion, LOG_TABLE_ROWS, at};
+use crate::region::{MemoryInfo, check_name, read_birth};
+use crate::table::catalog::{Kind, Row};
 use crate::table::{cell, map, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{Ordering, fence};
 
 /// What a region's header, log and catalog say.
 #[derive(Clone, Debug)]
@@ -121,34 +121,51 @@ impl Inspection {
     /// # Errors
     /// Those of [`of`](Self::of), except `NotFound`.
     pub fn of_descriptor(name: &str, descriptor: OwnedFd) -> Result<Self> {
-        let held = shm::is_held(&descriptor, name)?;
-        let birth = read_birth(&descriptor, name)?;
-        let region = Region::look(name, descriptor)?;
-        let view = &region.view;
-        Ok(Self {
-            name: name.into(),
+        Observer::attach(name, descriptor)?.inspect()
+    }
+}
+
+impl Observer {
+    /// What header, log and catalog say. The tables are those that are committed, unless the owner is in a transaction that is too
+    /// long to look through, or commits too often: then they are as they stand.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn inspect(&self) -> Result<Inspection> {
+        let (memory, birth) = (self.memory(), self.birth());
+        let tables = match observe::committed(self) {
+            Err(Error::Retry { .. }) => observe::live(self),
+            tables => tables,
+        };
+        Ok(Inspection {
+            name: self.name().into(),
             format: FormatVersion::V1,
             id: birth.region_id,
             node_id: birth.node_id,
-            capacity: region.capacity(),
-            taken: view.header(at::TAKEN),
-            heap: view.header(at::HEAP_END).saturating_sub(birth.layout.heap),
+            capacity: memory.header(at::LIMIT),
+            taken: memory.header(at::TAKEN),
+            heap: memory.header(at::HEAP_END).saturating_sub(birth.layout.heap),
             made_at: birth.made_at,
             this_boot: birth.boot_id == crate::os::clock::boot_id(),
-            held,
-            activity: activity(view.header(at::ACTIVITY), view.header(at::LOG_LENGTH)),
-            log: undo::unseal(view.header(at::LOG_LENGTH)).unwrap_or(0),
-            log_capacity: region.log.capacity(),
-            commits: view.header(at::COMMITS),
-            rollbacks: view.header(at::ROLLBACKS),
-            recoveries: view.header(at::RECOVERIES),
-            entries_undone: view.header(at::ENTRIES_UNDONE),
-            growth_steps: view.header(at::SMALL_STEPS),
-            memory: region.figures()?,
-            lease: Lease::from_word(view.header(at::LEASE)),
-            tables: tables(view)?,
+            held: self.is_held()?,
+            activity: activity(memory.header(at::ACTIVITY), memory.header(at::LOG_LENGTH)),
+            log: undo::unseal(memory.header(at::LOG_LENGTH)).unwrap_or(0),
+            log_capacity: log_capacity(memory.header(at::LOG_EXTENTS)),
+            commits: memory.header(at::COMMITS),
+            rollbacks: memory.header(at::ROLLBACKS),
+            recoveries: memory.header(at::RECOVERIES),
+            entries_undone: memory.header(at::ENTRIES_UNDONE),
+            growth_steps: memory.header(at::SMALL_STEPS),
+            memory: self.figures()?,
+            lease: Lease::from_word(memory.header(at::LEASE)),
+            tables: infos(tables?)?,
         })
     }
+}
+
+/// Bytes of so many extents, each twice as long as the one before.
+fn log_capacity(extents: u64) -> u64 {
+    FIRST_LOG * ((1 << extents.min(LOG_TABLE_ROWS)) - 1)
 }
 
 /// An owner marks what it does only where that takes longer; a log says that a transaction is open.
@@ -159,57 +176,33 @@ fn activity(word: u64, log: u64) -> Activity {
     }
 }
 
-/// All tables. One that an open transaction is changing, or that a dead owner's was, may contradict itself until the log is taken
-/// back: it is left out then, and is no damage.
-pub(crate) fn tables(view: &View) -> Result<Vec<TableInfo>> {
-    let state = || {
-        (
-            view.header_word(at::LOG_LENGTH).load(Ordering::Acquire),
-            view.header(at::COMMITS),
-        )
-    };
-    let before = state();
-    let mut tables = Vec::new();
-    for index in 0..ROWS {
-        match table(view, index) {
-            Ok(found) => tables.extend(found),
-            Err(fault @ Error::Damaged { .. }) => {
-                // INSPECT pair: no transaction was open before or after, and none was committed between: it is damage.
-                fence(Ordering::Acquire);
-                if before.0 == 0 && state() == before {
-                    return Err(fault);
-                }
-            }
-            Err(e) => return Err(e),
-        }
+fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>> {
+    let view = tables.view();
+    let mut infos = Vec::new();
+    for (row, description) in rows {
+        let kind = Kind::from_number(row.kind);
+        // A table's count stands in its row.
+        let (records, archived_bytes) = match kind {
+            Some(Kind::Map) => map::counts(view, row.offset)?,
+            Some(Kind::OrderedMap) => ordered::counts(view, row.offset)?,
+            Some(Kind::Cell) => (1, cell::roots(view, row.offset)?.1),
+            Some(Kind::Slab) => slab::counts(view, row.offset)?,
+            Some(Kind::Queue) => queue::counts(view, row.offset)?,
+            Some(Kind::Timers) => timers::counts(view, row.offset)?,
+            Some(Kind::Streams) => (crate::table::streams::open(view, row.offset)?, 0),
+            None => (0, 0),
+        };
+        infos.push(TableInfo {
+            description,
+            name: row.name,
+            kind,
+            version: row.version,
+            fingerprint: row.value,
+            records,
+            archived_bytes,
+        });
     }
-    Ok(tables)
-}
-
-fn table(view: &View, index: u64) -> Result<Option<TableInfo>> {
-    let Some(row) = catalog::row(view, index)? else {
-        return Ok(None);
-    };
-    let kind = Kind::from_number(row.kind);
-    let (records, archived_bytes) = match kind {
-        Some(Kind::Map) => map::counts(view, row.offset)?,
-        Some(Kind::OrderedMap) => ordered::counts(view, row.offset)?,
-        Some(Kind::Cell) => (1, cell::roots(view, row.offset)?.1),
-        Some(Kind::Slab) => slab::counts(view, row.offset)?,
-        Some(Kind::Queue) => queue::counts(view, row.offset)?,
-        Some(Kind::Timers) => timers::counts(view, row.offset)?,
-        Some(Kind::Streams) => (crate::table::streams::open(view, row.offset)?, 0),
-        None => (0, 0),
-    };
-    Ok(Some(TableInfo {
-        description: catalog::description(view, &row)?,
-        name: row.name,
-        kind,
-        version: row.version,
-        fingerprint: row.value,
-        records,
-        archived_bytes,
-    }))
+    Ok(infos)
 }
 
 impl From<Error> for std::io::Error {

@@ -31,14 +31,19 @@ mod region;
 mod table;
 mod tx;
 
+mod observe;
+
 mod inspect;
 #[cfg(test)]
 mod replay;
 mod verify;
 
+mod checked;
+
 mod checkpoint;
 
-pub use archive::Value;
+pub use archive::{CheckedValue, MAX_NESTING, Value};
+pub use checked::{OpenChecked, Unverified};
 pub use checkpoint::{
     Checkpoint, CheckpointOptions, CheckpointReport, DEFAULT_PAGES_AHEAD, PreparedCheckpoint, RestoredFrom,
     RunningCheckpoint,
@@ -47,6 +52,9 @@ pub use error::{Error, Result};
 pub use gate::{Gate, Pass};
 pub use heap::{ClassStats, HeapStats};
 pub use inspect::{Inspection, TableInfo};
+pub use observe::{
+    Copied, ObservedCell, ObservedIter, ObservedMap, Observer, RecordFault, Snapshot, Validation, ValidationReport,
+};
 pub use os::clock::monotonic_ns;
 pub use os::mount::MountKind;
 pub use os::tcp::Positions;

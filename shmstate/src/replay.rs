@@ -251,25 +251,6 @@ fn a_word_held_back_and_then_more() {
     assert_eq!(world(&region, tables), before, "forgotten");
 }
 
-/// A tool may look at what a killed owner left, wherever it was killed: nothing is called damage that the log takes back.
-#[test]
-fn what_a_kill_leaves_can_be_looked_at() {
-    let mut region = Region::in_memory(2 << 20).expect("region");
-    let mut image = region.view.start_recording();
-    let gate = region.gate().clone();
-    let pass = gate.enter().expect("pass");
-    region.write(&pass, |tx| create(tx).map(|_| ())).expect("tables");
-    drop(pass);
-    let mut least = usize::MAX;
-    for store in region.view.stop_recording() {
-        image = apply(&image, &[store]);
-        let crashed = Region::from_image(&image).expect("a region after a crash");
-        let found = crate::inspect::tables(&crashed.view).expect("no damage");
-        least = least.min(found.len());
-    }
-    assert_eq!(least, 0, "it was looked at before there were tables");
-}
-
 /// A part that failed is taken back; what comes before and after it is committed.
 #[test]
 fn a_savepoint() {

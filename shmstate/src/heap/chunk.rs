@@ -79,7 +79,7 @@ impl Kind {
         kind | owner << 8 | number << 32
     }
 
-    fn of(word: u64) -> Option<Self> {
+    pub(crate) fn of(word: u64) -> Option<Self> {
         let number = word >> 32;
         let owner = Owner::from_number(word >> 8 & 0xff)?;
         let kind = match word as u8 {

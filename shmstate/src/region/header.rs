@@ -21,12 +21,14 @@
 //!                                         2304 [32 x u64] first free run, by log2 of its length in chunks
 //!                                         2560 reserved, zero
 //!
+//!  432 u64 epoch: begins and ends of transactions with a log, and new writers (see `observe::snapshot`)
+//!
 //!  456 u128 restored from: region id      488 u64 CLOCK_MONOTONIC at the checkpoint's mark, in that boot
 //!  472 u128 boot id of the mark           496 u64 CLOCK_MONOTONIC at the restore, in this boot
 //!                                         504 u64 clock offset: the region's clock is CLOCK_MONOTONIC + this
 //! ```
 //!
-//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 432 and 456, and after 2560 is
+//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 440 and 456, and after 2560 is
 //! zero and belongs to later versions.
 //!
 //! All places are computed from the *reserve*, so that the capacity can be raised while the region is in use. In regions
@@ -82,6 +84,7 @@ pub(crate) mod at {
     pub(crate) const SMALL_STEPS: u64 = 408;
     pub(crate) const COLLAPSED: u64 = 416;
     pub(crate) const NOT_COLLAPSED: u64 = 424;
+    pub(crate) const EPOCH: u64 = 432;
     pub(crate) const RESTORED_REGION: u64 = 456;
     pub(crate) const RESTORED_BOOT: u64 = 472;
     pub(crate) const RESTORED_MARK: u64 = 488;
@@ -129,7 +132,8 @@ const _: () = {
     assert!(at::RESERVED <= HEADER);
     assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
     assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));
-    assert!(at::NOT_COLLAPSED + 8 <= at::RESTORED_REGION && at::CLOCK_OFFSET + 8 == at::LOG_TABLE);
+    assert!(at::EPOCH == at::NOT_COLLAPSED + 8 && at::EPOCH + 8 <= at::RESTORED_REGION);
+    assert!(at::CLOCK_OFFSET + 8 == at::LOG_TABLE);
     assert!(at::RESTORED_BOOT == at::RESTORED_REGION + 16 && at::RESTORED_MARK == at::RESTORED_BOOT + 16);
     assert!(at::RESTORED_AT == at::RESTORED_MARK + 8 && at::CLOCK_OFFSET == at::RESTORED_AT + 8);
     assert!(at::LIMIT == 368 && at::SMALL_STEPS == 408 && at::COLLAPSED == 416 && at::NOT_COLLAPSED == 424);

@@ -36,7 +36,7 @@ use crate::gate::{Gate, Pass};
 use crate::heap;
 use crate::os::shm::Place;
 use crate::os::{clock, mount, shm};
-use crate::tx::undo::{Log, Undone};
+use crate::tx::undo::{self, Log, Undone};
 use crate::tx::{Pending, Tx};
 use ahead::Ahead;
 use backing::{Backing, Memory, Taking};
@@ -44,6 +44,7 @@ use header::{Birth, CHUNK, FIRST_LOG, HEADER, HUGE, Layout, at};
 use mapping::{Access, Mapping};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::sync::{Mutex, PoisonError};
 
 /// How often creation is tried again when another process takes the half-made object for abandoned.
@@ -244,7 +245,7 @@ impl Region {
             Ok(_) if !held => return Err(Error::InUse { name: name.into() }),
             other => other?,
         };
-        let region = Self::map(fd, birth, name, options, Access::Write)?;
+        let region = Self::map(fd, birth, name, options)?;
         region.settle()?;
         heap::check(&region.view, &region.birth.layout)?;
         Ok(region)
@@ -252,19 +253,12 @@ impl Region {
 
     fn attach(name: &str, fd: OwnedFd, options: &Options) -> Result<Self> {
         let birth = read_birth(&fd, name)?;
-        Self::map(fd, birth, name, options, Access::Write)
+        Self::map(fd, birth, name, options)
     }
 
-    /// Maps a region for looking at it only. Nothing that writes may be called on it.
-    pub(crate) fn look(name: &str, fd: OwnedFd) -> Result<Self> {
-        let birth = read_birth(&fd, name)?;
-        let options = Options::default().prefault(false).reserve_ahead(0);
-        Self::map(fd, birth, name, &options, Access::Read)
-    }
-
-    fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options, access: Access) -> Result<Self> {
+    fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options) -> Result<Self> {
         let layout = birth.layout;
-        let mapping = Mapping::new(fd, name, layout.reserve, access, layout.is_large())?;
+        let mapping = Mapping::new(fd, name, layout.reserve, Access::Write, layout.is_large())?;
         let view = view_of(&mapping, layout.heap, birth.places());
         check_dynamic(&view, &birth)?;
         if options.prefault {
@@ -382,6 +376,9 @@ impl Region {
     fn look_again(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.frees.clear();
         self.log.refresh(&self.view)?;
+        // EPOCH pair: the writer before may have died between the store of a word and the count of it (T8).
+        undo::turn(&self.view);
+        compiler_fence(Ordering::SeqCst);
         self.tell();
         self.seen = pass.generation();
         Ok(())
@@ -654,20 +651,24 @@ const FIRST_WORDS: usize = 512;
 
 /// Checks the words of the header that change.
 fn check_dynamic(view: &View, birth: &Birth) -> Result<()> {
+    check_words(|field| view.header_word(field).load(Ordering::Acquire), birth)
+}
+
+/// The same, for whoever reads the header otherwise.
+pub(crate) fn check_words(get: impl Fn(u64) -> u64, birth: &Birth) -> Result<()> {
     let layout = &birth.layout;
-    let get = |field| view.header_word(field).load(std::sync::atomic::Ordering::Acquire);
     // A living owner may be growing the region meanwhile; it moves the capacity before `taken`, and that before the end of
     // the heap, so read them in the other order.
     let end = get(at::HEAP_END);
     let taken = get(at::TAKEN);
     let limit = get(at::LIMIT);
-    if limit < birth.capacity || limit > layout.reserve || limit % CHUNK != 0 {
+    if limit < birth.capacity || limit > layout.reserve || !limit.is_multiple_of(CHUNK) {
         return Err(Error::damaged("capacity", at::LIMIT, limit));
     }
-    if taken < layout.heap || taken > limit || taken % CHUNK != 0 {
+    if taken < layout.heap || taken > limit || !taken.is_multiple_of(CHUNK) {
         return Err(Error::damaged("end of the memory taken", at::TAKEN, taken));
     }
-    if end < layout.heap || end > taken || end % CHUNK != 0 {
+    if end < layout.heap || end > taken || !end.is_multiple_of(CHUNK) {
         return Err(Error::damaged("end of the heap", at::HEAP_END, end));
     }
     Ok(())

@@ -26,7 +26,7 @@ const WHAT: &str = "catalog";
 /// Longest name of a table, in bytes.
 pub const MAX_TABLE_NAME: usize = 64;
 /// Longest text of both descriptions, in bytes.
-const MAX_DESCRIPTION: u64 = 1 << 20;
+pub(crate) const MAX_DESCRIPTION: u64 = 1 << 20;
 /// Roots of a row.
 pub(crate) const ROOTS: usize = 16;
 /// Where they start in the row.
@@ -36,7 +36,7 @@ const SUM: u64 = ROOT + 13 * 8;
 /// Where version and flags stand.
 const VERSION: u64 = 104;
 /// In the flags: every record has a checksum.
-const CHECKED: u64 = 1 << 32;
+pub(crate) const CHECKED: u64 = 1 << 32;
 /// Where in the word of version and flags the check of the descriptions stands.
 const CHECK_SHIFT: u32 = 16;
 /// How long a reader waits for the catalog to hold still while its owner works.
@@ -132,11 +132,17 @@ fn check_of(text: &[u8]) -> u64 {
 /// The text of both descriptions of a row, which must be the one that was written. Says where it is not.
 pub(crate) fn checked_description(view: &View, row: &Row) -> Result<String> {
     let text = description(view, row)?;
-    let check = view.load(row.offset + VERSION, WHAT)? >> CHECK_SHIFT & 0xffff;
-    if check_of(text.as_bytes()) != check {
-        return Err(Error::damaged("description", row.description.0, check));
-    }
+    check_text(view, row, &text)?;
     Ok(text)
+}
+
+/// Compares the text of both descriptions with the check of it in the row.
+pub(crate) fn check_text(view: &View, row: &Row, text: &str) -> Result<()> {
+    let check = view.load(row.offset + VERSION, WHAT)? >> CHECK_SHIFT & 0xffff;
+    if check_of(text.as_bytes()) == check {
+        return Ok(());
+    }
+    Err(Error::damaged("description", row.description.0, check))
 }
 
 fn sum_of(words: &[u64]) -> u64 {
@@ -234,14 +240,21 @@ pub(crate) fn description(view: &View, row: &Row) -> Result<String> {
 pub(crate) fn find(view: &View, name: &str, spec: &Spec) -> Result<u64> {
     let found = rows(view)?.into_iter().find(|row| row.name == name);
     let row = found.ok_or_else(|| Error::NoTable { name: name.into() })?;
+    compare(&row, spec, || description(view, &row))?;
+    Ok(row.offset)
+}
+
+/// Compares the shape of a table with what the program says; `text` gives the description that the row names.
+pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<String>) -> Result<()> {
     let same = row.kind == spec.kind as u16
         && row.value == spec.value.fingerprint().as_u128()
         && row.key == spec.key_print()
         && row.version == spec.value.version();
     if same {
-        return Ok(row.offset);
+        return Ok(());
     }
-    let text = description(view, &row)?;
+    let name = row.name.as_str();
+    let text = text()?;
     let (key, value) = text.split_once("\n---\n").unwrap_or(("", &text));
     let mut report = schema::mismatch(name, value, spec.value.text());
     if row.kind != spec.kind as u16 {

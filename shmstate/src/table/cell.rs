@@ -55,13 +55,13 @@ impl<T> fmt::Debug for Cell<T> {
 
 impl<T: Value> Cell<T> {
     /// One record: it needs no chunk of its own.
-    const HOME: Home = Home {
+    pub(crate) const HOME: Home = Home {
         owner: Owner::SHARED,
         geometry: Geometry::of::<T>(0),
         checked: false,
     };
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Cell,
             key: String::new(),
@@ -69,7 +69,7 @@ impl<T: Value> Cell<T> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Self {
+    pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
             region: view.tag(),

@@ -92,7 +92,7 @@ impl Stored {
 /// Length of the key of variable length of the record whose header is at `header`, and where it starts, from the word before the
 /// header.
 #[inline]
-fn read_word(word: u64, header: u64) -> Result<(u64, u64), Bad> {
+pub(crate) fn read_word(word: u64, header: u64) -> Result<(u64, u64), Bad> {
     let (length, distance) = (word & 0xffff_ffff, word >> 32);
     if length > MAX_LONG_KEY as u64 || distance < length + LONG_KEY_WORD as u64 || distance > header {
         return Err(Bad);

@@ -153,6 +153,7 @@ impl<'a> Tx<'a> {
         let region = &mut *self.region;
         let view = &region.view;
         view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
+        undo::turn(view);
         crash::point(Point::CommitCounted);
         // COMMIT pair: every change is in place before the log is empty; nothing later moves above that (T6).
         compiler_fence(Ordering::SeqCst);

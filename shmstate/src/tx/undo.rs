@@ -28,7 +28,7 @@ use crate::region::view::View;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// Bytes of an entry's footer.
-const FOOTER: u64 = 16;
+pub(crate) const FOOTER: u64 = 16;
 /// Longest data of one entry; longer ranges are logged in pieces.
 pub(crate) const MAX_ENTRY: u64 = 32 * 1024;
 /// Bytes of a record's header, see `table::record`.
@@ -42,8 +42,8 @@ const fn fold(word: u64) -> u64 {
     (half ^ half >> 16) & 0xffff
 }
 
-const CHECK_SHIFT: u32 = 48;
-const LOW: u64 = (1 << CHECK_SHIFT) - 1;
+pub(crate) const CHECK_SHIFT: u32 = 48;
+pub(crate) const LOW: u64 = (1 << CHECK_SHIFT) - 1;
 /// Folded into every check, so that zeroes do not fit.
 const SALT: u64 = 0x5a5a;
 
@@ -68,7 +68,7 @@ pub(crate) const fn unseal(word: u64) -> Option<u64> {
 
 /// The check of an entry: `sum` over its data, `target` and `second` from its footer.
 #[inline]
-const fn check(sum: u64, target: u64, second: u64) -> u64 {
+pub(crate) const fn check(sum: u64, target: u64, second: u64) -> u64 {
     fold(sum ^ target ^ second.rotate_left(8)) ^ SALT
 }
 
@@ -161,11 +161,6 @@ impl Log {
         Ok(())
     }
 
-    /// Bytes of all extents.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.extents.iter().map(|e| e.length).sum()
-    }
-
     /// The sealed word of the published length: 0 if nothing is to be taken back.
     #[inline]
     pub(crate) fn published(view: &View) -> u64 {
@@ -236,6 +231,9 @@ impl Log {
         let second = BYTES | u64::from(record.wrapping_sub(offset) as u32) << 32;
         let length = after.wrapping_add(self.bias);
         let before = self.length.load(Ordering::Relaxed);
+        if before == 0 {
+            turn(view);
+        }
         self.next.store(after, Ordering::Relaxed);
         self.length.store(length, Ordering::Relaxed);
         view.change_known_word(
@@ -269,12 +267,15 @@ impl Log {
             record.wrapping_sub(start) as u32
         };
         let second = bytes | u64::from(distance) << 32;
+        let before = self.length.load(Ordering::Relaxed);
+        if before == 0 {
+            turn(view);
+        }
         let next = self.next.load(Ordering::Relaxed);
         let tail = |sum| [start | check(sum, start, second) << CHECK_SHIFT, second];
         view.append(start, next, bytes / 8, tail, WHAT)?;
         let next = next + bytes + FOOTER;
         self.next.store(next, Ordering::Relaxed);
-        let before = self.length.load(Ordering::Relaxed);
         let length = next.wrapping_add(self.bias);
         self.length.store(length, Ordering::Relaxed);
         Self::publish(view, before, length);
@@ -346,6 +347,7 @@ impl Log {
         crash::point(Point::UndoChecked);
         self.walk(view, length, 0, |entry| entry.restore(view))?;
         crash::point(Point::UndoAll);
+        turn(view);
         // The restored bytes are there before the log says that there is nothing to restore.
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, 0);
@@ -371,8 +373,12 @@ impl Log {
         self.walk(view, length, mark.length, |_| Ok(()))?;
         self.walk(view, length, mark.length, |entry| entry.restore(view))?;
         // As in `undo`: the bytes first, then the length that no longer covers their entries.
+        turn(view);
         compiler_fence(Ordering::SeqCst);
         view.publish_header(at::LOG_LENGTH, seal(mark.length));
+        compiler_fence(Ordering::SeqCst);
+        // Again, for who looked in between: the log may get as long as it was.
+        turn(view);
         compiler_fence(Ordering::SeqCst);
         self.enter(mark.extent);
         *self.next.get_mut() = mark.next;
@@ -475,13 +481,42 @@ struct Entry {
 
 impl Entry {
     fn restore(&self, view: &View) -> Result<()> {
-        view.copy_words(self.data, self.target, self.bytes / 8, WHAT)?;
-        if self.record != 0 {
-            settle(view, self.record)?;
+        if self.record == 0 {
+            view.copy_words(self.data, self.target, self.bytes / 8, WHAT)?;
+        } else {
+            self.restore_record(view)?;
         }
         crash::point(Point::UndoEntry);
         Ok(())
     }
+
+    /// SEQUENCE pair, as when the record was changed: odd while its bytes are restored. The sequence is never restored with them, so
+    /// that no observer finds the one that it saw before.
+    fn restore_record(&self, view: &View) -> Result<()> {
+        let header = view.load(self.record, WHAT)? | CHANGING;
+        view.store(self.record, header, WHAT)?;
+        compiler_fence(Ordering::SeqCst);
+        let end = self.target + self.bytes;
+        let mut rest = header;
+        if (self.target..end).contains(&self.record) {
+            let before = self.record - self.target;
+            view.copy_words(self.data, self.target, before / 8, WHAT)?;
+            rest = view.load(self.data + before, WHAT)?;
+            let (from, to) = (self.data + before + 8, self.record + 8);
+            view.copy_words(from, to, (end - to) / 8, WHAT)?;
+        } else {
+            view.copy_words(self.data, self.target, self.bytes / 8, WHAT)?;
+        }
+        compiler_fence(Ordering::SeqCst);
+        view.store(self.record, rest & !SEQUENCE | settled(header) & SEQUENCE, WHAT)
+    }
+}
+
+/// EPOCH pair: the epoch changes before a transaction publishes its first entry, and before its log is emptied or shortened, by
+/// whomever. So an observer that saw anything of a transaction, and now sees its end or another one, sees another epoch.
+#[inline]
+pub(crate) fn turn(view: &View) {
+    view.set_header(at::EPOCH, view.header(at::EPOCH).wrapping_add(1));
 }
 
 /// Where the sequence stands in a record's header word, see `table::record`.

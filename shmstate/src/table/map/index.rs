@@ -31,25 +31,25 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 const WHAT: &str = "index";
 /// Groups of a small and of a large segment; with the head that makes 3 and 4 KiB.
-const SMALL: u64 = 47;
-const LARGE: u64 = 63;
+pub(crate) const SMALL: u64 = 47;
+pub(crate) const LARGE: u64 = 63;
 /// Where a directory word has the number of groups.
 const SIZE: u64 = 63;
 /// Entries of a group.
-const GROUP: u64 = 7;
+pub(crate) const GROUP: u64 = 7;
 /// Deepest directory.
-const MAX_DEPTH: u64 = 40;
-const OFFSET: u64 = (1 << 48) - 1;
+pub(crate) const MAX_DEPTH: u64 = 40;
+pub(crate) const OFFSET: u64 = (1 << 48) - 1;
 
 /// Lowest and highest bit of each tag of a control word.
 const LOW_BITS: u64 = 0x0001_0101_0101_0101;
 const HIGH_BITS: u64 = LOW_BITS << 7;
 /// One in the count of overflow, and its most.
-const PASSED: u64 = 1 << 56;
+pub(crate) const PASSED: u64 = 1 << 56;
 const MOST_PASSED: u64 = 255;
 
 /// First root of the row: the directory, then its depth, the seed, how many segments are as deep as it.
-const DIRECTORY: u64 = ROOT;
+pub(crate) const DIRECTORY: u64 = ROOT;
 const DEPTH: u64 = ROOT + 8;
 /// The seed of the hash, which the map keeps; it stands here to be read together with the other two.
 pub(crate) const SEED: u64 = ROOT + 16;
@@ -79,12 +79,12 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) offset: u64,
-    groups: u64,
+    pub(crate) groups: u64,
 }
 
 impl Segment {
     #[inline]
-    fn of(word: u64) -> Self {
+    pub(crate) fn of(word: u64) -> Self {
         Self {
             offset: word & !SIZE,
             groups: word & SIZE,
@@ -105,17 +105,17 @@ impl Segment {
     }
 
     #[inline]
-    fn home(self, hash: u64) -> u64 {
+    pub(crate) fn home(self, hash: u64) -> u64 {
         ((hash & 0xffff_ffff) * self.groups) >> 32
     }
 
     #[inline]
-    fn group(self, index: u64) -> u64 {
+    pub(crate) fn group(self, index: u64) -> u64 {
         self.offset.wrapping_add(64 + index * 64)
     }
 
     #[inline]
-    fn next(self, index: u64) -> u64 {
+    pub(crate) fn next(self, index: u64) -> u64 {
         if index + 1 >= self.groups { 0 } else { index + 1 }
     }
 
@@ -146,7 +146,7 @@ impl Head {
 
 /// The tag of a hash in a control word, and in an entry.
 #[inline]
-fn tags(hash: u64) -> (u64, u64) {
+pub(crate) fn tags(hash: u64) -> (u64, u64) {
     (0x80 | hash >> 32 & 0x7f, hash >> 40 & 0xffff)
 }
 
@@ -677,7 +677,7 @@ fn check_segment(
 
 /// The entries of a control word with that tag, as the highest bit of each; now and then one too many.
 #[inline]
-fn matches(control: u64, tag: u64) -> u64 {
+pub(crate) fn matches(control: u64, tag: u64) -> u64 {
     let x = control ^ tag.wrapping_mul(LOW_BITS);
     x.wrapping_sub(LOW_BITS) & !x & HIGH_BITS
 }

@@ -37,7 +37,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 const WHAT: &str = "map";
-const COUNT: u64 = ROOT + 32;
+pub(crate) const COUNT: u64 = ROOT + 32;
 const ARCHIVED: u64 = ROOT + 40;
 const KEYS: u64 = ROOT + 48;
 
@@ -91,9 +91,9 @@ struct Found<'v> {
 type Looked<'v> = (u64, Option<Found<'v>>);
 
 impl<K: Key, V: Value> Map<K, V> {
-    const GEOMETRY: Geometry = Geometry::of::<V>(K::SIZE);
+    pub(crate) const GEOMETRY: Geometry = Geometry::of::<V>(K::SIZE);
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Map,
             key: K::shape(),
@@ -101,7 +101,7 @@ impl<K: Key, V: Value> Map<K, V> {
         }
     }
 
-    fn handle_of(row: u64, view: &View) -> Result<Self> {
+    pub(crate) fn handle_of(row: u64, view: &View) -> Result<Self> {
         Ok(Self {
             row,
             region: view.tag(),
@@ -448,12 +448,27 @@ pub(crate) fn check(
     mut each: impl FnMut(u64),
     report: &mut Report<'_>,
 ) -> Result<()> {
+    Index::of(row).blocks(view, &mut each)?;
+    let note = |record, _: &mut Report<'_>| {
+        each(record);
+        Ok(())
+    };
+    check_records(view, layout, row, note, report)
+}
+
+/// The same without the blocks of the index: visits records only.
+pub(crate) fn check_records(
+    view: &View,
+    layout: &Layout,
+    row: u64,
+    mut each: impl FnMut(u64, &mut Report<'_>) -> Result<()>,
+    report: &mut Report<'_>,
+) -> Result<()> {
     let index = Index::of(row);
     let seed = view.load(row + SEED, WHAT)?;
     if seed != view.header(at::SEED) {
         report(Error::damaged("seed of a map", row + SEED, seed))?;
     }
-    index.blocks(view, &mut each)?;
     let keys = Stored::read(view, row + KEYS)?;
     let hash = |view: &View, record: u64| Ok(xxh3_64_with_seed(keys.key(view, record)?, seed));
     let checked = catalog::is_checked(view, row)?;
@@ -461,7 +476,7 @@ pub(crate) fn check(
         view,
         hash,
         |record, report| {
-            each(record);
+            each(record, report)?;
             if let Err(fault) = keys.check(view, layout, record, checked) {
                 report(fault)?;
             }

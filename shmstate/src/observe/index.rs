@@ -1,0 +1,140 @@
+//! The walk of `table::map::index` over words that were copied: the same places, every loop bounded, nothing trusted.
+//!
+//! Over live words it may meet a directory, a segment or a group in the middle of a change. What it finds is then checked by
+//! whoever asked: a record by its key and header, a segment by reading it again.
+
+use super::source::Source;
+use crate::error::{Error, Result};
+use crate::table::map::index::{DIRECTORY, GROUP, LARGE, MAX_DEPTH, OFFSET, PASSED, SMALL, Segment, matches, tags};
+
+const WHAT: &str = "index";
+
+/// Directory and depth of the map whose row is given.
+fn directory<S: Source>(source: &mut S, row: u64) -> Result<(u64, u64)> {
+    let [offset, depth] = source.words(row + DIRECTORY, WHAT)?;
+    if depth > MAX_DEPTH {
+        return Err(Error::damaged(WHAT, row + DIRECTORY + 8, depth));
+    }
+    Ok((offset, depth))
+}
+
+fn segment<S: Source>(source: &mut S, row: u64, hash: u64) -> Result<Segment> {
+    let (directory, depth) = directory(source, row)?;
+    let at = directory.wrapping_add((hash >> 1 >> (63 - depth)) * 8);
+    let word = source.word(at, WHAT)?;
+    let segment = Segment::of(word);
+    if segment.groups != SMALL && segment.groups != LARGE {
+        return Err(Error::damaged(WHAT, at, word));
+    }
+    Ok(segment)
+}
+
+/// Finds the record with that hash for which `is_it` says yes: the offset of its header.
+pub(crate) fn find<S: Source>(
+    source: &mut S,
+    row: u64,
+    hash: u64,
+    mut is_it: impl FnMut(&mut S, u64) -> Result<bool>,
+) -> Result<Option<u64>> {
+    let segment = segment(source, row, hash)?;
+    let (tag, high) = tags(hash);
+    let mut index = segment.home(hash);
+    for _ in 0..segment.groups {
+        let words: [u64; 8] = source.words(segment.group(index), WHAT)?;
+        let mut candidates = matches(words[0], tag);
+        while candidates != 0 {
+            let entry = words[candidates.trailing_zeros() as usize / 8 + 1];
+            if entry >> 48 == high && is_it(source, entry & OFFSET)? {
+                return Ok(Some(entry & OFFSET));
+            }
+            candidates &= candidates - 1;
+        }
+        if words[0] < PASSED {
+            break;
+        }
+        index = segment.next(index);
+    }
+    Ok(None)
+}
+
+/// Whether the index leads from a hash to a record.
+pub(crate) fn leads_to<S: Source>(source: &mut S, row: u64, hash: u64, record: u64) -> Result<bool> {
+    Ok(find(source, row, hash, |_, found| Ok(found == record))?.is_some())
+}
+
+/// A segment, copied: the range of hashes that it has the records of, and its groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    segment: Segment,
+    depth: u64,
+    /// Least hash.
+    first: u64,
+    /// The groups, 8 words each.
+    words: Vec<u64>,
+}
+
+impl Loaded {
+    /// Copies the segment of a hash.
+    pub(crate) fn of<S: Source>(source: &mut S, row: u64, hash: u64) -> Result<Self> {
+        let segment = segment(source, row, hash)?;
+        let head = source.word(segment.offset, WHAT)?;
+        let depth = head & 0xff;
+        if depth > MAX_DEPTH || head >> 8 & 0xff != segment.groups {
+            return Err(Error::damaged(WHAT, segment.offset, head));
+        }
+        let mut words = vec![0; segment.groups as usize * 8];
+        source.copy(segment.group(0), &mut words, WHAT)?;
+        Ok(Self {
+            segment,
+            depth,
+            // Two shifts, because one by 64 is none.
+            first: hash >> 1 >> (63 - depth) << (63 - depth) << 1,
+            words,
+        })
+    }
+
+    /// The least hash behind its range; `None` if it has the last.
+    pub(crate) fn next(&self) -> Option<u64> {
+        match self.depth {
+            0 => None,
+            depth => self.first.checked_add(1 << (64 - depth)),
+        }
+    }
+
+    /// Whether it is the place of records with that hash, whose entries have that word.
+    pub(crate) fn has(&self, hash: u64, entry: u64) -> bool {
+        let after = self.next().is_some_and(|next| hash >= next);
+        hash >= self.first && !after && tags(hash).1 == entry >> 48
+    }
+
+    /// Whether the other is the same segment, perhaps with other entries.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.segment, self.depth) == (other.segment, other.depth)
+    }
+
+    /// Its places: which of them, and their entries.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.words.chunks_exact(8).enumerate().flat_map(|(group, words)| {
+            (0..GROUP as usize)
+                .filter(|i| words[0] >> (i * 8) & 0x80 != 0)
+                .map(move |i| (group * GROUP as usize + i, words[i + 1]))
+        })
+    }
+
+    /// The entry at a place; `None` if there is none.
+    pub(crate) fn entry(&self, place: usize) -> Option<u64> {
+        let (group, i) = (place / GROUP as usize, place % GROUP as usize);
+        let words = self.words.get(group * 8..group * 8 + 8)?;
+        (words[0] >> (i * 8) & 0x80 != 0).then(|| words[i + 1])
+    }
+}
+
+/// Where an entry leads to.
+pub(crate) const fn record_of(entry: u64) -> u64 {
+    entry & OFFSET
+}
+
+/// Depth of the directory.
+pub(crate) fn depth<S: Source>(source: &mut S, row: u64) -> Result<u64> {
+    Ok(directory(source, row)?.1)
+}

@@ -1,0 +1,162 @@
+//! Copies one record: finds its block in the chunk table, copies the block, and says whether the copy is whole.
+//!
+//! - **C1** A record is copied only from a block that the chunk table says is in use and belongs to the table, and that ends with
+//!   the record's header (P2 of `heap`): wherever a torn walk has led, what is copied is a record or was one.
+//! - **C2** Its header's word is loaded before and after. The writer makes the sequence odd before the first changed byte and even
+//!   after the last (SEQUENCE pair), changes the generation when it writes another record there, and makes it 0 when the record is
+//!   taken away. So an even and equal header means that nothing but at most one word changed in between: that of a
+//!   transaction of one word, whose sequence follows it (WORD pair); such a copy is the record before or after that one store.
+
+use super::memory::acquire;
+use super::source::{Source, torn};
+use crate::archive::Geometry;
+use crate::error::{Error, Result};
+use crate::heap::chunk::{BITMAP, Kind};
+use crate::heap::{Block, Owner, classes};
+use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, at};
+use crate::table::key::LONG_KEY_WORD;
+use crate::table::keyed::{Stored, read_word};
+use crate::table::record::HEADER;
+use crate::tx::undo::CHANGING;
+use rkyv::util::AlignedVec;
+
+const WHAT: &str = "record";
+const CHUNKS: &str = "chunk table";
+
+/// What the records of a table look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) owner: Owner,
+    pub(crate) geometry: Geometry,
+    /// How they keep their keys.
+    pub(crate) keys: Stored,
+}
+
+/// A copy of a record's block.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    /// Offset of the record's header in the region.
+    pub(crate) header: u64,
+    /// The header's word as it was in memory.
+    pub(crate) word: u64,
+    /// The block, as aligned as it is in the region, from `start` on.
+    bytes: AlignedVec<16>,
+    start: usize,
+}
+
+impl Raw {
+    /// The block.
+    pub(crate) fn block(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn before_header(&self, distance: u64) -> usize {
+        (self.bytes.len() as u64).saturating_sub(HEADER + distance) as usize
+    }
+
+    /// The encoded key; empty if it is not in the block.
+    pub(crate) fn key(&self, shape: &Shape) -> &[u8] {
+        let start = self.before_header(shape.geometry.key);
+        if !shape.keys.variable {
+            return &self.bytes[start..start + shape.keys.size as usize];
+        }
+        let word = self.bytes[start..]
+            .first_chunk()
+            .map_or(0, |word| u64::from_le_bytes(*word));
+        let header = (self.block().len() as u64).saturating_sub(HEADER);
+        let place = read_word(word, header).ok();
+        place
+            .and_then(|(length, start)| self.block().get(start as usize..(start + length) as usize))
+            .unwrap_or(&[])
+    }
+
+    /// All bytes up to the header, and where the root starts in them.
+    pub(crate) fn into_archive(self, shape: &Shape) -> (AlignedVec<16>, usize) {
+        let root = self.before_header(shape.geometry.root);
+        (self.bytes, root)
+    }
+}
+
+/// The block of `owner` that ends with the header at `header` (C1).
+fn bounds<S: Source>(source: &mut S, layout: &Layout, owner: Owner, header: u64) -> Result<Block> {
+    let wrong = |found| Error::damaged("place of a record", header, found);
+    let inside = header.checked_sub(layout.heap).ok_or_else(|| wrong(0))?;
+    let (index, end) = (inside / CHUNK, inside % CHUNK + HEADER);
+    // Memory that was not taken is not touched, nor are its entries.
+    if header.saturating_add(HEADER) > source.memory().header(at::TAKEN) || index >= layout.chunk_count {
+        return Err(wrong(index));
+    }
+    let entry_of = |index: u64| layout.chunks + index * CHUNK_ENTRY;
+    let word = source.word(entry_of(index), CHUNKS)?;
+    match Kind::of(word) {
+        Some(Kind::Slots { owner: found, class }) if found == owner => {
+            let next = classes::slot(class, end);
+            if next == 0 || next * classes::size(class) != end {
+                return Err(wrong(end));
+            }
+            let slot = next - 1;
+            let bits = source.word(entry_of(index) + BITMAP + slot / 64 * 8, CHUNKS)?;
+            if bits >> (slot % 64) & 1 == 0 {
+                return Err(wrong(bits));
+            }
+            let size = classes::size(class);
+            Ok(Block {
+                offset: header + HEADER - size,
+                size,
+            })
+        }
+        Some(Kind::Run {
+            owner: found,
+            length: 1,
+        }) if found == owner && end == CHUNK => Ok(Block {
+            offset: header + HEADER - CHUNK,
+            size: CHUNK,
+        }),
+        Some(Kind::RunEnd { length }) if length <= index + 1 && end == CHUNK => {
+            let first = source.word(entry_of(index + 1 - length), CHUNKS)?;
+            if Kind::of(first) != Some(Kind::Run { owner, length }) {
+                return Err(wrong(first));
+            }
+            Ok(Block {
+                offset: header + HEADER - length * CHUNK,
+                size: length * CHUNK,
+            })
+        }
+        _ => Err(wrong(word)),
+    }
+}
+
+/// Copies the record whose header is at `header`.
+pub(crate) fn copy<S: Source>(source: &mut S, layout: &Layout, shape: &Shape, header: u64) -> Result<Raw> {
+    let commits = source.memory().header(at::COMMITS);
+    let word = source.memory().load(header, WHAT)?;
+    // SEQUENCE and WORD pairs: what follows is newer than this word.
+    acquire();
+    let block = bounds(source, layout, shape.owner, header)?;
+    const { assert!(LONG_KEY_WORD == 8) };
+    let least = shape.geometry.root + HEADER;
+    if block.size < least {
+        return Err(Error::damaged("size of a record", header, block.size));
+    }
+    let mut words = vec![0; (block.size / 8) as usize];
+    source.copy(block.offset, &mut words, WHAT)?;
+    acquire();
+    let same = source.memory().load(header, WHAT)? == word && word & CHANGING == 0;
+    let quiet = source.memory().header(at::COMMITS) == commits;
+    // The generation of what was copied: 0 if the record was taken away.
+    if words.last().is_none_or(|word| *word as u32 == 0) || !source.whole(same, quiet) {
+        return Err(torn(WHAT));
+    }
+    let start = (block.offset % 16) as usize;
+    let mut bytes = AlignedVec::with_capacity(block.size as usize + 16);
+    bytes.resize(start, 0);
+    for word in &words {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    Ok(Raw {
+        header,
+        word,
+        bytes,
+        start,
+    })
+}
