@@ -14,7 +14,9 @@
 //!
 //! - **A1** The type of a table's records is the one whose fingerprint stands in the catalog; a handle exists only after that
 //!   was compared (R6). So a root read as `V::Archived` was written as one.
-//! - **A2** A value is measured first and then archived straight into its block: no buffer in between.
+//! - **A2** A value is serialised once, into a buffer of at most [`DRAFT`] bytes that stays in the cache, because only then it is
+//!   known which block it needs; the root, which depends on the place, is resolved in the block. A longer one is only measured
+//!   the first time, and then archived straight into its block.
 //! - **A4** A `RecordMut` is only made of a record whose root was read (inside, aligned) under the pass that it borrows, so it
 //!   need not be checked again.
 //! - **A3** A mutable view of a record exists only after all its bytes were logged, and is dead before the commit (T6).
@@ -44,6 +46,8 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) const MAX_ALIGN: usize = 16;
 /// Bytes of a record's header, which ends its block.
 const HEADER: usize = 8;
+/// Longest draft: a copy of so much costs less than serialising it again.
+const DRAFT: usize = 16 << 10;
 
 /// What can be a record: a type with a schema that rkyv can archive into a region.
 ///
@@ -65,6 +69,9 @@ pub trait CheckedValue: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Fai
 
 impl<T> CheckedValue for T where T: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Failure>>> {}
 
+/// The archived form of a value.
+pub(crate) type ArchivedOf<V> = <V as rkyv::Archive>::Archived;
+
 /// Deepest nesting of archives that is validated: what a damaged record may take of the stack is bounded.
 pub const MAX_NESTING: usize = 1024;
 
@@ -79,29 +86,46 @@ pub(crate) fn is_valid<V: CheckedValue>(bytes: &[u8], root: usize) -> bool {
     inside && rkyv::api::check_pos_with_context::<V::Archived, _, Failure>(bytes, root, &mut validator).is_ok()
 }
 
-/// Writes an archive into a block, or only measures it.
+/// Writes an archive into a block, or drafts it.
 #[derive(Debug)]
 pub struct BlockWriter<'w> {
-    target: Option<(&'w View, u64)>,
+    target: Target<'w>,
     position: usize,
     end: usize,
 }
 
+#[derive(Debug)]
+enum Target<'w> {
+    /// Bytes from a position on, as many as [`DRAFT`]; more are only counted.
+    Draft(&'w mut Vec<u8>),
+    /// The block at an offset.
+    Block(&'w View, u64),
+}
+
 impl Positional for BlockWriter<'_> {
+    #[inline]
     fn pos(&self) -> usize {
         self.position
     }
 }
 
 impl Writer<Failure> for BlockWriter<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), Failure> {
         let next = self.position + bytes.len();
-        if let Some((view, start)) = self.target {
-            if next > self.end {
-                return Err(Failure);
+        match &mut self.target {
+            Target::Draft(draft) => {
+                if draft.len() + bytes.len() <= DRAFT {
+                    draft.extend_from_slice(bytes);
+                }
             }
-            view.write_fresh(start + self.position as u64, bytes, "block")
-                .map_err(|_| Failure)?;
+            Target::Block(view, start) => {
+                if next > self.end {
+                    return Err(Failure);
+                }
+                view.write_fresh(*start + self.position as u64, bytes, "block")
+                    .map_err(|_| Failure)?;
+            }
         }
         self.position = next;
         Ok(())
@@ -143,60 +167,91 @@ impl Geometry {
     }
 }
 
-/// Bytes that the archive of `value` takes outside its root, if it starts `from` bytes into its block.
-pub(crate) fn measure<V: Value>(value: &V, from: u64) -> Result<u64> {
+/// An archive without its root, before it has a block: what the root points to is the same wherever the block will lie.
+#[derive(Debug)]
+pub(crate) struct Draft<V: Value> {
+    resolver: V::Resolver,
+    /// Where it starts in its block.
+    from: u64,
+    /// Its bytes; they are in the buffer if those are not too many.
+    pub(crate) outside: u64,
+}
+
+/// Drafts the archive of `value`, which will start `from` bytes into its block, in a buffer that is used again and again (A2).
+pub(crate) fn draft<V: Value>(value: &V, from: u64, buffer: &mut Vec<u8>) -> Result<Draft<V>> {
+    buffer.clear();
     with_arena(|arena| {
-        let mut measure = serializer(arena, None, from as usize, usize::MAX);
-        value
-            .serialize(Strategy::<_, Failure>::wrap(&mut measure))
+        let mut draft = serializer(arena, Target::Draft(buffer), from as usize, usize::MAX);
+        let resolver = value
+            .serialize(Strategy::<_, Failure>::wrap(&mut draft))
             .map_err(|Failure| Error::Archive {
-                why: "its Serialize failed while being measured",
+                why: "its Serialize failed",
             })?;
-        Ok(measure.into_writer().position as u64 - from)
+        Ok(Draft {
+            resolver,
+            from,
+            outside: draft.into_writer().position as u64 - from,
+        })
     })
 }
 
-/// Archives `value` into `block`: from `from` on what lies outside the root, which ends at a fixed distance from the header at
-/// `header`. Gives the bytes of the archive (A2).
+/// Archives `value` into `block`, of which `draft` and `buffer` are the draft: what lies outside the root, which ends at a fixed
+/// distance from the header at `header`, then the root. Gives the bytes of the archive.
 pub(crate) fn write<V: Value>(
     view: &View,
     value: &V,
+    (draft, buffer): (Draft<V>, &[u8]),
     geometry: Geometry,
     block: Block,
-    from: u64,
     header: u64,
 ) -> Result<u64> {
-    with_arena(|arena| {
-        let root = (header - geometry.root - block.offset) as usize;
-        let mut archive = serializer(arena, Some((view, block.offset)), from as usize, root);
-        let resolver = value
-            .serialize(Strategy::<_, Failure>::wrap(&mut archive))
-            .map_err(|Failure| Error::Archive {
-                why: "it was longer than when it was measured",
-            })?;
-        let written = archive.writer.position as u64 - from;
-        archive.writer.position = root;
-        archive.writer.end = root + geometry.size as usize;
-        // SAFETY: `resolver` is what serialising this very value into this writer gave.
-        let at = unsafe { WriterExt::<Failure>::resolve_aligned(&mut archive.writer, value, resolver) }.map_err(
-            |Failure| Error::Archive {
-                why: "its root did not fit its place",
-            },
-        )?;
-        if at != root {
-            return Err(Error::Archive {
-                why: "its root is aligned otherwise than its type says",
-            });
+    let root = (header - geometry.root - block.offset) as usize;
+    let Draft {
+        mut resolver,
+        from,
+        outside,
+    } = draft;
+    if from + outside > root as u64 {
+        return Err(Error::Archive {
+            why: "it did not fit the block that was made for it",
+        });
+    }
+    if buffer.len() as u64 == outside {
+        view.write_fresh(block.offset + from, buffer, "block")?;
+    } else {
+        resolver = with_arena(|arena| {
+            let mut archive = serializer(arena, Target::Block(view, block.offset), from as usize, root);
+            value
+                .serialize(Strategy::<_, Failure>::wrap(&mut archive))
+                .map_err(|Failure| Error::Archive {
+                    why: "it was longer than when it was measured",
+                })
+        })?;
+    }
+    let mut writer = BlockWriter {
+        target: Target::Block(view, block.offset),
+        position: root,
+        end: root + geometry.size as usize,
+    };
+    // SAFETY: `resolver` is what serialising this very value gave, to these positions.
+    let at = unsafe { WriterExt::<Failure>::resolve_aligned(&mut writer, value, resolver) }.map_err(|Failure| {
+        Error::Archive {
+            why: "its root did not fit its place",
         }
-        Ok(written + geometry.size)
-    })
+    })?;
+    if at != root {
+        return Err(Error::Archive {
+            why: "its root is aligned otherwise than its type says",
+        });
+    }
+    Ok(outside + geometry.size)
 }
 
 type BlockSerializer<'w, 'a> = Serializer<BlockWriter<'w>, ArenaHandle<'a>, Share>;
 
 fn serializer<'w, 'a>(
     arena: &'a mut rkyv::ser::allocator::Arena,
-    target: Option<(&'w View, u64)>,
+    target: Target<'w>,
     position: usize,
     end: usize,
 ) -> BlockSerializer<'w, 'a> {
@@ -265,4 +320,39 @@ pub(crate) fn store<F: Copy>(view: &View, offset: u64, value: F) -> Result<()> {
     unsafe { pointer.cast::<F>().write_volatile(value) };
     view.record(offset, size);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DRAFT;
+    use crate::{Map, Region, Result};
+
+    #[test]
+    fn archives_around_the_length_of_a_draft() {
+        let mut region = Region::in_memory(16 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let value = |length: usize| {
+            (
+                vec![length as u8; length / 2],
+                vec![!(length as u8); length - length / 2],
+            )
+        };
+        let mut tx = region.begin(&pass).expect("begin");
+        let map: Map<u64, (Vec<u8>, Vec<u8>)> = Map::create(&mut tx, "long").expect("map");
+        let mut check = |key: u64, length: usize| -> Result<()> {
+            map.insert(&mut tx, &key, &value(length))?;
+            let found = map.get(&tx, &key)?.expect("just inserted");
+            assert_eq!((found.0.to_vec(), found.1.to_vec()), value(length), "{length}");
+            Ok(())
+        };
+        for length in [0, 1, DRAFT - 1, DRAFT, DRAFT + 1, 2 * DRAFT, 5 * DRAFT] {
+            check(length as u64, length).expect("new");
+            // Replaced by a shorter and a longer one, in its block and elsewhere.
+            for other in [DRAFT, 3, length + 2, length] {
+                check(length as u64, other).expect("replaced");
+            }
+        }
+        tx.commit().expect("commit");
+    }
 }

@@ -161,6 +161,7 @@ impl Gate {
     }
 
     /// The lease word under which the gate is open, or was last.
+    #[inline(always)]
     pub(crate) fn word(&self) -> u64 {
         self.0.expected.load(Ordering::Relaxed)
     }

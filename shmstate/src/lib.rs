@@ -28,6 +28,7 @@ pub mod schema;
 mod archive;
 mod heap;
 mod region;
+mod simd;
 mod table;
 mod tx;
 

@@ -281,6 +281,7 @@ impl Region {
             saver,
             shared: Arc::clone(&running.shared),
         }));
+        self.rest();
         crash::point(Point::Marked);
         // MARK pair: what was written before is seen by the thread that receives this. If it is gone, it has left the
         // reason.

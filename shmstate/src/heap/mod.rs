@@ -20,7 +20,7 @@ pub use walk::{ClassStats, HeapStats};
 pub(crate) use walk::{check, walk};
 
 use crate::error::{Error, Result};
-use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, at};
+use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout};
 use crate::region::view::{Bad, View, Window};
 use crate::tx::Tx;
 use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
@@ -185,15 +185,16 @@ pub(crate) fn check_block(view: &View, offset: u64, bytes: u64, what: &'static s
 pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {
     let places = view.places();
     let inside = header.wrapping_sub(places.heap);
-    let index = inside / CHUNK;
-    if inside >= view.header(at::HEAP_END).wrapping_sub(places.heap) {
+    // What lies behind the heap's end has no chunk of anybody.
+    if inside >= view.capacity() - places.heap {
         return Ok(false);
     }
+    let index = inside / CHUNK;
     let entry = places.chunks + index * CHUNK_ENTRY;
-    let word = window.load(entry)?;
+    let word = window.word_at(entry)?;
     let class = (word >> 32) as usize;
     if word as u16 != chunk::slots_of(owner) || class >= classes::COUNT {
-        return ends_run(view, owner, index, header + 8);
+        return ends_run(view, owner, index, header.wrapping_add(8));
     }
     // The slot behind the one that ends here.
     let end = inside % CHUNK + 8;
@@ -202,7 +203,7 @@ pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: 
         return Ok(false);
     }
     let slot = next - 1;
-    Ok(window.load(entry + chunk::BITMAP + slot / 64 * 8)? >> (slot % 64) & 1 != 0)
+    Ok(window.word_at(entry + chunk::BITMAP + slot / 64 * 8)? >> (slot % 64) & 1 != 0)
 }
 
 #[cold]

@@ -99,9 +99,13 @@ pub(crate) struct Blocks {
     next: u64,
     /// Chunks that may still come: the bound of the walk.
     left: u64,
+    /// The chunk that is being walked: where it starts, its slots and their size.
     chunk: Option<Chunk>,
-    class: usize,
-    word: u64,
+    start: u64,
+    slots: u64,
+    size: u64,
+    /// Its slots from this one on, 64 of them, that are still to come.
+    first: u64,
     bits: u64,
 }
 
@@ -118,34 +122,42 @@ impl Blocks {
             next,
             left: table.used(view),
             chunk: None,
-            class: 0,
-            word: 0,
+            start: 0,
+            slots: 0,
+            size: 0,
+            first: 0,
             bits: 0,
         })
     }
 
     /// The next block.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self, view: &View) -> Result<Option<Block>> {
+        if self.bits == 0 {
+            return self.next_bits(view);
+        }
+        Ok(Some(self.take()))
+    }
+
+    /// The lowest slot of those that are still to come: there is one.
+    #[inline(always)]
+    fn take(&mut self) -> Block {
+        let slot = self.first + u64::from(self.bits.trailing_zeros());
+        self.bits &= self.bits.wrapping_sub(1);
+        Block {
+            offset: self.start + slot * self.size,
+            size: self.size,
+        }
+    }
+
+    /// Goes on to the next 64 slots that have a block.
+    #[inline(never)]
+    fn next_bits(&mut self, view: &View) -> Result<Option<Block>> {
         loop {
-            if self.bits != 0 {
-                let slot = self.word * 64 + u64::from(self.bits.trailing_zeros());
-                self.bits &= self.bits - 1;
-                if let Some(chunk) = self.chunk {
-                    let size = classes::size(self.class);
-                    if slot >= classes::slots(self.class) {
-                        return Err(chunk.damaged(slot));
-                    }
-                    return Ok(Some(Block {
-                        offset: self.table.start(chunk.index) + slot * size,
-                        size,
-                    }));
-                }
-            }
             match self.chunk {
-                Some(chunk) if (self.word + 1) * 64 < classes::slots(self.class) => {
-                    self.word += 1;
-                    self.bits = chunk.bits(view, self.word)?;
+                Some(chunk) if self.first + 64 < self.slots => {
+                    self.first += 64;
+                    self.bits = self.checked_bits(view, chunk)?;
                 }
                 _ => match self.enter(view)? {
                     Entered::Slots => {}
@@ -153,7 +165,20 @@ impl Blocks {
                     Entered::End => return Ok(None),
                 },
             }
+            if self.bits != 0 {
+                return Ok(Some(self.take()));
+            }
         }
+    }
+
+    /// The slots in use of those from `first` on; there is none behind the last.
+    fn checked_bits(&self, view: &View, chunk: Chunk) -> Result<u64> {
+        let bits = chunk.bits(view, self.first / 64)?;
+        let left = self.slots - self.first;
+        if left < 64 && bits >> left != 0 {
+            return Err(chunk.damaged(left));
+        }
+        Ok(bits)
     }
 
     fn enter(&mut self, view: &View) -> Result<Entered> {
@@ -166,10 +191,11 @@ impl Blocks {
         self.next = chunk.links(view, List::Owner)?.low.into();
         match chunk.kind(view)? {
             Kind::Slots { owner, class } if owner == self.owner => {
+                self.start = self.table.start(chunk.index);
+                (self.slots, self.size) = (classes::slots(class), classes::size(class));
+                self.first = 0;
+                self.bits = self.checked_bits(view, chunk)?;
                 self.chunk = Some(chunk);
-                self.class = class;
-                self.word = 0;
-                self.bits = chunk.bits(view, 0)?;
                 Ok(Entered::Slots)
             }
             Kind::Run { owner, length } if owner == self.owner => Ok(Entered::Run(Block {

@@ -5,7 +5,8 @@
 
 use super::source::Source;
 use crate::error::{Error, Result};
-use crate::table::map::index::{DIRECTORY, GROUP, LARGE, MAX_DEPTH, OFFSET, PASSED, SMALL, Segment, matches, tags};
+use crate::table::map::group::{self, Group};
+use crate::table::map::index::{DIRECTORY, LARGE, MAX_DEPTH, SMALL, Segment};
 
 const WHAT: &str = "index";
 
@@ -37,19 +38,16 @@ pub(crate) fn find<S: Source>(
     mut is_it: impl FnMut(&mut S, u64) -> Result<bool>,
 ) -> Result<Option<u64>> {
     let segment = segment(source, row, hash)?;
-    let (tag, high) = tags(hash);
+    let tag = group::tag(hash);
     let mut index = segment.home(hash);
     for _ in 0..segment.groups {
-        let words: [u64; 8] = source.words(segment.group(index), WHAT)?;
-        let mut candidates = matches(words[0], tag);
-        while candidates != 0 {
-            let entry = words[candidates.trailing_zeros() as usize / 8 + 1];
-            if entry >> 48 == high && is_it(source, entry & OFFSET)? {
-                return Ok(Some(entry & OFFSET));
+        let group = Group::of(&source.words(segment.group(index), WHAT)?);
+        for (_, found, record) in group.entries() {
+            if found == tag && is_it(source, record)? {
+                return Ok(Some(record));
             }
-            candidates &= candidates - 1;
         }
-        if words[0] < PASSED {
+        if group.overflow() == 0 {
             break;
         }
         index = segment.next(index);
@@ -69,8 +67,7 @@ pub(crate) struct Loaded {
     depth: u64,
     /// Least hash.
     first: u64,
-    /// The groups, 8 words each.
-    words: Vec<u64>,
+    groups: Vec<Group>,
 }
 
 impl Loaded {
@@ -89,7 +86,7 @@ impl Loaded {
             depth,
             // Two shifts, because one by 64 is none.
             first: hash >> 1 >> (63 - depth) << (63 - depth) << 1,
-            words,
+            groups: words.as_chunks().0.iter().map(Group::of).collect(),
         })
     }
 
@@ -101,10 +98,10 @@ impl Loaded {
         }
     }
 
-    /// Whether it is the place of records with that hash, whose entries have that word.
-    pub(crate) fn has(&self, hash: u64, entry: u64) -> bool {
+    /// Whether it is the place of records with that hash, whose entries are such.
+    pub(crate) fn has(&self, hash: u64, entry: Entry) -> bool {
         let after = self.next().is_some_and(|next| hash >= next);
-        hash >= self.first && !after && tags(hash).1 == entry >> 48
+        hash >= self.first && !after && group::tag(hash) == entry.tag
     }
 
     /// Whether the other is the same segment, perhaps with other entries.
@@ -113,25 +110,29 @@ impl Loaded {
     }
 
     /// Its places: which of them, and their entries.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        self.words.chunks_exact(8).enumerate().flat_map(|(group, words)| {
-            (0..GROUP as usize)
-                .filter(|i| words[0] >> (i * 8) & 0x80 != 0)
-                .map(move |i| (group * GROUP as usize + i, words[i + 1]))
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        self.groups.iter().enumerate().flat_map(|(group, entries)| {
+            let entries = entries.entries();
+            entries.map(move |(slot, tag, record)| (group * group::ENTRIES + slot, Entry { tag, record }))
         })
     }
 
     /// The entry at a place; `None` if there is none.
-    pub(crate) fn entry(&self, place: usize) -> Option<u64> {
-        let (group, i) = (place / GROUP as usize, place % GROUP as usize);
-        let words = self.words.get(group * 8..group * 8 + 8)?;
-        (words[0] >> (i * 8) & 0x80 != 0).then(|| words[i + 1])
+    pub(crate) fn entry(&self, place: usize) -> Option<Entry> {
+        let (group, slot) = (self.groups.get(place / group::ENTRIES)?, place % group::ENTRIES);
+        (group.tag(slot) != 0).then(|| Entry {
+            tag: group.tag(slot),
+            record: group.record(slot),
+        })
     }
 }
 
-/// Where an entry leads to.
-pub(crate) const fn record_of(entry: u64) -> u64 {
-    entry & OFFSET
+/// An entry of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    tag: u8,
+    /// Offset of the header of the record that it leads to.
+    pub(crate) record: u64,
 }
 
 /// Depth of the directory.

@@ -5,7 +5,7 @@
 //! segment an entry never moves (I2 of `table::map::index`). A segment is done when a copy of it that held still
 //! has the very entries whose records were copied: so all that were in it at that moment are there, and none twice.
 
-use super::index::{self, Loaded};
+use super::index::{Entry, Loaded};
 use super::map::Table;
 use super::marks::Marks;
 use super::memory::acquire;
@@ -42,7 +42,7 @@ pub(crate) struct Places<'t, 'o> {
 pub(crate) type Batch = Vec<Result<Raw>>;
 
 /// A place of a segment: the entry that was read there, and its record, `None` if that is not committed.
-type Known = HashMap<usize, (u64, Option<Result<Raw>>)>;
+type Known = HashMap<usize, (Entry, Option<Result<Raw>>)>;
 
 impl<'t, 'o> Places<'t, 'o> {
     pub(crate) fn all(table: &'t Table<'o>) -> Self {
@@ -147,15 +147,15 @@ impl<'t, 'o> Places<'t, 'o> {
     }
 
     /// The record of an entry, from live memory.
-    fn record(&mut self, segment: &Loaded, entry: u64) -> Result<Raw> {
+    fn record(&mut self, segment: &Loaded, entry: Entry) -> Result<Raw> {
         let (table, memory) = (self.table, self.table.observer.memory());
         let mut error = torn("record");
         for _ in 0..RECORD_TRIES {
             let marks = Marks::now(memory);
             let layout = table.observer.layout();
-            match record::copy(&mut Live(memory), &layout, &table.shape, index::record_of(entry)) {
+            match record::copy(&mut Live(memory), &layout, &table.shape, entry.record) {
                 Ok(raw) if !segment.has(table.hash(raw.key(&table.shape)), entry) => {
-                    error = Error::damaged("entry of an index", raw.header, entry);
+                    error = Error::damaged("entry of an index", raw.header, entry.record);
                 }
                 Ok(raw) if marks.few_since(memory) => return Ok(raw),
                 Ok(_) => {}
@@ -180,9 +180,9 @@ impl<'t, 'o> Places<'t, 'o> {
                 let Some(entry) = now.entry(place) else {
                     return Ok(Some(None));
                 };
-                let raw = record::copy(s, &table.observer.layout(), &table.shape, index::record_of(entry))?;
+                let raw = record::copy(s, &table.observer.layout(), &table.shape, entry.record)?;
                 if !now.has(table.hash(raw.key(&table.shape)), entry) {
-                    return Err(Error::damaged("entry of an index", raw.header, entry));
+                    return Err(Error::damaged("entry of an index", raw.header, entry.record));
                 }
                 Ok(Some(Some(raw)))
             };

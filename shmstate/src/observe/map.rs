@@ -14,6 +14,7 @@ use crate::archive::CheckedValue;
 use crate::error::{Error, Result};
 use crate::heap::Owner;
 use crate::region::view::Bad;
+use crate::table::hash;
 use crate::table::key::{Encoded, Form, Key, LONG_KEY_WORD};
 use crate::table::keyed::{Stored, read_word};
 use crate::table::map::index::SEED;
@@ -21,12 +22,12 @@ use crate::table::map::{COUNT, Map};
 use crate::table::record::HEADER;
 use std::fmt;
 use std::marker::PhantomData;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How often a record is looked for in live memory before what is committed is read instead.
 const PEEKS: usize = 16;
 /// In a record header's word: everything but the sequence, as its checksum sees it.
-const UNSEQUENCED: u64 = !(0xffff << 32);
+const UNSEQUENCED: u64 = !(0xffff << 48);
 
 /// A map without its types: what is needed to find and copy its records.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl<'o> Table<'o> {
     }
 
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.seed)
+        hash::of(key, self.seed)
     }
 
     /// Finds the record of a key.

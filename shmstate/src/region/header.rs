@@ -121,8 +121,8 @@ pub(crate) const ROW: u64 = 256;
 pub(crate) const ROWS: u64 = 64;
 /// Bytes of the first log extent.
 pub(crate) const FIRST_LOG: u64 = 64 * 1024;
-/// Largest capacity: an index word has 48 bits for an offset.
-pub(crate) const MAX_CAPACITY: u64 = 1 << 46;
+/// Largest capacity: an entry of an index has 40 bits for an offset in units of 8 bytes.
+pub(crate) const MAX_CAPACITY: u64 = 1 << 43;
 
 // The picture above, as numbers that the compiler checks.
 const _: () = {

@@ -37,7 +37,7 @@ use crate::heap;
 use crate::os::shm::Place;
 use crate::os::{clock, mount, shm};
 use crate::tx::undo::{self, Log, Undone};
-use crate::tx::{Pending, Tx};
+use crate::tx::{Progress, Tx};
 use ahead::Ahead;
 use backing::{Backing, Memory, Taking};
 use header::{Birth, CHUNK, FIRST_LOG, HEADER, HUGE, Layout, at};
@@ -57,7 +57,9 @@ pub struct Region {
     pub(crate) view: View,
     pub(crate) log: Log,
     pub(crate) frees: Vec<u64>,
-    pub(crate) pending: Pending,
+    pub(crate) progress: Progress,
+    /// For drafts of archives, see `archive`.
+    pub(crate) draft: Vec<u8>,
     /// Saves pages for a checkpoint that is being copied.
     pub(crate) hook: Option<Box<Hook>>,
     pub(crate) backing: Box<dyn Backing>,
@@ -67,7 +69,7 @@ pub struct Region {
     undone: Mutex<Undone>,
     /// Whether the backing was told how far the heap is: by the first transaction (P4).
     told: bool,
-    /// Generation under which this process last looked at the log's chain.
+    /// The lease's word under which this process last looked at the log's chain.
     seen: u64,
 }
 
@@ -281,7 +283,8 @@ impl Region {
             view,
             log,
             frees: Vec::new(),
-            pending: Pending::default(),
+            progress: Progress::default(),
+            draft: Vec::new(),
             hook: None,
             backing,
             birth,
@@ -365,22 +368,43 @@ impl Region {
     #[inline(always)]
     fn prepare(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.admit(pass)?;
-        if self.seen != pass.generation() || !self.log.is_empty() {
+        if self.seen != pass.gate().word() || !self.progress.is_untouched() {
             self.look_again(pass)?;
         }
         Ok(())
     }
 
-    /// The first transaction under this ownership, or a guard was forgotten: another process may have written since.
+    /// Before a transaction that is not like the one before: the first under this ownership, one after a guard that was
+    /// forgotten, one while a checkpoint is being copied.
     #[cold]
     fn look_again(&mut self, pass: &Pass<'_>) -> Result<()> {
+        if self.hook.as_ref().is_some_and(|hook| hook.is_over()) {
+            self.hook = None;
+        }
+        // Nothing is left of a transaction that ended as it should.
+        if self.seen != pass.gate().word() || !self.log.is_empty() || !self.frees.is_empty() || self.hook.is_none() {
+            self.refresh(pass)?;
+        }
+        self.progress = Progress::default();
+        self.rest();
+        Ok(())
+    }
+
+    /// Between two transactions: only what the next one has to look at.
+    #[inline]
+    pub(crate) fn rest(&self) {
+        self.progress.rest(self.hook.is_some());
+    }
+
+    /// Another process may have written since.
+    fn refresh(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.frees.clear();
         self.log.refresh(&self.view)?;
         // EPOCH pair: the writer before may have died between the store of a word and the count of it (T8).
         undo::turn(&self.view);
         compiler_fence(Ordering::SeqCst);
         self.tell();
-        self.seen = pass.generation();
+        self.seen = pass.gate().word();
         Ok(())
     }
 

@@ -270,6 +270,11 @@ impl View {
         if inside + size > 8 {
             return None;
         }
+        if size == 8 {
+            // Nothing of the old word is left.
+            // SAFETY: as many bytes, all of them initialised (P1 of `schema::plain`).
+            return Some(unsafe { std::ptr::from_ref(value).cast::<u64>().read_unaligned() });
+        }
         // SAFETY: the field was found in a record that was checked (A4 of `archive`), whose words are aligned (V1).
         let word = unsafe { self.known(offset & !7).cast::<AtomicU64>().as_ref() };
         let mut bytes = word.load(Ordering::Relaxed).to_ne_bytes();
@@ -351,10 +356,12 @@ impl View {
         publish: impl FnOnce(),
         [changing, settled]: [fn(u64) -> u64; 2],
     ) {
+        // Read once: the stores below could be to anywhere, for all the compiler knows.
+        let base = self.base;
         let at = |offset: u64| {
-            debug_assert!(offset.is_multiple_of(8));
+            debug_assert!(offset.is_multiple_of(8) && offset < self.capacity);
             // SAFETY: checked before, by the caller's word (V1); an atomic (V2).
-            unsafe { self.known(offset).cast::<AtomicU64>().as_ref() }
+            unsafe { base.add(offset as usize).cast::<AtomicU64>().as_ref() }
         };
         let old = at(offset).load(Ordering::Relaxed);
         let [first, second] = tail(old);
@@ -374,6 +381,28 @@ impl View {
         crash::point(Point::FieldChanged);
         at(header).store(settled(word), Ordering::Release);
         self.record(header, 8);
+    }
+
+    /// Writes a word of the record whose header is at `header`, which is a transaction of its own (T8), and then the record's next
+    /// sequence. Both places were checked when the record was found.
+    #[inline(always)]
+    pub(crate) fn commit_known_word(&self, offset: u64, value: u64, header: u64, settled: fn(u64) -> u64) {
+        // Read once: the stores below could be to anywhere, for all the compiler knows.
+        let base = self.base;
+        let at = |offset: u64| {
+            debug_assert!(offset.is_multiple_of(8) && offset < self.capacity);
+            // SAFETY: checked before, by the caller's word (V1); an atomic (V2).
+            unsafe { base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+        };
+        at(offset).store(value, Ordering::Relaxed);
+        self.record(offset, 8);
+        crash::point(Point::WordStored);
+        // WORD pair: the word, then the sequence: an observer that saw two such words change saw the sequence change too.
+        fence(Ordering::Release);
+        let word = at(header).load(Ordering::Relaxed);
+        at(header).store(settled(word), Ordering::Relaxed);
+        self.record(header, 8);
+        crash::point(Point::WordSettled);
     }
 
     /// Lends two pieces of a ring's free part to `io` for the kernel to fill.
@@ -479,17 +508,6 @@ pub(crate) struct Window<'v> {
 pub(crate) struct Bad;
 
 impl<'v> Window<'v> {
-    /// Whether `length` bytes at `offset` are inside and the offset is a multiple of 8.
-    #[inline(always)]
-    fn check(self, offset: u64, length: u64) -> std::result::Result<(), Bad> {
-        // The limit is above the fixed parts of a region, so the difference only wraps for what is longer than those.
-        let fits = length <= HEADER || length <= self.limit;
-        if fits & (offset <= self.limit.wrapping_sub(length)) & (offset & 7 == 0) {
-            return Ok(());
-        }
-        Err(Bad)
-    }
-
     /// The words of a catalog row from `offset` on: a row lies in the fixed part of every region (V1), and table handles are only made
     /// of rows that were found there.
     #[inline(always)]
@@ -499,24 +517,28 @@ impl<'v> Window<'v> {
         unsafe { self.base.add(offset as usize).cast::<[u64; N]>().as_ref() }
     }
 
-    /// `N` words side by side at `offset`.
+    /// The word at `offset`, wherever that is.
     #[inline(always)]
-    pub(crate) fn words<const N: usize>(self, offset: u64) -> std::result::Result<&'v [u64; N], Bad> {
-        self.check(offset, N as u64 * 8)?;
-        // SAFETY: checked to be inside and aligned (V1); not written while lent out (V4).
-        Ok(unsafe { self.base.add(offset as usize).cast::<[u64; N]>().as_ref() })
+    pub(crate) fn word_at(self, offset: u64) -> std::result::Result<u64, Bad> {
+        self.array(offset).map(|bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// The word at `offset`.
+    /// The `N` bytes at `offset`, at most as many as every region has, wherever that is.
     #[inline(always)]
-    pub(crate) fn load(self, offset: u64) -> std::result::Result<u64, Bad> {
-        Ok(self.words::<1>(offset)?[0])
+    pub(crate) fn array<const N: usize>(self, offset: u64) -> std::result::Result<&'v [u8; N], Bad> {
+        const { assert!(N as u64 <= HEADER) };
+        // The limit is above the fixed parts of a region, so the difference does not wrap.
+        if offset > self.limit.wrapping_sub(N as u64) {
+            return Err(Bad);
+        }
+        // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
+        Ok(unsafe { self.base.add(offset as usize).cast::<[u8; N]>().as_ref() })
     }
 
     /// `length` bytes at `offset`.
     #[inline]
     pub(crate) fn bytes(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
-        // Not as `check` does: the length may be more than what every region has.
+        // Not as `array` does: the length may be more than what every region has.
         if offset.checked_add(length).is_none_or(|end| end > self.limit) {
             return Err(Bad);
         }
@@ -524,22 +546,15 @@ impl<'v> Window<'v> {
         Ok(unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).as_ptr(), length as usize) })
     }
 
-    /// The `length` bytes before `offset`, which is a multiple of 8, together with the 8 behind it: a record's tail.
+    /// The `length` bytes before `offset` together with the 8 behind it: a record's tail.
     #[inline(always)]
     pub(crate) fn tail(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
         let start = offset.wrapping_sub(length);
-        self.check(start, length + 8)?;
+        let fits = length + 8 <= HEADER || length + 8 <= self.limit;
+        if !fits || start > self.limit.wrapping_sub(length + 8) {
+            return Err(Bad);
+        }
         // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
         Ok(unsafe { std::slice::from_raw_parts(self.base.add(start as usize).as_ptr(), length as usize + 8) })
-    }
-
-    /// Replaces the word at `offset` by what `change` makes of it. The caller notes it for the replay test.
-    #[inline(always)]
-    pub(crate) fn update(self, offset: u64, change: impl FnOnce(u64) -> u64) -> std::result::Result<(), Bad> {
-        self.check(offset, 8)?;
-        // SAFETY: checked to be inside and aligned (V1); an atomic (V2).
-        let word = unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() };
-        word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A record: one value in a table, an rkyv archive in a block of its own that ends with a header of 8 bytes.
 //!
 //! ```text
-//! header: 0 u32 generation · 4 u16 sequence · 6 u8 version · 7 u8 unused bytes
+//! header: 0 u32 generation · 4 u8 version · 5 u8 unused bytes · 6 u16 sequence
 //! block:  | checksum, 8 bytes | head of the key | archive … | unused | root | key | header |
 //! ```
 //!
@@ -16,14 +16,14 @@
 //!
 //! It does not know tables, except for what they have in common, their [`Home`].
 
-use crate::archive::{self, Geometry, Value};
+use crate::archive::{self, Draft, Geometry, Value};
 use crate::error::{Error, Result};
 use crate::heap::{self, Block, Owner};
 use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
 use crate::tx::Tx;
-use crate::tx::undo::{CHANGING, settle};
+use crate::tx::undo::{CHANGING, settle, settled};
 use rkyv::seal::Seal;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -33,9 +33,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes of the header.
 pub(crate) const HEADER: u64 = 8;
 /// Where the sequence stands in the header's word.
-const SEQUENCE: u64 = 0xffff << 32;
+const SEQUENCE: u64 = 0xffff << 48;
 /// Where the unused bytes stand.
-const UNUSED_SHIFT: u32 = 56;
+const UNUSED_SHIFT: u32 = 40;
 /// The number of unused bytes stands elsewhere.
 const MANY: u64 = 255;
 /// Bytes of the checksum in tables that keep them.
@@ -92,11 +92,10 @@ impl Parts<'_> {
 
 /// Makes a record.
 pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, home: Home, key: Parts<'_>, value: &V) -> Result<Written> {
-    let from = home.prefix() + key.head();
-    let outside = archive::measure(value, from)?;
-    let bytes = from + outside + home.geometry.root + HEADER;
-    let block = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
-    write(tx, home, block, key, value)
+    drafted(tx, home, key, value, |tx, draft, buffer| {
+        let block = heap::alloc_for(tx, home.owner, bytes(home, &draft, key), home.geometry.align)?;
+        write(tx, home, block, key, value, (draft, buffer))
+    })
 }
 
 /// Replaces the record whose header is at `header`: in its own block if the new one needs as much, else in another, and the
@@ -108,30 +107,57 @@ pub(crate) fn replace<V: Value>(
     key: Parts<'_>,
     value: &V,
 ) -> Result<(Written, u64)> {
-    let from = home.prefix() + key.head();
-    let outside = archive::measure(value, from)?;
-    let bytes = from + outside + home.geometry.root + HEADER;
-    let block = block(tx, header)?;
-    let before = archived(tx, home, header, block, key.head())?;
-    if heap::fits(block.size, bytes, home.geometry.align) {
-        tx.log(block.offset, block.size, header)?;
-        change(tx, header)?;
-        let written = write(tx, home, block, key, value)?;
-        return Ok((written, before));
-    }
-    let block_of_new = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
-    let written = write(tx, home, block_of_new, key, value)?;
-    bury(tx, header)?;
-    tx.free(block.offset);
-    Ok((written, before))
+    drafted(tx, home, key, value, |tx, draft, buffer| {
+        let bytes = bytes(home, &draft, key);
+        let block = block(tx, header)?;
+        let before = archived(tx, home, header, block, key.head())?;
+        if heap::fits(block.size, bytes, home.geometry.align) {
+            tx.log(block.offset, block.size, header)?;
+            change(tx, header)?;
+            let written = write(tx, home, block, key, value, (draft, buffer))?;
+            return Ok((written, before));
+        }
+        let block_of_new = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
+        let written = write(tx, home, block_of_new, key, value, (draft, buffer))?;
+        bury(tx, header)?;
+        tx.free(block.offset);
+        Ok((written, before))
+    })
+}
+
+/// Drafts the archive of a value in the region's buffer.
+fn drafted<V: Value, R>(
+    tx: &mut Tx<'_>,
+    home: Home,
+    key: Parts<'_>,
+    value: &V,
+    then: impl FnOnce(&mut Tx<'_>, Draft<V>, &[u8]) -> Result<R>,
+) -> Result<R> {
+    let mut buffer = std::mem::take(&mut tx.region.draft);
+    let draft = archive::draft(value, home.prefix() + key.head(), &mut buffer);
+    let result = draft.and_then(|draft| then(tx, draft, &buffer));
+    tx.region.draft = buffer;
+    result
+}
+
+/// Bytes of the block that a draft needs.
+fn bytes<V: Value>(home: Home, draft: &Draft<V>, key: Parts<'_>) -> u64 {
+    home.prefix() + key.head() + draft.outside + home.geometry.root + HEADER
 }
 
 /// Writes a record into a block that is fresh, or was logged. The header comes last.
-fn write<V: Value>(tx: &mut Tx<'_>, home: Home, block: Block, key: Parts<'_>, value: &V) -> Result<Written> {
+fn write<V: Value>(
+    tx: &mut Tx<'_>,
+    home: Home,
+    block: Block,
+    key: Parts<'_>,
+    value: &V,
+    draft: (Draft<V>, &[u8]),
+) -> Result<Written> {
     let header = block.offset + block.size - HEADER;
     let view: &View = tx;
     let from = home.prefix() + key.head();
-    let archived = archive::write(view, value, home.geometry, block, from, header)?;
+    let archived = archive::write(view, value, draft, home.geometry, block, header)?;
     match key {
         Parts::Tail([]) => {}
         Parts::Tail(bytes) => view.write_fresh(header - home.geometry.key, bytes, "key")?,
@@ -153,8 +179,8 @@ fn write<V: Value>(tx: &mut Tx<'_>, home: Home, block: Block, key: Parts<'_>, va
     // In place, the sequence goes on, so that an observer sees that the record changed.
     let sequence = view.load(header, WHAT)? & SEQUENCE;
     let word = generation & 0xffff_ffff
-        | (sequence | CHANGING).wrapping_add(CHANGING) & SEQUENCE
-        | u64::from(V::VERSION & 0xff) << 48
+        | settled(sequence)
+        | u64::from(V::VERSION & 0xff) << 32
         | unused.min(MANY) << UNUSED_SHIFT;
     view.store(header, word, WHAT)?;
     if home.checked {
@@ -205,7 +231,7 @@ fn exact(home: Home, header: u64) -> u64 {
 
 /// Bytes of a record's archive.
 pub(crate) fn archived(view: &View, home: Home, header: u64, block: Block, head: u64) -> Result<u64> {
-    let mut unused = view.load(header, WHAT)? >> UNUSED_SHIFT;
+    let mut unused = view.load(header, WHAT)? >> UNUSED_SHIFT & 0xff;
     if unused == MANY {
         unused = view.load(exact(home, header), WHAT)?;
     }

@@ -4,7 +4,7 @@
 //! [`Tx::put`] or its kin, which log first; the contents of fresh allocations go around them (T3). It does not know tables.
 //!
 //! - **T8** A transaction that changes nothing but one aligned word needs no log: a store of a word is there or not. So the first
-//!   change of a field that lies in one word is *pending*: kept in the [`Tx`], written by the commit if nothing else comes.
+//!   change of a field that lies in one word is *held back*: written by the commit if nothing else comes.
 //!   Any other access to the region through the transaction, reading too, first logs and writes it like every other change.
 
 pub(crate) mod undo;
@@ -19,37 +19,64 @@ use crate::region::header::{Activity, at};
 use crate::region::view::View;
 use crate::schema::Plain;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, compiler_fence};
 
-/// A word that is to be written (T8). It lies in the [`Region`], so that a [`Tx`] is small; the atomics only let a transaction
-/// that is being read write what it had held back.
+/// How far the open transaction has come, and the word that it holds back (T8). It lies in the [`Region`], so that a [`Tx`] is
+/// small; the atomics only let a transaction that is being read write what it had held back.
+///
+/// One word says all that the hot paths have to know, so that each of them looks at it once.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
-    /// Where; 0 if there is none.
+pub(crate) struct Progress {
+    stage: AtomicU8,
+    /// Where the word is that is held back, what it will be, and the header of the record that it is part of.
     offset: AtomicU64,
     value: AtomicU64,
-    /// Header of the record that it is part of.
     record: AtomicU64,
     /// Writing it failed.
     failed: AtomicBool,
 }
 
-impl Pending {
+/// No transaction is open, or it has changed nothing; no checkpoint is being copied.
+const UNTOUCHED: u8 = 0;
+/// It holds one word back and has changed nothing else.
+const HELD: u8 = 1;
+/// Anything else: every change goes through the log.
+const LOGGED: u8 = 2;
+
+impl Progress {
     #[inline(always)]
-    fn is_some(&self) -> bool {
-        self.offset.load(Ordering::Relaxed) != 0
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == UNTOUCHED
     }
 
     #[inline(always)]
-    fn set(&self, offset: u64, value: u64, record: u64) {
+    fn is_held(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == HELD
+    }
+
+    #[inline(always)]
+    fn enter(&self, stage: u8) {
+        self.stage.store(stage, Ordering::Relaxed);
+    }
+
+    /// Nothing is left of a transaction, but a checkpoint may be being copied.
+    #[inline(always)]
+    pub(crate) fn rest(&self, hooked: bool) {
+        self.enter(if hooked { LOGGED } else { UNTOUCHED });
+    }
+
+    #[inline(always)]
+    fn hold(&self, offset: u64, value: u64, record: u64) {
         self.offset.store(offset, Ordering::Relaxed);
         self.value.store(value, Ordering::Relaxed);
         self.record.store(record, Ordering::Relaxed);
+        self.enter(HELD);
     }
 
+    /// Offset, value, record of the word that is held back.
     #[inline(always)]
-    fn forget(&self) {
-        self.offset.store(0, Ordering::Relaxed);
+    fn held(&self) -> [u64; 3] {
+        [&self.offset, &self.value, &self.record].map(|word| word.load(Ordering::Relaxed))
     }
 }
 
@@ -65,7 +92,7 @@ impl Deref for Tx<'_> {
 
     #[inline(always)]
     fn deref(&self) -> &View {
-        if self.region.pending.is_some() {
+        if self.region.progress.is_held() {
             self.flush();
         }
         &self.region.view
@@ -73,13 +100,9 @@ impl Deref for Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
+    /// The region is prepared: nothing is left of another transaction.
     #[inline(always)]
     pub(crate) fn begin(region: &'a mut Region, pass: &'a Pass<'a>) -> Self {
-        region.frees.clear();
-        region.pending.forget();
-        if region.hook.as_ref().is_some_and(|hook| hook.is_over()) {
-            region.hook = None;
-        }
         Self { region, pass }
     }
 
@@ -91,52 +114,47 @@ impl<'a> Tx<'a> {
     pub fn commit(self) -> Result<()> {
         // From here on nothing is taken back by being dropped, but by `finish` itself.
         let mut tx = std::mem::ManuallyDrop::new(self);
-        if tx.region.pending.is_some() {
-            return tx.commit_word();
+        match tx.region.progress.stage.load(Ordering::Relaxed) {
+            HELD => {
+                tx.commit_word();
+                Ok(())
+            }
+            UNTOUCHED => {
+                tx.pass.note_commit();
+                Ok(())
+            }
+            _ => tx.finish(),
         }
-        tx.finish()
     }
 
     /// The whole transaction is one word: the store of it is the commit (T8).
     #[inline(always)]
-    fn commit_word(&mut self) -> Result<()> {
-        let Region { view, pending, .. } = &*self.region;
-        let at = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        // Both places were found through a limit that this one cannot be below.
-        let window = view.window();
-        let written = window.update(at(&pending.offset), |_| at(&pending.value));
-        view.record(at(&pending.offset), 8);
-        crash::point(Point::WordStored);
-        // WORD pair: the word, then the sequence: an observer that saw two such words change saw the sequence change too.
-        compiler_fence(Ordering::SeqCst);
-        let settled = window.update(at(&pending.record), undo::settled);
-        view.record(at(&pending.record), 8);
-        crash::point(Point::WordSettled);
-        if written.and(settled).is_err() {
-            return Err(self.refuse());
-        }
+    fn commit_word(&mut self) {
+        let Region { view, progress, .. } = &*self.region;
+        let [offset, value, record] = progress.held();
+        view.commit_known_word(offset, value, record, undo::settled);
         view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         compiler_fence(Ordering::SeqCst);
-        pending.forget();
+        progress.enter(UNTOUCHED);
         self.pass.note_commit();
-        Ok(())
     }
 
-    /// Both places were looked at when the word was set, so this does not happen; if it did, nothing is committed.
+    /// What was held back could not be written, or not taken back: nothing is committed.
     #[cold]
     fn refuse(&mut self) -> Error {
-        let at = self.region.pending.offset.load(Ordering::Relaxed);
+        let at = self.region.progress.offset.load(Ordering::Relaxed);
         self.take_back();
         Error::damaged("field", at, 0)
     }
 
     fn finish(&mut self) -> Result<()> {
+        if self.region.progress.failed.load(Ordering::Relaxed) {
+            return Err(self.refuse());
+        }
         if self.region.log.is_empty() && self.region.frees.is_empty() {
+            self.region.rest();
             self.pass.note_commit();
             return Ok(());
-        }
-        if self.region.pending.failed.load(Ordering::Relaxed) {
-            return Err(self.refuse());
         }
         if !self.region.frees.is_empty() {
             self.region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
@@ -162,6 +180,7 @@ impl<'a> Tx<'a> {
         crash::point(Point::CommitDone);
         region.log.empty();
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
+        region.rest();
         self.pass.note_commit();
         Ok(())
     }
@@ -173,24 +192,28 @@ impl<'a> Tx<'a> {
         let Region {
             view,
             log,
-            frees,
-            pending,
+            progress,
             hook,
             ..
         } = &*self.region;
+        let Some(word) = view.merged_known(offset, value) else {
+            return false;
+        };
+        if progress.is_untouched() {
+            progress.hold(offset & !7, word, record);
+            return true;
+        }
         // While a checkpoint is being copied every change goes through `log`, which saves the page first.
         if hook.is_some() {
             return false;
         }
-        if pending.is_some() {
+        // The word may be part of what is held back: then it was merged with what was there before that.
+        if progress.is_held() {
             self.flush();
-        }
-        let Some(word) = view.merged_known(offset, value) else {
-            return false;
-        };
-        if log.is_empty() && frees.is_empty() {
-            pending.set(offset & !7, word, record);
-            return true;
+            let Some(word) = view.merged_known(offset, value) else {
+                return false;
+            };
+            return log.change_word(view, offset & !7, word, record);
         }
         log.change_word(view, offset & !7, word, record)
     }
@@ -198,10 +221,11 @@ impl<'a> Tx<'a> {
     /// Logs and writes the pending word, because something else comes.
     #[cold]
     fn flush(&self) {
-        let Region { view, log, pending, .. } = &*self.region;
-        let [offset, value, record] =
-            [&pending.offset, &pending.value, &pending.record].map(|word| word.load(Ordering::Relaxed));
-        pending.forget();
+        let Region {
+            view, log, progress, ..
+        } = &*self.region;
+        let [offset, value, record] = progress.held();
+        progress.enter(LOGGED);
         let write = || {
             log.append_first(view, offset, record)?;
             let header = view.load(record, "record header")?;
@@ -215,7 +239,7 @@ impl<'a> Tx<'a> {
         };
         // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
         let failed = write().is_err();
-        pending.failed.fetch_or(failed, Ordering::Relaxed);
+        progress.failed.fetch_or(failed, Ordering::Relaxed);
     }
 
     /// Runs `change` as a part that can fail on its own: if it returns `Err`, what it changed is taken back, and the
@@ -247,17 +271,20 @@ impl<'a> Tx<'a> {
         &mut self,
         change: impl FnOnce(&mut Self) -> std::result::Result<R, E>,
     ) -> std::result::Result<R, E> {
-        if self.region.pending.is_some() {
+        if self.region.progress.is_held() {
             self.flush();
         }
         let (mark, frees) = (self.region.log.mark(), self.region.frees.len());
         let result = change(self);
         if result.is_err() {
             let region = &mut *self.region;
-            region.pending.forget();
+            if region.progress.is_held() {
+                // It had changed nothing before.
+                region.progress.enter(UNTOUCHED);
+            }
             region.frees.truncate(frees);
             let undone = region.log.undo_to(&region.view, mark);
-            region.pending.failed.fetch_or(undone.is_err(), Ordering::Relaxed);
+            region.progress.failed.fetch_or(undone.is_err(), Ordering::Relaxed);
         }
         result
     }
@@ -283,10 +310,11 @@ impl<'a> Tx<'a> {
     /// Logs a range that is about to change; `record` is the header of the record it is part of, or 0.
     #[inline]
     pub(crate) fn log(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
-        if self.region.pending.is_some() {
+        if self.region.progress.is_held() {
             self.flush();
         }
         let region = &mut *self.region;
+        region.progress.enter(LOGGED);
         if region.hook.is_some() {
             region.before_write(offset, length)?;
             if record != 0 {
@@ -330,6 +358,10 @@ impl<'a> Tx<'a> {
     /// Frees a block when the transaction commits (T3).
     #[inline]
     pub(crate) fn free(&mut self, block: u64) {
+        if self.region.progress.is_held() {
+            self.flush();
+        }
+        self.region.progress.enter(LOGGED);
         self.region.frees.push(block);
     }
 
@@ -352,16 +384,18 @@ impl Tx<'_> {
     fn take_back(&mut self) {
         let region = &mut *self.region;
         region.frees.clear();
-        region.pending = Pending::default();
+        region.progress = Progress::default();
         let view = &region.view;
         if undo::Log::published(view) != 0 {
             view.set_header(at::ACTIVITY, Activity::Recovery as u64);
             // A log that cannot be undone stays as it is: the next `begin` finds it, tries again and reports the damage.
             if region.log.undo(view).is_err() {
+                region.progress.enter(LOGGED);
                 return;
             }
         }
         view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS).wrapping_add(1));
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
+        region.rest();
     }
 }

@@ -520,15 +520,16 @@ pub(crate) fn turn(view: &View) {
 }
 
 /// Where the sequence stands in a record's header word, see `table::record`.
-const SEQUENCE: u64 = 0xffff << 32;
+const SEQUENCE: u64 = 0xffff << 48;
 
 /// In a record's header: it is being changed.
-pub(crate) const CHANGING: u64 = 1 << 32;
+pub(crate) const CHANGING: u64 = 1 << 48;
 
 /// The word of a record's header with the sequence made even: nobody is changing it any more.
 #[inline]
 pub(crate) const fn settled(word: u64) -> u64 {
-    word & !SEQUENCE | (word | 1 << 32).wrapping_add(1 << 32) & SEQUENCE
+    // The sequence is the highest part of the word: what comes round falls off.
+    (word | CHANGING).wrapping_add(CHANGING)
 }
 
 /// Settles the record whose header is at `record`.

@@ -1,12 +1,13 @@
 //! Many records at once: batches of keys whose cache misses overlap, and passes over a whole map.
 
-use super::{ARCHIVED, COUNT, Found, Map, WHAT};
+use super::probe::{Probe, Word};
+use super::{ARCHIVED, COUNT, Map, WHAT};
 use crate::archive::{self, Value};
 use crate::error::{Error, Result};
 use crate::gate::Pass;
 use crate::heap::Blocks;
 use crate::region::Region;
-use crate::region::view::{Bad, View};
+use crate::region::view::{Bad, View, Window};
 use crate::table::catalog::ROOT;
 use crate::table::key::Key;
 use crate::table::map::index::{Index, SEED};
@@ -31,25 +32,33 @@ impl<K: Key, V: Value> Map<K, V> {
     ) -> Result<()> {
         let mut place = 0;
         for keys in keys.chunks(BATCH) {
-            let hashes = self.fetch(view, keys)?;
-            for (key, hash) in keys.iter().zip(hashes) {
-                let (window, encoded) = (view.window(), Self::encode(key.borrowed())?);
-                let directory = Index::of(self.row).directory(window);
-                let found = self
-                    .find(window, directory, &encoded, hash)
-                    .and_then(|found| match found {
-                        Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
-                        None => Ok(None),
-                    });
-                let found = match found {
-                    Ok(found) => found,
-                    Err(Bad) => self.get_again(view, key.borrowed())?.map(|(_, root)| root),
+            let guesses = self.fetch(view, keys)?;
+            let window = view.window();
+            for (key, record) in keys.iter().zip(guesses) {
+                let found = match self.root_at(window, record, key) {
+                    Some(root) => Some(root),
+                    None => self.get(view, key.borrowed())?,
                 };
                 each(place, found);
                 place += 1;
             }
         }
         Ok(())
+    }
+
+    /// The root of the record whose header is at `record`, if it has that key.
+    #[inline(always)]
+    fn root_at<'v>(&self, window: Window<'v>, record: u64, key: &K) -> Option<&'v V::Archived> {
+        let tail = Self::tail(window, record).ok()?;
+        let is_it = if const { Word::<K>::FITS } {
+            Word::<K>::of(key.borrowed()).is_of(window, record, tail)
+        } else {
+            Self::encode(key.borrowed()).ok()?.is_of(window, record, tail)
+        };
+        if is_it != Ok(true) {
+            return None;
+        }
+        archive::root_in::<V>(tail, Self::GEOMETRY).ok()
     }
 
     /// Changes many records in place: `change` gets the place of the key in `keys` and the record, in the order of the keys; keys
@@ -66,9 +75,15 @@ impl<K: Key, V: Value> Map<K, V> {
     ) -> Result<usize> {
         let (mut place, mut found) = (0, 0);
         for keys in keys.chunks(BATCH) {
-            self.fetch(tx, keys)?;
-            for key in keys {
-                if let Some(mut record) = self.get_mut(tx, key.borrowed())? {
+            let guesses = self.fetch(tx, keys)?;
+            for (key, record) in keys.iter().zip(guesses) {
+                let guessed = self.root_at(tx.window(), record, key).is_some();
+                let record = if guessed {
+                    Some(RecordMut::found(tx, self.home(), record))
+                } else {
+                    self.get_mut(tx, key.borrowed())?
+                };
+                if let Some(mut record) = record {
                     change(place, &mut record)?;
                     found += 1;
                 }
@@ -78,27 +93,33 @@ impl<K: Key, V: Value> Map<K, V> {
         Ok(found)
     }
 
-    /// Starts to fetch everything that looking up these keys will touch; gives their hashes.
+    /// Starts to fetch everything that looking up these keys will touch; gives the records that they most likely have. Whoever
+    /// uses one compares its key.
     #[inline]
     fn fetch(&self, view: &View, keys: &[K]) -> Result<[u64; BATCH]> {
         let index = self.admit(view)?;
         let window = view.window();
         let directory = index.directory(window);
-        let (mut hashes, mut groups) = ([0; BATCH], [0; BATCH]);
+        let (mut hashes, mut places) = ([0; BATCH], [0; BATCH]);
         for (i, key) in keys.iter().enumerate().take(BATCH) {
-            hashes[i] = Self::hash(directory, &Self::encode(key.borrowed())?);
+            hashes[i] = if const { Word::<K>::FITS } {
+                Word::<K>::of(key.borrowed()).hash(directory.seed)
+            } else {
+                Self::encode(key.borrowed())?.hash(directory.seed)
+            };
             // Where the window does not reach there is nothing to fetch, and the lookup looks again.
-            groups[i] = directory.home(window, hashes[i]).unwrap_or(0);
-            view.prefetch(groups[i]);
+            places[i] = directory.home(window, hashes[i]).unwrap_or(0);
+            view.prefetch(places[i]);
         }
-        for (hash, group) in hashes.iter().zip(groups).take(keys.len()) {
-            let record = Index::guess(window, group, *hash);
+        for (place, hash) in places.iter_mut().zip(hashes).take(keys.len()) {
+            let record = Index::guess(window, *place, hash);
             // Key and header, and where the root starts if that is another line. A key of variable length has a third: its place is
             // not known before the record is there.
             view.prefetch(record);
             view.prefetch(record.wrapping_sub(Self::GEOMETRY.root));
+            *place = record;
         }
-        Ok(hashes)
+        Ok(places)
     }
 
     /// Changes all records in place, in the order in which they lie in memory.
@@ -143,7 +164,7 @@ impl<K: Key, V: Value> Map<K, V> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn walk<'a>(
         &self,
         tx: &mut Tx<'a>,
@@ -157,11 +178,15 @@ impl<K: Key, V: Value> Map<K, V> {
             && let Some(block) = blocks.next(tx)?
         {
             let header = block.offset + block.size - record::HEADER;
-            let tail = Self::checked_tail(tx, header)?;
+            let view: &View = tx;
+            let tail = match Self::tail(view.window(), header) {
+                Ok(tail) => tail,
+                Err(Bad) => Self::checked_tail(view, header)?,
+            };
             if record::is_dead(tail) {
                 continue;
             }
-            let key = Self::decode(tx, header, tail)?;
+            let key = Self::decode(view, header, tail)?;
             archive::root_in::<V>(tail, Self::GEOMETRY).map_err(|Bad| Error::damaged("record", header, 0))?;
             change(key, &mut RecordMut::found(tx, home, header))?;
             records += 1;

@@ -4,14 +4,13 @@
 //! ```text
 //! directory: 2^depth words: offset of a segment, in the low 6 bits its groups; the top `depth` bits of the hash choose
 //! segment of 3 or 4 KiB: | u64: depth u8, groups u8, live u16, 0 u32 | 56 bytes 0 | 47 or 63 groups of 64 bytes |
-//! group: control word: 7 tags of 8 bits (0 empty; else 0x80 and hash bits 32..39), u8 overflow · 7 entries of 8 bytes
-//! entry: bits 0..48 offset of the record's header, bits 48..64 hash bits 40..56; 0 if empty
 //! ```
 //!
+//! A group is a cache line with ten entries, see [`group`](super::group).
+//!
 //! - **I1** An entry lies in the group that its hash names (the low 32 bits), or, if that was full, in the next one (cyclic)
-//!   that was not. Every group that it went past counts it in *overflow*; 255 stays 255 until the segment is written anew. A
-//!   lookup ends at the first group that nobody went past.
-//! - **I2** So removing an entry leaves no mark: its tag becomes 0, and the groups that it went past count one less.
+//!   that was not. Every group that it went past counts it in *overflow*. A lookup ends at the first group that nobody went past.
+//! - **I2** So removing an entry leaves no mark: it becomes empty, and the groups that it went past count one less.
 //! - **I3** A segment with seven eighths of its entries used is replaced before the next insertion: one of 3 KiB by one of 4 KiB,
 //!   one of 4 KiB by two of 3 KiB of the next depth. Two neighbours with a quarter of 4 KiB between them become one. The work is
 //!   bounded by one segment. The directory is doubled and halved by copying it, 8 bytes a segment.
@@ -19,6 +18,7 @@
 //!
 //! It does not know keys or values: callers say whether a record is the one they look for, and what a record's hash is.
 
+use super::group::{self, Group};
 use crate::crash::{self, Point};
 use crate::error::{Error, Report};
 use crate::heap;
@@ -36,17 +36,9 @@ pub(crate) const LARGE: u64 = 63;
 /// Where a directory word has the number of groups.
 const SIZE: u64 = 63;
 /// Entries of a group.
-pub(crate) const GROUP: u64 = 7;
+const GROUP: u64 = group::ENTRIES as u64;
 /// Deepest directory.
 pub(crate) const MAX_DEPTH: u64 = 40;
-pub(crate) const OFFSET: u64 = (1 << 48) - 1;
-
-/// Lowest and highest bit of each tag of a control word.
-const LOW_BITS: u64 = 0x0001_0101_0101_0101;
-const HIGH_BITS: u64 = LOW_BITS << 7;
-/// One in the count of overflow, and its most.
-pub(crate) const PASSED: u64 = 1 << 56;
-const MOST_PASSED: u64 = 255;
 
 /// First root of the row: the directory, then its depth, the seed, how many segments are as deep as it.
 pub(crate) const DIRECTORY: u64 = ROOT;
@@ -70,7 +62,7 @@ pub(crate) struct Place {
     /// Offset of its group.
     group: u64,
     /// Which entry of the group.
-    slot: u64,
+    slot: u32,
     /// Offset of the record's header.
     pub(crate) record: u64,
 }
@@ -144,26 +136,6 @@ impl Head {
     }
 }
 
-/// The tag of a hash in a control word, and in an entry.
-#[inline]
-pub(crate) fn tags(hash: u64) -> (u64, u64) {
-    (0x80 | hash >> 32 & 0x7f, hash >> 40 & 0xffff)
-}
-
-fn entry(hash: u64, record: u64) -> u64 {
-    record | tags(hash).1 << 48
-}
-
-/// The first empty entry of a group.
-fn vacant(control: u64) -> Option<u64> {
-    let empty = !control & HIGH_BITS;
-    (empty != 0).then(|| u64::from(empty.trailing_zeros()) / 8)
-}
-
-fn with_tag(control: u64, slot: u64, tag: u64) -> u64 {
-    control & !(0xff << (slot * 8)) | tag << (slot * 8)
-}
-
 /// A directory, read once for a lookup.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Directory {
@@ -177,7 +149,7 @@ impl Directory {
     fn segment(self, window: Window<'_>, hash: u64) -> Result<Segment, Bad> {
         // Two shifts, because one by 64 is none. A depth that is damaged gives a place that is checked like any other.
         let slot = (hash >> 1).wrapping_shr(63u32.wrapping_sub(self.depth as u32));
-        let word = window.load((self.offset & !7).wrapping_add(slot.wrapping_mul(8)))?;
+        let word = window.word_at(self.offset.wrapping_add(slot.wrapping_mul(8)))?;
         Ok(Segment::of(word))
     }
 
@@ -197,20 +169,16 @@ impl Directory {
         is_it: impl Fn(u64) -> Result<Option<T>, Bad>,
     ) -> Result<Option<(Place, T)>, Bad> {
         let segment = self.segment(window, hash)?;
-        let (tag, high) = tags(hash);
+        let tag = group::tag(hash);
         let mut index = segment.home(hash);
         for _ in 0..segment.groups {
             let group = segment.group(index);
-            let words: &[u64; 8] = window.words(group)?;
-            let mut candidates = matches(words[0], tag);
+            let line = window.array(group)?;
+            let mut candidates = group::matches(line, tag);
             while candidates != 0 {
-                let slot = u64::from(candidates.trailing_zeros()) / 8;
-                let entry = words[(slot as usize + 1) & 7];
-                // A header is aligned; where an entry says otherwise the key tells.
-                let record = entry & OFFSET & !7;
-                if entry >> 48 == high
-                    && let Some(found) = is_it(record)?
-                {
+                let slot = candidates.trailing_zeros();
+                let record = group::record(line, slot as usize);
+                if let Some(found) = is_it(record)? {
                     let place = Place {
                         segment,
                         group,
@@ -221,7 +189,7 @@ impl Directory {
                 }
                 candidates &= candidates - 1;
             }
-            if words[0] < PASSED {
+            if group::overflow(line) == 0 {
                 break;
             }
             index = segment.next(index);
@@ -263,17 +231,9 @@ impl Index {
     /// Offset of the record that `hash` most likely leads to, for a prefetch; it may be another one's or none.
     #[inline]
     pub(crate) fn guess(window: Window<'_>, group: u64, hash: u64) -> u64 {
-        let (tag, high) = tags(hash);
-        let Ok(words) = window.words::<8>(group) else { return 0 };
-        let mut candidates = matches(words[0], tag);
-        while candidates != 0 {
-            let entry = words[candidates.trailing_zeros() as usize / 8 + 1];
-            if entry >> 48 == high {
-                return entry & OFFSET;
-            }
-            candidates &= candidates - 1;
-        }
-        0
+        let Ok(line) = window.array(group) else { return 0 };
+        let candidates = group::matches(line, group::tag(hash));
+        group::record(line, candidates.trailing_zeros() as usize)
     }
 
     /// The segment of a hash.
@@ -290,11 +250,8 @@ impl Index {
             let segment = self.segment(view, hash)?;
             segment.head(view)?;
             for index in 0..segment.groups {
-                let group: [u64; 8] = view.words(segment.group(index), WHAT)?;
-                for (i, entry) in group.iter().enumerate().skip(1) {
-                    if group[0] >> (i * 8 - 8) & 0x80 != 0 {
-                        hash_of(view, entry & OFFSET)?;
-                    }
+                for (_, _, record) in Group::load(view, segment.group(index))?.entries() {
+                    hash_of(view, record)?;
                 }
             }
             Err(Error::damaged(WHAT, segment.offset, hash))
@@ -323,17 +280,17 @@ impl Index {
         }
         let mut index = segment.home(hash);
         for _ in 0..segment.groups {
-            let group = segment.group(index);
-            let control = tx.load(group, WHAT)?;
-            if let Some(slot) = vacant(control) {
-                tx.put(group + 8 + slot * 8, entry(hash, record), WHAT)?;
-                tx.put(group, with_tag(control, slot, tags(hash).0), WHAT)?;
+            let at = segment.group(index);
+            let before = Group::load(tx, at)?;
+            let mut group = before;
+            if let Some(slot) = before.vacant() {
+                group.set(slot, group::tag(hash), record);
+                group.put(tx, at, &before)?;
                 head.live += 1;
                 return tx.put(segment.offset, head.word(segment), WHAT);
             }
-            if control >> 56 < MOST_PASSED {
-                tx.put(group, control + PASSED, WHAT)?;
-            }
+            group.pass(1);
+            group.put(tx, at, &before)?;
             index = segment.next(index);
         }
         // The head said that there is room.
@@ -342,9 +299,10 @@ impl Index {
 
     /// Lets an entry point to another record with the same key.
     pub(crate) fn swap(self, tx: &mut Tx<'_>, place: Place, record: u64) -> Result<()> {
-        let at = place.group + 8 + place.slot * 8;
-        let tag = tx.load(at, WHAT)? & !OFFSET;
-        tx.put(at, tag | record, WHAT)
+        let before = Group::load(tx, place.group)?;
+        let (mut group, slot) = (before, place.slot as usize);
+        group.set(slot, before.tag(slot), record);
+        group.put(tx, place.group, &before)
     }
 
     /// Takes an entry out (I2), and joins its segment with the neighbour if both are nearly empty (I3).
@@ -358,19 +316,20 @@ impl Index {
         let segment = place.segment;
         let mut index = segment.home(hash);
         for _ in 0..segment.groups {
-            let group = segment.group(index);
-            if group == place.group {
+            let at = segment.group(index);
+            if at == place.group {
                 break;
             }
-            let control = tx.load(group, WHAT)?;
-            if (1..MOST_PASSED).contains(&(control >> 56)) {
-                tx.put(group, control - PASSED, WHAT)?;
-            }
+            let before = Group::load(tx, at)?;
+            let mut group = before;
+            group.pass(-1);
+            group.put(tx, at, &before)?;
             index = segment.next(index);
         }
-        let control = tx.load(place.group, WHAT)?;
-        tx.put(place.group, with_tag(control, place.slot, 0), WHAT)?;
-        tx.put(place.group + 8 + place.slot * 8, 0, WHAT)?;
+        let before = Group::load(tx, place.group)?;
+        let mut group = before;
+        group.set(place.slot as usize, 0, 0);
+        group.put(tx, place.group, &before)?;
         let mut head = segment.head(tx)?;
         head.live = head.live.saturating_sub(1);
         tx.put(segment.offset, head.word(segment), WHAT)?;
@@ -612,16 +571,16 @@ impl Index {
 fn check_segment(
     view: &View,
     (directory, depth): (u64, u64),
-    (segment, slot): (Segment, u64),
+    (segment, slot_of_directory): (Segment, u64),
     hash_of: &impl Fn(&View, u64) -> Result<u64>,
     each: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<u64> {
     let head = segment.head(view)?;
     if ![SMALL, LARGE].contains(&segment.groups) {
-        return Err(Error::damaged(WHAT, directory + slot * 8, segment.word()));
+        return Err(Error::damaged(WHAT, directory + slot_of_directory * 8, segment.word()));
     }
     for i in 0..1 << (depth - head.depth) {
-        let at = directory + (slot + i) * 8;
+        let at = directory + (slot_of_directory + i) * 8;
         let word = view.load(at, WHAT)?;
         if word != segment.word() {
             return Err(Error::damaged(WHAT, at, word));
@@ -636,21 +595,23 @@ fn check_segment(
     let mut live = 0;
     let mut passed = vec![0u64; segment.groups as usize];
     for index in 0..segment.groups {
-        let group = segment.group(index);
-        let control = view.load(group, WHAT)?;
-        for i in 0..GROUP {
-            let (tag, at) = (control >> (i * 8) & 0xff, group + 8 + i * 8);
-            let word = view.load(at, WHAT)?;
-            if tag == 0 && word == 0 {
+        let at = segment.group(index);
+        let group = Group::load(view, at)?;
+        if group.spare() != 0 {
+            return Err(Error::damaged(WHAT, at + 8, group.spare()));
+        }
+        for slot in 0..group::ENTRIES {
+            let (tag, record) = (group.tag(slot), group.record(slot));
+            if tag == 0 && record == 0 {
                 continue;
             }
-            let record = word & OFFSET;
             // The record may be out of reach because the entry was altered: the entry is the place to name.
-            let hash = hash_of(view, record).map_err(|_| Error::damaged(WHAT, at, word))?;
-            if hash >> 1 >> (63 - depth) >> (depth - head.depth) != slot >> (depth - head.depth)
-                || tags(hash) != (tag, word >> 48)
+            let fault = || Error::damaged(WHAT, at + slot as u64, record);
+            let hash = hash_of(view, record).map_err(|_| fault())?;
+            if hash >> 1 >> (63 - depth) >> (depth - head.depth) != slot_of_directory >> (depth - head.depth)
+                || group::tag(hash) != tag
             {
-                return Err(Error::damaged(WHAT, at, word));
+                return Err(fault());
             }
             each(record)?;
             live += 1;
@@ -662,11 +623,10 @@ fn check_segment(
         }
     }
     for (index, passed) in passed.iter().enumerate() {
-        let group = segment.group(index as u64);
-        let counted = view.load(group, WHAT)? >> 56;
-        // 255 stays 255 (I1), and only makes lookups look further than they need.
-        if counted != *passed && counted != MOST_PASSED {
-            return Err(Error::damaged(WHAT, group, counted));
+        let at = segment.group(index as u64);
+        let counted = Group::load(view, at)?.overflow();
+        if u64::from(counted) != *passed {
+            return Err(Error::damaged(WHAT, at + 8, counted.into()));
         }
     }
     if live != head.live {
@@ -675,25 +635,14 @@ fn check_segment(
     Ok(live)
 }
 
-/// The entries of a control word with that tag, as the highest bit of each; now and then one too many.
-#[inline]
-pub(crate) fn matches(control: u64, tag: u64) -> u64 {
-    let x = control ^ tag.wrapping_mul(LOW_BITS);
-    x.wrapping_sub(LOW_BITS) & !x & HIGH_BITS
-}
-
 /// Hash and record of every entry of a segment.
 fn entries(view: &View, segment: Segment, hash_of: &impl Fn(&View, u64) -> Result<u64>) -> Result<Vec<(u64, u64)>> {
     let mut entries = Vec::with_capacity((segment.groups * GROUP) as usize);
     for index in 0..segment.groups {
-        let words: [u64; 8] = view.words(segment.group(index), WHAT)?;
-        for (i, word) in words[1..].iter().enumerate() {
-            if words[0] >> (i * 8) & 0x80 != 0 {
-                let record = word & OFFSET;
-                // All of them are read in the next loop.
-                view.prefetch(record.wrapping_sub(8));
-                entries.push((0, record));
-            }
+        for (_, _, record) in Group::load(view, segment.group(index))?.entries() {
+            // All of them are read in the next loop.
+            view.prefetch(record.wrapping_sub(8));
+            entries.push((0, record));
         }
     }
     for (hash, record) in &mut entries {
@@ -709,28 +658,27 @@ fn new_segment(tx: &mut Tx<'_>, groups: u64) -> Result<Segment> {
 
 /// Writes a fresh segment: no log, nobody refers to it yet. A segment has more places than it gets entries.
 fn fill(tx: &Tx<'_>, segment: Segment, depth: u64, entries: &mut [(u64, u64)]) -> Result<()> {
-    let mut words = vec![[0u64; 8]; segment.groups as usize + 1];
+    let mut groups = vec![Group::EMPTY; segment.groups as usize];
     let head = Head {
         depth,
         live: entries.len() as u64,
     };
-    words[0][0] = head.word(segment);
     for (hash, record) in entries.iter() {
         let mut index = segment.home(*hash);
         for _ in 0..segment.groups {
-            let group = &mut words[index as usize + 1];
-            if let Some(slot) = vacant(group[0]) {
-                group[0] = with_tag(group[0], slot, tags(*hash).0);
-                group[slot as usize + 1] = entry(*hash, *record);
+            let group = &mut groups[index as usize];
+            if let Some(slot) = group.vacant() {
+                group.set(slot, group::tag(*hash), *record);
                 break;
             }
-            if group[0] >> 56 < MOST_PASSED {
-                group[0] += PASSED;
-            }
+            group.pass(1);
             index = segment.next(index);
         }
     }
-    tx.write_fresh_words(segment.offset, words.as_flattened(), WHAT)?;
-    debug_assert_eq!(words.len() as u64 * 64, segment.bytes());
+    debug_assert_eq!((groups.len() as u64 + 1) * 64, segment.bytes());
+    tx.write_fresh_words(segment.offset, &[head.word(segment), 0, 0, 0, 0, 0, 0, 0], WHAT)?;
+    for (group, index) in groups.iter().zip(0..) {
+        tx.write_fresh(segment.group(index), &group.0, WHAT)?;
+    }
     Ok(())
 }

@@ -8,9 +8,11 @@
 
 mod bulk;
 mod entry;
+pub(crate) mod group;
 mod handle;
 pub(crate) mod index;
 mod iter;
+mod probe;
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use handle::Handle;
@@ -25,14 +27,15 @@ use crate::region::header::{Layout, at};
 use crate::region::view::{Bad, View, Window};
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
+use crate::table::hash;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::keyed::{self, Stored};
 use crate::table::record::{self, Home, RecordMut};
 use crate::tx::Tx;
 use index::{Directory, Index, Place, SEED};
+use probe::{Probe, Word};
 use std::fmt;
 use std::marker::PhantomData;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -86,6 +89,9 @@ struct Found<'v> {
     place: Place,
     tail: &'v [u8],
 }
+
+/// Header and root of a record, if there is one.
+type Root<'v, V> = Option<(u64, &'v archive::ArchivedOf<V>)>;
 
 /// The hash of a key, and what was found under it.
 type Looked<'v> = (u64, Option<Found<'v>>);
@@ -183,11 +189,6 @@ impl<K: Key, V: Value> Map<K, V> {
         Encoded::of(key, Form::Hashed)
     }
 
-    #[inline(always)]
-    fn hash(directory: Directory, key: &Encoded<'_, K>) -> u64 {
-        xxh3_64_with_seed(key, directory.seed)
-    }
-
     /// From the root to the header's end of a record.
     #[inline(always)]
     fn tail(window: Window<'_>, record: u64) -> Result<&[u8], Bad> {
@@ -213,7 +214,7 @@ impl<K: Key, V: Value> Map<K, V> {
         let seed = view.load(self.row + SEED, WHAT)?;
         Ok(move |view: &View, record| {
             let tail = Self::checked_tail(view, record)?;
-            Ok(xxh3_64_with_seed(keyed::key_at::<K>(view, record, tail)?, seed))
+            Ok(hash::of(keyed::key_at::<K>(view, record, tail)?, seed))
         })
     }
 
@@ -222,24 +223,24 @@ impl<K: Key, V: Value> Map<K, V> {
         &self,
         window: Window<'v>,
         directory: Directory,
-        key: &Encoded<'_, K>,
+        key: &impl Probe<K>,
         hash: u64,
     ) -> Result<Option<Found<'v>>, Bad> {
         let found = directory.find(window, hash, |record| {
             let tail = Self::tail(window, record)?;
-            Ok((keyed::key_in::<K>(window, record, tail)? == &**key).then_some(tail))
+            Ok(key.is_of(window, record, tail)?.then_some(tail))
         })?;
         Ok(found.map(|(place, tail)| Found { place, tail }))
     }
 
     /// Looks for a key with as little as possible; what is wrong if something is, [`diagnose`](Self::diagnose) tells.
     #[inline(always)]
-    fn search<'v>(&self, view: &'v View, window: Window<'v>, key: &Encoded<'_, K>) -> Result<Looked<'v>, Bad> {
+    fn search<'v>(&self, view: &'v View, window: Window<'v>, key: &impl Probe<K>) -> Result<Looked<'v>, Bad> {
         if view.tag() != self.region {
             return Err(Bad);
         }
         let directory = Index::of(self.row).directory(window);
-        let hash = Self::hash(directory, key);
+        let hash = key.hash(directory.seed);
         Ok((hash, self.find(window, directory, key, hash)?))
     }
 
@@ -248,7 +249,7 @@ impl<K: Key, V: Value> Map<K, V> {
         let look = || {
             let index = self.admit(view)?;
             let hasher = self.hasher(view)?;
-            let hash = xxh3_64_with_seed(key, view.load(self.row + SEED, WHAT)?);
+            let hash = hash::of(key, view.load(self.row + SEED, WHAT)?);
             Ok(index.diagnose(view, hash, hasher))
         };
         look().unwrap_or_else(|e| e)
@@ -290,17 +291,28 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`].
     #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
-        let encoded = Self::encode(key)?;
-        let found = self
-            .search(view, view.window(), &encoded)
-            .and_then(|(_, found)| match found {
-                Some(Found { tail, .. }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(Some),
-                None => Ok(None),
-            });
-        match found {
-            Ok(found) => Ok(found),
+        match self.search_root(view, key)? {
+            Ok(found) => Ok(found.map(|(_, root)| root)),
             Err(Bad) => Ok(self.get_again(view, key)?.map(|(_, root)| root)),
         }
+    }
+
+    /// Header and root of the record under `key`, with as little as possible.
+    #[inline(always)]
+    fn search_root<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Result<Root<'v, V>, Bad>> {
+        let window = view.window();
+        let found = if const { Word::<K>::FITS } {
+            self.search(view, window, &Word::of(key))
+        } else {
+            self.search(view, window, &Self::encode(key)?)
+        };
+        Ok(found.and_then(|(_, found)| match found {
+            Some(Found { place, tail }) => {
+                let root = archive::root_in::<V>(tail, Self::GEOMETRY)?;
+                Ok(Some((place.record, root)))
+            }
+            None => Ok(None),
+        }))
     }
 
     /// Whether there is a record under `key`.
@@ -317,16 +329,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// As [`get`](Self::get).
     #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        let encoded = Self::encode(key)?;
         let view: &View = tx;
-        let found = self
-            .search(view, view.window(), &encoded)
-            .and_then(|(_, found)| match found {
-                Some(Found { place, tail }) => archive::root_in::<V>(tail, Self::GEOMETRY).map(|_| Some(place.record)),
-                None => Ok(None),
-            });
-        let record = match found {
-            Ok(record) => record,
+        let record = match self.search_root(view, key)? {
+            Ok(found) => found.map(|(record, _)| record),
             Err(Bad) => self.get_again(view, key)?.map(|(record, _)| record),
         };
         Ok(record.map(|record| RecordMut::found(tx, self.home(), record)))
@@ -470,7 +475,7 @@ pub(crate) fn check_records(
         report(Error::damaged("seed of a map", row + SEED, seed))?;
     }
     let keys = Stored::read(view, row + KEYS)?;
-    let hash = |view: &View, record: u64| Ok(xxh3_64_with_seed(keys.key(view, record)?, seed));
+    let hash = |view: &View, record: u64| Ok(hash::of(keys.key(view, record)?, seed));
     let checked = catalog::is_checked(view, row)?;
     let records = index.check(
         view,
