@@ -15,7 +15,7 @@ use crate::registry::Registry;
 use crate::wire::channel::{Channel, Listener};
 use crate::wire::message::MAX_BUILD_ID;
 use shmstate::lease::{self, LeaseCell};
-use shmstate::{Gate, Region};
+use shmstate::{Gate, Options, Region};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -74,10 +74,24 @@ impl Builder {
 
     /// A region, found again by its name in every version, with so many bytes of address space.
     #[must_use]
-    pub fn region(mut self, name: &str, capacity: u64) -> Self {
+    pub fn region(self, name: &str, capacity: u64) -> Self {
+        self.region_with(name, Region::options().capacity(capacity))
+    }
+
+    /// A region, found again by its name in every version, made and opened with these options: what it reserves, in which
+    /// directory it lies, how much memory is kept ready. Gate and node id are set by the node. Whoever takes up what a dead owner left
+    /// has to name the same directory.
+    ///
+    /// ```no_run
+    /// let world = shmstate::Region::options().capacity(1 << 30).reserve(8 << 30).directory("/mnt/worlds");
+    /// let starting = handover::Node::builder("arena").region_with("world", world).start()?;
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    #[must_use]
+    pub fn region_with(mut self, name: &str, options: Options) -> Self {
         self.0.regions.push(RegionSpec {
             name: name.into(),
-            capacity,
+            options,
         });
         self
     }
@@ -146,6 +160,18 @@ impl Builder {
     }
 }
 
+/// How the region with this object is made and removed.
+pub(crate) fn options_of<'c>(config: &'c Config, object: &str) -> Option<&'c Options> {
+    let named = |spec: &&RegionSpec| {
+        let node = object.strip_suffix(spec.name.as_str());
+        node.is_some_and(|node| node.len() == REGION_PREFIX)
+    };
+    config.regions.iter().find(named).map(|spec| &spec.options)
+}
+
+/// Length of what a region's object has before the region's own name.
+const REGION_PREFIX: usize = "handover-".len() + 32 + 1;
+
 /// Name of a region's shared-memory object.
 fn region_object(node: &NodeIdentity, region: &str) -> String {
     format!("handover-{:032x}-{region}", node.id.0)
@@ -178,13 +204,11 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
     for spec in &config.regions {
         let id = identity.id.0;
         let name = region_object(&identity, &spec.name);
-        let options = Region::options()
-            .capacity(spec.capacity)
-            .gate(&gate)
-            .node_id([id as u64, (id >> 64) as u64]);
+        let options = spec.options.clone().gate(&gate);
+        let options = options.node_id([id as u64, (id >> 64) as u64]);
         let (region, new) = options.open_or_create(&name)?;
         if new {
-            made.regions.push(name);
+            made.regions.push((name, options));
         }
         regions.push((spec.name.clone(), region));
     }
@@ -227,7 +251,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
 /// What a first process has made so far; undone if it does not get to the end.
 struct Made<'a> {
     node: Option<(Arc<ControlBlock>, &'a NodeDir)>,
-    regions: Vec<String>,
+    regions: Vec<(String, Options)>,
 }
 
 impl Made<'_> {
@@ -240,8 +264,8 @@ impl Made<'_> {
 impl Drop for Made<'_> {
     fn drop(&mut self) {
         // The reason for the failure is on its way to the caller; a leftover is not worth another.
-        for name in &self.regions {
-            let _ = Region::remove(name);
+        for (name, options) in &self.regions {
+            let _ = options.remove(name);
         }
         if let Some((block, dir)) = &self.node {
             let _ = block.remove();
@@ -276,7 +300,12 @@ pub(crate) fn duplicates(
 }
 
 /// Maps a region that came from the predecessor.
-pub(crate) fn attach(identity: &NodeIdentity, name: &str, fd: std::os::fd::OwnedFd, gate: &Gate) -> Result<Region> {
-    let options = Region::options().gate(gate);
-    Ok(options.attach(&region_object(identity, name), fd)?)
+pub(crate) fn attach(
+    identity: &NodeIdentity,
+    spec: &RegionSpec,
+    fd: std::os::fd::OwnedFd,
+    gate: &Gate,
+) -> Result<Region> {
+    let options = spec.options.clone().gate(gate);
+    Ok(options.attach(&region_object(identity, &spec.name), fd)?)
 }

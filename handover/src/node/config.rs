@@ -1,5 +1,6 @@
 //! What a node is made of: names, sizes, deadlines.
 
+use shmstate::Options;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ impl Default for Deadlines {
 #[derive(Clone, Debug)]
 pub(crate) struct RegionSpec {
     pub(crate) name: String,
-    pub(crate) capacity: u64,
+    /// How it is made or opened; gate and node are the node's.
+    pub(crate) options: Options,
 }
 
 /// A listener of the node.

@@ -4,6 +4,7 @@ use crate::connections::Connections;
 use crate::control::{ControlBlock, ParticipantState};
 use crate::drain::{Drained, InFlight};
 use crate::error::{Error, Result};
+use crate::node::builder;
 use crate::node::shared::{Shared, Stage};
 use crate::node::starting::Role;
 use crate::os::clock::Deadline;
@@ -189,7 +190,10 @@ impl Node {
                 Deadline::after(shared.config.deadlines.connect),
             )?;
             for name in names {
-                Region::remove(&name)?;
+                match builder::options_of(&shared.config, &name) {
+                    Some(options) => options.remove(&name)?,
+                    None => Region::remove(&name)?,
+                };
             }
             shared.block.remove()?;
             shared.dir.remove()?;

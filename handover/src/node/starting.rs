@@ -92,8 +92,8 @@ impl Starting {
         let gate = Gate::closed(Arc::clone(&join.block) as Arc<dyn LeaseCell>);
         let mut regions = Vec::new();
         for (name, fd) in staged.regions {
-            if config.regions.iter().any(|spec| spec.name == name) {
-                regions.push((name.clone(), builder::attach(&join.identity, &name, fd, &gate)?));
+            if let Some(spec) = config.regions.iter().find(|spec| spec.name == name) {
+                regions.push((name, builder::attach(&join.identity, spec, fd, &gate)?));
             }
         }
         for spec in &config.regions {

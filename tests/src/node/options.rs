@@ -45,6 +45,9 @@ pub struct Options {
     /// Do nothing, not even a tick, while no client wants anything.
     #[arg(long)]
     pub idle: bool,
+    /// The directory, on a tmpfs, in which the world is, instead of /dev/shm.
+    #[arg(long)]
+    pub world_in: Option<PathBuf>,
     /// Descriptors this process may have open.
     #[arg(long)]
     pub nofile: Option<u64>,

@@ -86,13 +86,17 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
     if options.fault == Some(Fault::ExitAtOnce) {
         return Err("told to exit at once".into());
     }
+    let mut world = Region::options().capacity(CAPACITY);
+    if let Some(directory) = &options.world_in {
+        world = world.directory(directory);
+    }
     let mut starting = Node::builder(&options.node)
         .directory(options.dir.clone())
         .build_id(&options.build)
         .tick(Duration::from_millis(options.tick))
         .deadlines(options.deadlines())
         .listener("clients", options.listen)
-        .region("world", CAPACITY)
+        .region_with("world", world)
         .start()?;
     let mut region = starting.region("world")?;
     let (role, before) = match starting.role() {

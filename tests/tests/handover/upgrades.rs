@@ -4,6 +4,7 @@ use crate::scene;
 use actors::node::wait::until;
 use actors::node::{Order, Report, Swarm};
 use handover::control::{HandoverRecord, Outcome, ParticipantState, Phase};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// More than one batch of descriptors carries.
@@ -80,6 +81,49 @@ fn hundreds_of_connections_and_those_that_come_meanwhile() {
     let total = seen.iter().map(|s| s.total).max();
     assert_eq!(total, Some(answered));
     scene.close(new);
+}
+
+/// A directory on the same mount as /dev/shm, gone at the end.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Directory {
+    fn objects(&self) -> usize {
+        std::fs::read_dir(&self.0).expect("directory").count()
+    }
+}
+
+#[test]
+fn a_world_in_a_directory_of_its_own() {
+    let path = PathBuf::from(format!("/dev/shm/worlds-of-a-test-{}", std::process::id()));
+    std::fs::create_dir(&path).expect("directory");
+    let worlds = Directory(path);
+    let there = ["--world-in", worlds.0.to_str().expect("UTF-8")];
+    let scene = scene();
+    let mut old = scene.first(&there);
+    assert_eq!(scene.shared_objects().len(), 1, "the control block alone");
+    assert_eq!(worlds.objects(), 1);
+    let swarm = Swarm::new(scene.address(), 10);
+    swarm.wait_progress();
+    let mut new = scene.spawn("B", &there);
+    assert_eq!(new.started(), ("successor".into(), 1));
+    assert_eq!(new.serving(), 2);
+    swarm.wait_generation(2);
+    old.drained();
+    // Killed, and taken up where it is.
+    new.kill();
+    drop(swarm);
+    let mut again = scene.spawn("C", &there);
+    assert_eq!(again.started().0, "recovered");
+    again.serving();
+    assert_eq!(worlds.objects(), 1);
+    scene.close(again);
+    assert_eq!(worlds.objects(), 0, "the world's file is left");
 }
 
 #[test]
