@@ -272,7 +272,10 @@ fn a_look_from_outside_counts_tables_of_any_size() {
             let slab = Slab::create(tx, "slab")?;
             let timers = Timers::create(tx, "timers", Gap::All)?;
             let queue = Queue::create(tx, "queue")?;
-            let (map, board) = (Map::<u64, u64>::create(tx, "map")?, OrderedMap::<u64, u64>::create(tx, "board")?);
+            let (map, board) = (
+                Map::<u64, u64>::create(tx, "map")?,
+                OrderedMap::<u64, u64>::create(tx, "board")?,
+            );
             for i in 0..RECORDS {
                 slab.insert(tx, &i)?;
                 timers.insert(tx, i, &i)?;

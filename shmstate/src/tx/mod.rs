@@ -255,9 +255,12 @@ impl<'a> Tx<'a> {
         if result.is_err() {
             let region = &mut *self.region;
             region.pending.forget();
-            region.frees.truncate(frees);
+            if !broken::SAVEPOINT {
+                region.frees.truncate(frees);
+            }
             let undone = region.log.undo_to(&region.view, mark);
             region.pending.failed.fetch_or(undone.is_err(), Ordering::Relaxed);
+            crash::point(Point::SavepointUndone);
         }
         result
     }

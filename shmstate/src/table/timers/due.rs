@@ -4,6 +4,7 @@
 
 use super::{SHIFT, TimerId, Timers, WHAT};
 use crate::archive::Value;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::view::View;
 use crate::table::slots::Slot;
@@ -106,6 +107,7 @@ impl<T: Value> Timers<T> {
                 let until = if gap == Gap::All { deadline } else { now };
                 let next = after(deadline, period, until).saturating_sub(self.shift(tx)?);
                 self.change(tx, &slot, next)?;
+                crash::point(Point::TimerMoved);
             }
         }
         Ok(Some(result))
