@@ -21,6 +21,7 @@ pub(crate) use walk::{check, walk};
 
 use crate::error::{Error, Result};
 use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, at};
+use crate::region::seal;
 use crate::region::view::{Bad, View, Window};
 use crate::tx::Tx;
 use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
@@ -186,7 +187,8 @@ pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: 
     let places = view.places();
     let inside = header.wrapping_sub(places.heap);
     let index = inside / CHUNK;
-    if inside >= view.header(at::HEAP_END).wrapping_sub(places.heap) {
+    // Only the number: a bound that was altered is no worse than that of the memory taken.
+    if inside >= (view.header(at::HEAP_END) & seal::LOW).wrapping_sub(places.heap) {
         return Ok(false);
     }
     let entry = places.chunks + index * CHUNK_ENTRY;
