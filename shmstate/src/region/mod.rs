@@ -309,7 +309,7 @@ impl Region {
         let view = view_of(&*backing, birth.layout.reserve, birth.places());
         for (i, page) in image.chunks(4096).enumerate() {
             // A page of zeroes is there already.
-            if page.iter().any(|byte| *byte != 0) {
+            if page != &[0; 4096][..page.len()] {
                 view.write_fresh(i as u64 * 4096, page, "image")?;
             }
         }

@@ -98,9 +98,12 @@ fn world() -> (Region, Tables) {
         .write(&pass, |tx| {
             let bytes = taken.saturating_sub(tx.size(at::HEAP_END));
             let big = "y".repeat(bytes as usize + 1);
-            tables.checked.insert(tx, &5000, &big)?;
-            tables.checked.insert(tx, &5001, &big)?;
-            tables.checked.remove(tx, &5000).map(|_| ())
+            // In a table without checksums: it is verified some forty thousand times.
+            let large: Map<u32, String> = Map::create(tx, "large")?;
+            large.insert(tx, &5000, &big)?;
+            large.insert(tx, &5001, &big)?;
+            tables.checked.insert(tx, &5001, &"y".repeat(40_000))?;
+            large.remove(tx, &5000).map(|_| ())
         })
         .expect("a large record");
     drop(pass);
@@ -416,7 +419,8 @@ fn place_of(e: &Error) -> u64 {
 }
 
 /// Where opening or verifying the region as it is now saw something; nothing if they did not. With what was seen first.
-fn places(region: &Region, tables: &Tables) -> Vec<u64> {
+/// `heap` says that `open` would look at what was altered: it walks the heap, which `verify` does too.
+fn places(region: &Region, tables: &Tables, heap: bool) -> Vec<u64> {
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let mut places = Vec::new();
@@ -427,7 +431,7 @@ fn places(region: &Region, tables: &Tables) -> Vec<u64> {
             return places;
         }
     };
-    if let Err(e) = heap::check(&reader, region.layout()) {
+    if heap && let Err(e) = heap::check(&reader, region.layout()) {
         places.push(place_of(&e));
     }
     let found = verify(&reader).expect("verify");
@@ -461,7 +465,7 @@ fn ways(part: &Part) -> &'static [u8] {
 fn every_byte_in_use() {
     let (region, tables) = world();
     let parts = parts(&region);
-    assert_eq!(places(&region, &tables), [0; 0], "sound as it is");
+    assert_eq!(places(&region, &tables, true), [0; 0], "sound as it is");
     let (mut tried, mut seen) = (0u64, BTreeMap::<_, (u64, u64, u64)>::new());
     let mut missed = Vec::new();
     let mut random = fastrand::Rng::with_seed(11);
@@ -483,7 +487,7 @@ fn every_byte_in_use() {
                             return vec![place_of(&e)];
                         }
                     }
-                    places(&region, &tables)
+                    places(&region, &tables, part.group <= HEAP || part.what.contains("row"))
                 }));
                 region.view.store(at & !7, word, "test").expect("store");
                 let found = found.unwrap_or_else(|_| panic!("{} at {at:#x} ^ {way:#x}", part.what));
@@ -518,5 +522,5 @@ fn every_byte_in_use() {
     }
     assert!(tried > 40_000, "only {tried}");
     assert!(missed.is_empty(), "{} were not named", missed.len());
-    assert_eq!(places(&region, &tables), [0; 0], "everything was put back");
+    assert_eq!(places(&region, &tables, true), [0; 0], "everything was put back");
 }

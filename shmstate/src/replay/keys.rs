@@ -152,14 +152,15 @@ fn exercise<K: Key>(region: &mut Region, map: Map<K, u64>, key: &impl Fn(u64) ->
     sound
 }
 
-/// Bytes of a record: from the block's start to its end, and which of them are the key or say where it is.
-fn keys_of(view: &View, stored: Stored, header: u64) -> Vec<std::ops::Range<u64>> {
+/// Which bytes of a record are its key, or say where it is.
+fn keys_of(view: &View, stored: Stored, header: u64) -> [std::ops::Range<u64>; 2] {
     if !stored.variable {
-        return vec![header - stored.size.next_multiple_of(8)..header - stored.size.next_multiple_of(8) + stored.size];
+        let start = header - stored.size.next_multiple_of(8);
+        return [start..start + stored.size, header..header];
     }
     let word = view.load(header - 8, "test").expect("word");
     let start = header - (word >> 32);
-    vec![start..start + (word & 0xffff_ffff), header - 8..header]
+    [start..start + (word & 0xffff_ffff), header - 8..header]
 }
 
 /// Alters every byte of every record. Those of keys, and in tables with checksums all others, must be named.

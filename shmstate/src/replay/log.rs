@@ -176,7 +176,7 @@ fn a_log_altered_at_random() {
 fn a_log_that_is_put_right_is_taken_back() {
     let (image, tables, before, length) = torn(several);
     let mut region = Region::from_image(&image).expect("region");
-    let byte = region.layout().log + length - 12 & !7;
+    let byte = (region.layout().log + length - 12) & !7;
     let word = region.view.load(byte, "test").expect("word");
     region.view.store(byte, word ^ 0x100, "test").expect("store");
     let gate = region.gate().clone();

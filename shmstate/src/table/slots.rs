@@ -152,7 +152,7 @@ impl Slots {
     /// The next serial number (L1). Its low half is never 0.
     #[inline]
     pub(crate) fn next_serial(self, tx: &Tx<'_>) -> Result<u64> {
-        let mut serial = self.serial(tx)? + 1 & LOW;
+        let mut serial = (self.serial(tx)? + 1) & LOW;
         if low(serial) == 0 {
             serial += 1;
         }

@@ -783,7 +783,7 @@ mod tests {
         let sound = |tx: &Tx<'_>| index.check(tx, hash_of, |_, _| Ok(()), &mut refuse).expect("sound");
         let mut hashes = Vec::new();
         for i in 0..380u64 {
-            let hash = i << 32 | i % 3;
+            let hash = (i << 32) | (i % 3);
             let record = heap::alloc(&mut tx, 8).expect("alloc").offset;
             tx.store(record, hash, "test").expect("store");
             index.add(&mut tx, hash, record, hash_of).expect("add");

@@ -304,7 +304,7 @@ impl Streams {
         // Never 0, so that no token is.
         let word = self.root(tx, SERIAL)?;
         let serial = unseal(word).ok_or_else(|| Error::damaged(WHAT, self.row + SERIAL, word))?;
-        let serial = serial + 1 & 0xffff_ffff;
+        let serial = (serial + 1) & 0xffff_ffff;
         let serial = serial.max(1);
         let token = place | serial << 32;
         let sizes = self.root(tx, RINGS)?;
