@@ -9,3 +9,7 @@ pub(crate) const PUBLISH: bool = cfg!(broken = "publish");
 pub(crate) const FENCE: bool = cfg!(broken = "fence");
 /// Freed blocks are forgotten at commit.
 pub(crate) const FREE: bool = cfg!(broken = "free");
+/// The entries of an ordered map's node that an insertion moves are not logged.
+pub(crate) const ENTRY: bool = cfg!(broken = "entry");
+/// Blocks that a savepoint's part wanted freed are freed although the part was taken back.
+pub(crate) const SAVEPOINT: bool = cfg!(broken = "savepoint");

@@ -3,8 +3,7 @@
 //! It names every altered byte that has a meaning in: the header's unchanging part, the sizes and lists in it, the catalog with its
 //! descriptions, an open log, the heap's chunk table, the indexes of maps, the directories and pages of the other tables; and
 //! in tables with checksums every altered byte of a record. What it cannot see: records without a checksum, and words that
-//! nothing else in the region is bound to — figures (transactions, bytes of archives), sources of generations, deadlines
-//! that keep their order, what the application, the kernel or the owner's hints say of a stream.
+//! nothing else in the region is bound to, above all figures (transactions, bytes of archives). §11 of DESIGN.md has the list.
 
 use crate::error::{Error, Report, Result};
 use crate::heap::{self, HeapStats, Owner};
@@ -12,7 +11,6 @@ use crate::region::header::{Layout, ROWS};
 use crate::region::{Reader, View, check_header};
 use crate::table::catalog::{self, Kind, Row};
 use crate::table::{cell, map, ordered, queue, slab, streams, timers};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// Most faults that are named, and most offsets of leaked or dangling blocks.
@@ -106,14 +104,16 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
     let layout = Layout::of(view.capacity())?;
     let mut found = Verification::default();
     check_header(view, &layout, &mut |fault| found.add(fault, None))?;
-    let mut blocks = BTreeSet::new();
-    let note = |block: heap::Block, _| {
-        blocks.insert(block.offset);
-    };
+    let mut blocks = Vec::new();
+    let note = |block: heap::Block, _| blocks.push(block.offset);
     match heap::walk(view, &layout, note, &mut |fault| found.add(fault, None)) {
         Ok(stats) => found.heap = stats,
         Err(fault) => found.add(fault, None)?,
     }
+    // The walk gives them in order, but what is damaged may come twice.
+    blocks.sort_unstable();
+    blocks.dedup();
+    let mut referred = vec![false; blocks.len()];
     let mut references = Vec::new();
     for index in 0..ROWS {
         let row = match catalog::row(view, index) {
@@ -132,15 +132,16 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
     found.reachable = references.len() as u64;
     for reference in references {
         // Records are referred to by their headers, at their blocks' ends; everything else by its block's start.
-        let block = heap::block_of(view, &layout, reference).map(|block| block.offset);
-        match block {
-            Ok(offset) if blocks.remove(&offset) => {}
+        let block = heap::block_of(view, &layout, reference).ok();
+        match block.and_then(|block| blocks.binary_search(&block.offset).ok()) {
+            Some(i) if !referred[i] => referred[i] = true,
             _ if found.dangling.len() < MAX_FAULTS => found.dangling.push(reference),
             _ => {}
         }
     }
     if found.faults.is_empty() {
-        found.leaked = blocks.into_iter().take(MAX_FAULTS).collect();
+        let leaked = blocks.into_iter().zip(referred).filter(|(_, referred)| !referred);
+        found.leaked = leaked.map(|(offset, _)| offset).take(MAX_FAULTS).collect();
     }
     Ok(found)
 }

@@ -209,8 +209,20 @@ fn mutate(bytes: &mut [u8], range: Range<usize>, random: &mut fastrand::Rng) {
     }
 }
 
-/// Makes the checksums of header and catalog right again, so that what is behind them is reached.
+/// The words of the header that are sealed: length of the log, ends of memory and heap, capacity; how much of an extent is used.
+const SEALED: [usize; 5] = [320, 352, 360, 368, 528];
+
+/// Makes the checksums of header and catalog and the seals of sizes right again, so that what is behind them is reached.
 fn mend(bytes: &mut [u8]) {
+    for at in SEALED {
+        let word = bytes
+            .get(at..at + 8)
+            .map_or(0, |word| u64::from_le_bytes(word.try_into().expect("eight")));
+        let number = word & 0xffff_ffff_ffff;
+        let fold = (number ^ number >> 16 ^ number >> 32) & 0xffff;
+        let sealed = if number == 0 { 0 } else { number | (fold ^ 0x5a5a) << 48 };
+        bytes[at..at + 8].copy_from_slice(&sealed.to_le_bytes());
+    }
     let sum = xxh3_64(&bytes[8..248]);
     bytes[248..256].copy_from_slice(&sum.to_le_bytes());
     for row in (HEADER..CATALOG_END).step_by(256) {

@@ -1,7 +1,9 @@
 //! Regions as their users see them: make, open, hand over by descriptor, fill, refuse.
 
 use rkyv::{Archive, Serialize};
-use shmstate::{Cell, Error, Gate, Inspection, Map, Region, Result, Schema, verify};
+use shmstate::{
+    Cell, Error, Gap, Gate, Inspection, Map, OrderedMap, Queue, Region, Result, Schema, Slab, Timers, verify,
+};
 use std::collections::BTreeMap;
 
 /// A name that no other test uses, removed at the end, also of a failing test.
@@ -256,4 +258,37 @@ fn inspection_reads_a_region_in_use() {
     assert!(seen.tables[0].description.contains("Player"));
     drop(region);
     assert!(!Inspection::of(&name.0).expect("inspect").held);
+}
+
+#[test]
+fn a_look_from_outside_counts_tables_of_any_size() {
+    const RECORDS: u64 = 4_000;
+    let name = Name::new("counted");
+    let mut region = Region::options().capacity(8 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region
+        .write(&pass, |tx| {
+            let slab = Slab::create(tx, "slab")?;
+            let timers = Timers::create(tx, "timers", Gap::All)?;
+            let queue = Queue::create(tx, "queue")?;
+            let (map, board) = (
+                Map::<u64, u64>::create(tx, "map")?,
+                OrderedMap::<u64, u64>::create(tx, "board")?,
+            );
+            for i in 0..RECORDS {
+                slab.insert(tx, &i)?;
+                timers.insert(tx, i, &i)?;
+                queue.push_back(tx, &i)?;
+                map.insert(tx, &i, &i)?;
+                board.insert(tx, &i, &i)?;
+            }
+            Ok::<_, Error>(())
+        })
+        .expect("write");
+    let seen = Inspection::of(&name.0).expect("inspect");
+    assert_eq!(seen.tables.len(), 5);
+    for table in seen.tables {
+        assert_eq!(table.records, RECORDS, "{}", table.name);
+    }
 }

@@ -28,6 +28,7 @@ use crate::heap::classes;
 use crate::region::header::{
     CHUNK, CHUNK_ENTRY, FIRST_LOG, HEADER, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, ROW, ROWS, at,
 };
+use crate::region::seal;
 use crate::region::view::View;
 use std::ops::Range;
 
@@ -48,7 +49,8 @@ pub(crate) fn settle_header(header: &mut [u8]) {
         word.copy_from_slice(&header[at as usize..at as usize + 8]);
         u64::from_le_bytes(word)
     };
-    let heap_end = get(header, at::HEAP_END);
+    let sealed = get(header, at::HEAP_END);
+    let heap_end = sealed & seal::LOW;
     // Extents come in the order of their places: those that the heap has passed are the first.
     let extents = get(header, at::LOG_EXTENTS).min(LOG_TABLE_ROWS);
     let passed = (0..extents)
@@ -68,7 +70,7 @@ pub(crate) fn settle_header(header: &mut [u8]) {
     ] {
         put(word, 0);
     }
-    put(at::TAKEN, heap_end);
+    put(at::TAKEN, sealed);
     put(at::LOG_EXTENTS, passed);
     for row in 0..LOG_TABLE_ROWS {
         let first = if row < passed { 2 } else { 0 };

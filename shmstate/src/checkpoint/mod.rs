@@ -205,7 +205,7 @@ impl Region {
             .name("checkpoint".into())
             .spawn(move || copier::run(path, rate, &theirs, &receiver))
             .map_err(|e| Error::io("start a thread for a checkpoint of", self.name(), e))?;
-        let count = self.view.header(at::HEAP_END) / PAGE;
+        let count = self.view.size(at::HEAP_END) / PAGE;
         Ok(PreparedCheckpoint {
             region: self.id(),
             file,
@@ -244,7 +244,7 @@ impl Region {
             running.wait(Instant::now())?;
         }
         let birth = self.birth();
-        let count = self.view.header(at::HEAP_END) / PAGE;
+        let count = self.view.size(at::HEAP_END) / PAGE;
         if !pages.fit(count) {
             pages = Pages::new(count, image::FIXED_PAGES);
         }
@@ -260,7 +260,7 @@ impl Region {
             first,
             facts: Facts {
                 capacity: self.capacity(),
-                heap_end: self.view.header(at::HEAP_END),
+                heap_end: self.view.size(at::HEAP_END),
                 region: birth.region_id,
                 boot: birth.boot_id,
                 node: birth.node_id,

@@ -22,6 +22,7 @@ use crate::checkpoint::pages::PAGE;
 use crate::error::{Error, Result};
 use crate::os::clock;
 use crate::region::header::{Birth, CHUNK, HEADER, Layout, at};
+use crate::region::seal;
 use crate::region::{DEFAULT_CAPACITY, Options, Region, View};
 use crate::table::catalog::{self, Kind};
 use crate::table::streams;
@@ -306,7 +307,9 @@ pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Regi
             word.copy_from_slice(&header[at as usize..at as usize + 8]);
             u64::from_le_bytes(word)
         };
-        let same = birth.layout == layout && birth.region_id == facts.region && word(at::HEAP_END) == facts.heap_end;
+        let same = birth.layout == layout
+            && birth.region_id == facts.region
+            && word(at::HEAP_END) == seal::seal(facts.heap_end);
         if !same {
             return Err(input.damaged("header of the region", 2 * HEAD as u64));
         }

@@ -137,7 +137,7 @@ fn differing_pages(seed: u64, sabotage: bool) -> (usize, u64) {
     let pass = gate.enter().expect("pass");
     let mut running = region.mark(&pass, prepared).expect("mark");
     drop(pass);
-    let end = region.view.header(at::HEAP_END);
+    let end = region.view.size(at::HEAP_END);
     let mark = region.view.bytes(0, end, "heap").expect("memory").to_vec();
     if sabotage {
         std::mem::forget(region.hook.take());

@@ -168,7 +168,7 @@ impl Table {
 
     /// Chunks that the heap uses.
     pub(crate) fn used(self, view: &View) -> u64 {
-        view.header(at::HEAP_END).saturating_sub(self.heap) / CHUNK
+        view.size(at::HEAP_END).saturating_sub(self.heap) / CHUNK
     }
 
     /// The entry of chunk `index`.

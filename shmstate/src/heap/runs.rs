@@ -14,6 +14,7 @@ use crate::heap::chunk::{Chunk, Halves, Kind, List, Table};
 use crate::region::backing::{Backing, Taking};
 use crate::region::growth;
 use crate::region::header::{Activity, BINS, CHUNK, Layout, at};
+use crate::region::seal::seal;
 use crate::region::view::View;
 use crate::tx::Tx;
 
@@ -178,7 +179,7 @@ pub(crate) fn pull(tx: &mut Tx<'_>, table: Table, head: u64, list: List, chunk: 
 }
 
 fn extend(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Chunk> {
-    let end = tx.header(at::HEAP_END);
+    let end = growth::size(tx, at::HEAP_END)?;
     let bytes = length * CHUNK;
     let start = growth::place(tx, end, bytes);
     let layout = *tx.region.layout();
@@ -197,7 +198,7 @@ fn extend(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Chunk> {
     if start > end {
         pass_log(tx, table, end, start)?;
     }
-    tx.put(at::HEAP_END, start + bytes, WHAT)?;
+    tx.put(at::HEAP_END, seal(start + bytes), WHAT)?;
     crash::point(Point::HeapExtended);
     table.chunk_at(tx, start)
 }
@@ -211,12 +212,12 @@ fn pass_log(tx: &mut Tx<'_>, table: Table, end: u64, start: u64) -> Result<()> {
     let mut at = end;
     for (offset, bytes) in passed {
         if offset > at {
-            tx.put(at::HEAP_END, offset, WHAT)?;
+            tx.put(at::HEAP_END, seal(offset), WHAT)?;
             let gap = table.chunk_at(tx, at)?;
             give(tx, gap, (offset - at) / CHUNK)?;
         }
         at = offset + bytes;
-        tx.put(at::HEAP_END, at, WHAT)?;
+        tx.put(at::HEAP_END, seal(at), WHAT)?;
         let first = table.chunk_at(tx, offset)?;
         let log = |length| Kind::Log { length };
         mark(tx, table, first, bytes / CHUNK, log, log)?;
@@ -226,7 +227,7 @@ fn pass_log(tx: &mut Tx<'_>, table: Table, end: u64, start: u64) -> Result<()> {
 
 /// Makes sure that the heap can grow by `bytes`: memory is taken from the mount, no word that a transaction covers changes.
 pub(crate) fn reserve(view: &View, backing: &dyn Backing, layout: &Layout, bytes: u64) -> Result<()> {
-    let end = view.header(at::HEAP_END);
+    let end = growth::size(view, at::HEAP_END)?;
     let wanted = end.saturating_add(bytes.div_ceil(CHUNK).saturating_mul(CHUNK));
     let target = growth::log_extents(view).fold(wanted, |target, (offset, length)| {
         if (end..target).contains(&offset) {

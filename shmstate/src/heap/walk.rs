@@ -71,12 +71,12 @@ pub(crate) fn walk(
     if index != used {
         report(Error::damaged("chunk table", layout.chunks, index))?;
     }
-    let end = view.header(at::HEAP_END);
+    let end = view.size(at::HEAP_END);
     if growth::log_extents(view).filter(|(offset, _)| *offset < end).count() as u64 != tally.passed {
         report(Error::damaged("undo log in the heap", at::LOG_EXTENTS, tally.passed))?;
     }
     tally.lists(view, table, layout, report)?;
-    tally.stats.taken = view.header(at::TAKEN).saturating_sub(layout.heap);
+    tally.stats.taken = view.size(at::TAKEN).saturating_sub(layout.heap);
     tally.stats.classes.retain(|class| class.chunks != 0);
     Ok(tally.stats)
 }

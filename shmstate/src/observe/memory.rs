@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::region::backing::Backing;
 use crate::region::header::{Layout, at};
 use crate::region::mapping::{Access, Mapping};
+use crate::region::seal;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -76,8 +77,8 @@ impl Memory {
     /// More memory may have been taken since. The mapping reaches further than the object: the capacity is what can be touched.
     #[cold]
     fn check_again(&self, offset: u64, end: u64, what: &'static str) -> Result<()> {
-        let capacity = self.header(at::LIMIT).min(self.mapping.length());
-        let taken = self.header(at::TAKEN).min(capacity);
+        let capacity = self.size(at::LIMIT).min(self.mapping.length());
+        let taken = self.size(at::TAKEN).min(capacity);
         self.limit.fetch_max(taken, Ordering::Relaxed);
         if end <= taken && offset.is_multiple_of(8) {
             return Ok(());
@@ -93,6 +94,11 @@ impl Memory {
             "no word of the header"
         );
         self.raw(offset)
+    }
+
+    /// One of the words that say how large the region is; 0 if it was altered, so that nothing is within it.
+    pub(crate) fn size(&self, offset: u64) -> u64 {
+        seal::unseal(self.header(offset)).unwrap_or(0)
     }
 
     /// The word at `offset`.

@@ -133,7 +133,8 @@ impl Entry {
         }
         let mut next = position - bytes - undo::FOOTER;
         if extent > 0 && next == start_of(extent) {
-            let used = memory.header(at::LOG_TABLE + (extent - 1) * LOG_TABLE_ROW + 16);
+            let word = memory.header(at::LOG_TABLE + (extent - 1) * LOG_TABLE_ROW + 16);
+            let used = undo::unseal(word).unwrap_or(0);
             if used == 0 || used > FIRST_LOG << (extent - 1) || !used.is_multiple_of(8) {
                 return Err(Error::damaged(WHAT, at::LOG_TABLE, used));
             }

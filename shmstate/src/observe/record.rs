@@ -83,7 +83,7 @@ fn bounds<S: Source>(source: &mut S, layout: &Layout, owner: Owner, header: u64)
     let inside = header.checked_sub(layout.heap).ok_or_else(|| wrong(0))?;
     let (index, end) = (inside / CHUNK, inside % CHUNK + HEADER);
     // Memory that was not taken is not touched, nor are its entries.
-    if header.saturating_add(HEADER) > source.memory().header(at::TAKEN) || index >= layout.chunk_count {
+    if header.saturating_add(HEADER) > source.memory().size(at::TAKEN) || index >= layout.chunk_count {
         return Err(wrong(index));
     }
     let entry_of = |index: u64| layout.chunks + index * CHUNK_ENTRY;

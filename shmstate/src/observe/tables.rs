@@ -27,7 +27,8 @@ impl Tables {
         let mut words = vec![0; (end / 8) as usize];
         source.copy(0, &mut words, WHAT)?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let memory = Box::new(backing::Memory::new(end, end)?);
+        // As much address space as the region has: counts are believed if a region of that size could hold so many.
+        let memory = Box::new(backing::Memory::sparse(layout.reserve, end)?);
         let view = view_of(&*memory, end, observer.birth().places());
         view.write_fresh(0, &bytes, WHAT)?;
         Ok(Self { view, _memory: memory })

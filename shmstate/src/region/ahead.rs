@@ -397,9 +397,9 @@ mod tests {
         let limit = region.capacity();
         for i in 0..7_000u64 {
             if patient {
-                let goal = (region.view.header(at::HEAP_END) + ahead).min(limit);
+                let goal = (region.view.size(at::HEAP_END) + ahead).min(limit);
                 wait("memory ahead", || {
-                    region.backing.ready().max(region.view.header(at::TAKEN)) >= goal
+                    region.backing.ready().max(region.view.size(at::TAKEN)) >= goal
                 });
             }
             region
@@ -415,7 +415,7 @@ mod tests {
         let header = |word| region.view.header(word);
         Filled {
             steps: header(at::SMALL_STEPS),
-            bytes: header(at::HEAP_END) - region.layout().heap,
+            bytes: region.view.size(at::HEAP_END) - region.layout().heap,
             extents: header(at::COLLAPSED) + header(at::NOT_COLLAPSED),
         }
     }

@@ -85,6 +85,16 @@ impl Memory {
         if length <= SMALL {
             options.populate();
         }
+        Self::map(&mut options, length, available)
+    }
+
+    /// Address space of `length` bytes, of which the first `available` are meant to be used: for a copy of the front of a region,
+    /// in which numbers are compared with what the whole region could hold. However long, it costs no memory.
+    pub(crate) fn sparse(length: u64, available: u64) -> Result<Self> {
+        Self::map(MmapOptions::new().no_reserve_swap(), length, available)
+    }
+
+    fn map(options: &mut MmapOptions, length: u64, available: u64) -> Result<Self> {
         let map = usize::try_from(length)
             .map_err(std::io::Error::other)
             .and_then(|length| options.len(length).map_anon())

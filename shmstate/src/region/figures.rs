@@ -42,7 +42,7 @@ pub struct MemoryInfo {
 
 impl MemoryInfo {
     pub(crate) fn of(view: &View, backing: &dyn Backing, layout: &Layout, name: &str) -> Result<Self> {
-        let taken = view.header(at::TAKEN).clamp(layout.heap, layout.reserve);
+        let taken = view.size(at::TAKEN).clamp(layout.heap, layout.reserve);
         let mut info = Self {
             kind: MountKind::Process,
             mount: "memory of this process".into(),

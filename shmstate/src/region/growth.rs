@@ -13,6 +13,7 @@ use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::backing::{Backing, Taking};
 use crate::region::header::{CHUNK, HUGE, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
+use crate::region::seal::{seal, unseal};
 use crate::region::view::View;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -40,7 +41,25 @@ pub(crate) fn place(view: &View, end: u64, bytes: u64) -> u64 {
 
 /// Bytes that the region may hold now.
 pub(crate) fn capacity(view: &View, layout: &Layout) -> u64 {
-    view.header(at::LIMIT).min(layout.reserve)
+    view.size(at::LIMIT).min(layout.reserve)
+}
+
+/// One of the words that say how large the region is.
+///
+/// # Errors
+/// `Damaged` if it was altered.
+pub(crate) fn size(view: &View, field: u64) -> Result<u64> {
+    let word = view.header(field);
+    unseal(word).ok_or_else(|| Error::damaged(what(field), field, word))
+}
+
+/// The name of such a word.
+pub(crate) fn what(field: u64) -> &'static str {
+    match field {
+        at::LIMIT => "capacity",
+        at::TAKEN => "end of the memory taken",
+        _ => "end of the heap",
+    }
 }
 
 /// Makes all memory below `target` usable (B1). `true` if this thread had to take some of it itself, `false` if it was there
@@ -55,8 +74,13 @@ pub(crate) fn grow_to(
     target: u64,
     taking: Taking,
 ) -> Result<bool> {
-    let end = view.header(at::HEAP_END);
-    let capacity = capacity(view, layout);
+    // Before anything is taken: all three are what they were.
+    let [end, _, capacity] = [
+        size(view, at::HEAP_END)?,
+        size(view, at::TAKEN)?,
+        size(view, at::LIMIT)?,
+    ];
+    let capacity = capacity.min(layout.reserve);
     let limit = capacity.min(layout.heap + layout.chunk_count * CHUNK);
     if target > limit {
         return Err(Error::RegionFull {
@@ -67,10 +91,10 @@ pub(crate) fn grow_to(
     }
     accept(view, backing, limit);
     let mut took = false;
-    if target > view.header(at::TAKEN) {
+    if target > view.size(at::TAKEN) {
         backing.overtake(target);
         accept(view, backing, limit);
-        let taken = view.header(at::TAKEN);
+        let taken = view.size(at::TAKEN);
         if target > taken {
             let target = target.next_multiple_of(backing.unit().max(CHUNK)).min(limit);
             let made = take_entries(backing, layout, taken, target, taking)
@@ -80,13 +104,13 @@ pub(crate) fn grow_to(
                 made?;
             }
             crash::point(Point::GrowthTaken);
-            view.set_header(at::TAKEN, target);
+            view.set_size(at::TAKEN, target);
             crash::point(Point::GrowthWatermark);
             count_collapses(view, backing);
             took = true;
         }
     }
-    let taken = view.header(at::TAKEN);
+    let taken = view.size(at::TAKEN);
     match taking {
         Taking::Step => backing.want(target.max(end), taken, limit),
         Taking::Ahead => backing.took(taken, limit),
@@ -97,8 +121,8 @@ pub(crate) fn grow_to(
 /// Moves the watermark over what was made ready ahead.
 fn accept(view: &View, backing: &dyn Backing, limit: u64) {
     let ready = backing.ready().min(limit);
-    if ready > view.header(at::TAKEN) {
-        view.set_header(at::TAKEN, ready);
+    if ready > view.size(at::TAKEN) {
+        view.set_size(at::TAKEN, ready);
     }
     count_collapses(view, backing);
 }
@@ -128,7 +152,7 @@ pub(crate) fn take_entries(backing: &dyn Backing, layout: &Layout, from: u64, to
 
 /// Raises the capacity (B3). The caller owns the region and no transaction is open.
 pub(crate) fn raise(view: &View, backing: &dyn Backing, layout: &Layout, wanted: u64) -> Result<u64> {
-    let capacity = capacity(view, layout);
+    let capacity = size(view, at::LIMIT)?;
     let step = backing.unit().max(CHUNK);
     let new = if wanted == capacity {
         wanted
@@ -145,6 +169,6 @@ pub(crate) fn raise(view: &View, backing: &dyn Backing, layout: &Layout, wanted:
     backing.lengthen(new)?;
     // CAPACITY pair: whoever sees the new capacity finds the object long enough.
     compiler_fence(Ordering::SeqCst);
-    view.publish_header(at::LIMIT, new);
+    view.publish_header(at::LIMIT, seal(new));
     Ok(new)
 }

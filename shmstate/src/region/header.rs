@@ -6,9 +6,9 @@
 //!   12 u32 header length                   328 u64      what the owner is doing (Activity)
 //!   16 u64 capacity at birth               336 u64      transactions committed
 //!   24 u64 reserved address space          344 u64      records made: source of their generations
-//!   32 u128 region id                      352 u64      end of the memory taken from the mount
-//!   48 u128 boot id                        360 u64      end of the heap in use (logged)
-//!   64 u64 made at, ns since 1970          368 u64      capacity now: grows up to the reserved address space
+//!   32 u128 region id                      352 u64      end of the memory taken from the mount (sealed, W2 of `seal`)
+//!   48 u128 boot id                        360 u64      end of the heap in use (logged, sealed)
+//!   64 u64 made at, ns since 1970          368 u64      capacity now (sealed): grows up to the reserved address space
 //!   72 u64 pid of the maker                376 u64      log extents in use
 //!   80 u64 seed of the hashes              384 u64      recoveries
 //!   88 u64 catalog: offset                 392 u64      undo entries taken back by recoveries

@@ -15,6 +15,7 @@ pub(crate) mod backing;
 pub(crate) mod header;
 pub(crate) mod mapping;
 mod options;
+pub(crate) mod seal;
 pub(crate) mod view;
 
 mod ahead;
@@ -165,7 +166,7 @@ impl Region {
             let view = Self::prepare_fixed(&*backing, &birth)?;
             growth::grow_to(&view, &*backing, &layout, heap_end, Taking::Ahead)?;
             birth.seed = fill(&view)?;
-            view.set_header(at::LIMIT, capacity);
+            view.set_size(at::LIMIT, capacity);
             let bytes = birth.encode();
             view.write_fresh(8, &bytes[8..], "header")?;
             check_dynamic(&view, &birth)?;
@@ -209,9 +210,9 @@ impl Region {
             backing.take(0, layout.chunks, Taking::Step)?;
         }
         let view = view_of(backing, layout.heap, birth.places());
-        view.set_header(at::TAKEN, layout.heap);
-        view.set_header(at::HEAP_END, layout.heap);
-        view.set_header(at::LIMIT, birth.capacity);
+        view.set_size(at::TAKEN, layout.heap);
+        view.set_size(at::HEAP_END, layout.heap);
+        view.set_size(at::LIMIT, birth.capacity);
         view.set_header(at::LOG_TABLE, layout.log);
         view.set_header(at::LOG_TABLE + 8, FIRST_LOG);
         view.set_header(at::LOG_EXTENTS, 1);
@@ -264,7 +265,7 @@ impl Region {
         let view = view_of(&mapping, layout.heap, birth.places());
         check_dynamic(&view, &birth)?;
         if options.prefault {
-            let taken = view.header(at::TAKEN);
+            let taken = view.size(at::TAKEN);
             mapping.populate(0, layout.chunks)?;
             if taken > layout.heap {
                 let (offset, length) = layout.entries(layout.heap, taken);
@@ -302,9 +303,19 @@ impl Region {
         let mut bytes = [0; 256];
         bytes.copy_from_slice(&image[..256]);
         let birth = Birth::decode("image", &bytes)?;
-        let backing = Box::new(Memory::new(birth.layout.reserve, birth.layout.reserve)?);
+        // Memory that was not taken was never touched. Only pages that are written take memory, so that an image costs what is in it.
+        let mut word = [0; 8];
+        word.copy_from_slice(&image[at::TAKEN as usize..][..8]);
+        let taken = seal::unseal(u64::from_le_bytes(word)).unwrap_or(u64::MAX);
+        let image = &image[..image.len().min(taken.max(birth.layout.heap) as usize)];
+        let backing = Box::new(Memory::sparse(birth.layout.reserve, birth.layout.reserve)?);
         let view = view_of(&*backing, birth.layout.reserve, birth.places());
-        view.write_fresh(0, image, "image")?;
+        for (i, page) in image.chunks(4096).enumerate() {
+            // A page of zeroes is there already.
+            if page != &[0; 4096][..page.len()] {
+                view.write_fresh(i as u64 * 4096, page, "image")?;
+            }
+        }
         drop(view);
         let view = view_of(&*backing, birth.layout.heap, birth.places());
         check_dynamic(&view, &birth)?;
@@ -510,7 +521,7 @@ impl Region {
     fn tell_first(&mut self) {
         self.told = true;
         let limit = growth::capacity(&self.view, &self.birth.layout);
-        let (end, taken) = (self.view.header(at::HEAP_END), self.view.header(at::TAKEN));
+        let (end, taken) = (self.view.size(at::HEAP_END), self.view.size(at::TAKEN));
         self.backing.want(end, taken, limit);
     }
 
@@ -534,7 +545,7 @@ impl Region {
         self.admit(pass)?;
         self.tell();
         let new = growth::raise(&self.view, &*self.backing, &self.birth.layout, bytes)?;
-        let (end, taken) = (self.view.header(at::HEAP_END), self.view.header(at::TAKEN));
+        let (end, taken) = (self.view.size(at::HEAP_END), self.view.size(at::TAKEN));
         self.backing.want(end, taken, new);
         Ok(new)
     }
@@ -659,7 +670,9 @@ pub(crate) fn read_birth(fd: &OwnedFd, name: &str) -> Result<Birth> {
     word.copy_from_slice(&dynamic[at::LIMIT as usize - 256..][..8]);
     // CAPACITY pair: a living owner may raise it meanwhile; the object is longer before the word is higher, so its length is
     // asked for again. A word that no region has is found out when the region is mapped.
-    let limit = u64::from_le_bytes(word).clamp(birth.capacity, birth.layout.reserve);
+    let limit = seal::unseal(u64::from_le_bytes(word))
+        .unwrap_or(0)
+        .clamp(birth.capacity, birth.layout.reserve);
     let length = shm::length(fd, name)?;
     if length < limit {
         return Err(Error::NotARegion {
@@ -683,9 +696,13 @@ pub(crate) fn check_words(get: impl Fn(u64) -> u64, birth: &Birth) -> Result<()>
     let layout = &birth.layout;
     // A living owner may be growing the region meanwhile; it moves the capacity before `taken`, and that before the end of
     // the heap, so read them in the other order.
-    let end = get(at::HEAP_END);
-    let taken = get(at::TAKEN);
-    let limit = get(at::LIMIT);
+    let size = |field| {
+        let word = get(field);
+        seal::unseal(word).ok_or_else(|| Error::damaged(growth::what(field), field, word))
+    };
+    let end = size(at::HEAP_END)?;
+    let taken = size(at::TAKEN)?;
+    let limit = size(at::LIMIT)?;
     if limit < birth.capacity || limit > layout.reserve || !limit.is_multiple_of(CHUNK) {
         return Err(Error::damaged("capacity", at::LIMIT, limit));
     }

@@ -14,6 +14,7 @@
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::header::{HEADER, ROW, ROWS, at};
+use crate::region::seal;
 use crate::schema::Plain;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -127,8 +128,8 @@ impl View {
             && header >= at::RESERVED
         {
             // The mapping may reach further than the object behind it: the capacity is what can be touched.
-            let limit = self.raw_word(at::LIMIT).load(Ordering::Relaxed).min(self.capacity);
-            let taken = self.raw_word(at::TAKEN).load(Ordering::Relaxed).min(limit);
+            let limit = self.size(at::LIMIT).min(self.capacity);
+            let taken = self.size(at::TAKEN).min(limit);
             if taken > header {
                 self.limit.store(taken, Ordering::Relaxed);
             }
@@ -174,6 +175,17 @@ impl View {
     #[inline]
     pub(crate) fn header(&self, offset: u64) -> u64 {
         self.raw_word(offset).load(Ordering::Relaxed)
+    }
+
+    /// One of the header's words that say how large the region is; 0 if it was altered, so that nothing is within it.
+    #[inline]
+    pub(crate) fn size(&self, offset: u64) -> u64 {
+        seal::unseal(self.header(offset)).unwrap_or(0)
+    }
+
+    /// Writes such a word.
+    pub(crate) fn set_size(&self, offset: u64, bytes: u64) {
+        self.set_header(offset, seal::seal(bytes));
     }
 
     /// A header word that other processes change or wait for.
@@ -473,8 +485,14 @@ impl View {
     #[cfg(test)]
     pub(crate) fn start_recording(&self) -> Vec<u8> {
         let image = self.image();
-        *self.stores.lock().expect("recorder") = Some(Vec::new());
+        self.record_from_here();
         image
+    }
+
+    /// Starts recording; whoever wants it knows what the memory is.
+    #[cfg(test)]
+    pub(crate) fn record_from_here(&self) {
+        *self.stores.lock().expect("recorder") = Some(Vec::new());
     }
 
     /// Stops recording and gives every store since.

@@ -93,14 +93,17 @@ fn world() -> (Region, Tables) {
         tables.map.insert(&mut tx, &i, &i).expect("insert");
     }
     drop(tx);
-    let taken = region.view.header(at::TAKEN);
+    let taken = region.view.size(at::TAKEN);
     region
         .write(&pass, |tx| {
-            let bytes = taken.saturating_sub(tx.header(at::HEAP_END));
+            let bytes = taken.saturating_sub(tx.size(at::HEAP_END));
             let big = "y".repeat(bytes as usize + 1);
-            tables.checked.insert(tx, &5000, &big)?;
-            tables.checked.insert(tx, &5001, &big)?;
-            tables.checked.remove(tx, &5000).map(|_| ())
+            // In a table without checksums: it is verified some forty thousand times.
+            let large: Map<u32, String> = Map::create(tx, "large")?;
+            large.insert(tx, &5000, &big)?;
+            large.insert(tx, &5001, &big)?;
+            tables.checked.insert(tx, &5001, &"y".repeat(40_000))?;
+            large.remove(tx, &5000).map(|_| ())
         })
         .expect("a large record");
     drop(pass);
@@ -180,8 +183,7 @@ fn parts(region: &Region) -> Parts {
     p.add("lease", HEAD, (256, 64), false);
     p.add("length of the log", HEAD, (at::LOG_LENGTH, 8), true);
     p.add("activity, transactions, records made", HEAD, (at::ACTIVITY, 24), false);
-    // A multiple of a chunk between the heap's end and the capacity is as good as any other.
-    p.add("taken", HEAD, (at::TAKEN, 8), false);
+    p.add("taken", HEAD, (at::TAKEN, 8), true);
     p.add("end of the heap", HEAP, (at::HEAP_END, 8), true);
     p.add("capacity", HEAD, (at::LIMIT, 8), true);
     p.add("log extents", HEAP, (at::LOG_EXTENTS, 8), true);
@@ -193,13 +195,18 @@ fn parts(region: &Region) -> Parts {
         let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
         p.add("log table", HEAD, (row, 16), true);
         p.about((region.layout().chunks, region.layout().chunk_count * CHUNK_ENTRY));
-        p.add("log table: used, while open", HEAD, (row + 16, 16), false);
+        p.add(
+            "log table: used, while open; no log is here",
+            HEAD,
+            (row + 16, 16),
+            false,
+        );
     }
     // Faults of the heap may show at the words that say where it ends.
     p.add("class heads", HEAP, (at::CLASS_HEADS, classes::COUNT as u64 * 8), true);
     p.add("free runs", HEAP, (at::RUN_BINS, BINS * 8), true);
     let layout = region.layout();
-    let used = (view.header(at::HEAP_END) - layout.heap) / CHUNK;
+    let used = (view.size(at::HEAP_END) - layout.heap) / CHUNK;
     chunk_parts(&mut p, region, used);
     p.1 = (layout.chunks, used * CHUNK_ENTRY);
     for row in catalog::rows(view).expect("rows") {
@@ -259,9 +266,9 @@ fn parts(region: &Region) -> Parts {
             }
             Kind::Slab => {
                 p.add("roots of a slab", group, (roots, 40), true);
-                p.add("figures, serial", group, (roots + 40, 16), false);
-                // Generations, and links to slots, are not bound to anything.
-                pages(&mut p, roots, false);
+                p.add("bytes of archives", group, (roots + 40, 8), false);
+                p.add("source of generations", group, (roots + 48, 8), true);
+                pages(&mut p, roots, true);
             }
             Kind::Queue => {
                 p.add("roots of a queue", group, (roots, 24), true);
@@ -275,23 +282,33 @@ fn parts(region: &Region) -> Parts {
             }
             Kind::Timers => {
                 p.add("roots of timers", group, (roots, 40), true);
-                p.add("figures, serial", group, (roots + 40, 16), false);
+                p.add("bytes of archives", group, (roots + 40, 8), false);
+                p.add("source of generations", group, (roots + 48, 8), true);
                 p.add("roots of the heap of timers", group, (roots + 56, 24), true);
-                p.add("shift", group, (roots + 80, 8), false);
-                p.add("gap", group, (roots + 88, 8), true);
-                pages(&mut p, roots, false);
-                pages(&mut p, roots + 56, false);
+                p.add("shift and gap", group, (roots + 80, 16), true);
+                pages(&mut p, roots, true);
+                // Seven places are left out before the first entry; behind the last nothing is read.
+                let [directory, _, count] = view.words(roots + 56, "test").expect("roots");
+                p.block(region, "page directory", group, directory, 64, true);
+                assert_eq!(count, 1, "one page");
+                let page = load(directory) & OFFSET;
+                let timers = root(4);
+                p.block(region, "heap of timers, not in use", group, page, 4096, false);
+                p.add("heap of timers", group, (page + 7 * 16, timers * 16), true);
             }
             Kind::Streams => {
                 p.add("roots of streams", group, (roots, 32), true);
-                p.add("serial", group, (roots + 32, 8), false);
-                p.add("rings", group, (roots + 40, 8), true);
+                p.add("serial, rings", group, (roots + 32, 16), true);
                 p.block(region, "directory of streams", group, root(0), 8, true);
                 let page = load(root(0));
                 p.block(region, "slots of streams", group, page, 64 * 128, false);
-                p.add("open stream: place", group, (page, 4), true);
-                p.add("open stream: serial", group, (page + 4, 4), false);
-                p.add("open stream: state, rings", group, (page + 8, 32), true);
+                p.add("open stream", group, (page, 104), true);
+                p.add("open stream: not in a list", group, (page + 104, 8), true);
+                p.add("open stream", group, (page + 112, 16), true);
+                for i in 1..64 {
+                    p.add("free stream: place, state", group, (page + i * 128, 16), true);
+                    p.add("free stream: next", group, (page + i * 128 + 104, 8), true);
+                }
             }
         }
     }
@@ -401,7 +418,8 @@ fn place_of(e: &Error) -> u64 {
 }
 
 /// Where opening or verifying the region as it is now saw something; nothing if they did not. With what was seen first.
-fn places(region: &Region, tables: &Tables) -> Vec<u64> {
+/// `heap` says that `open` would look at what was altered: it walks the heap, which `verify` does too.
+fn places(region: &Region, tables: &Tables, heap: bool) -> Vec<u64> {
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let mut places = Vec::new();
@@ -412,7 +430,7 @@ fn places(region: &Region, tables: &Tables) -> Vec<u64> {
             return places;
         }
     };
-    if let Err(e) = heap::check(&reader, region.layout()) {
+    if heap && let Err(e) = heap::check(&reader, region.layout()) {
         places.push(place_of(&e));
     }
     let found = verify(&reader).expect("verify");
@@ -446,7 +464,7 @@ fn ways(part: &Part) -> &'static [u8] {
 fn every_byte_in_use() {
     let (region, tables) = world();
     let parts = parts(&region);
-    assert_eq!(places(&region, &tables), [0; 0], "sound as it is");
+    assert_eq!(places(&region, &tables, true), [0; 0], "sound as it is");
     let (mut tried, mut seen) = (0u64, BTreeMap::<_, (u64, u64, u64)>::new());
     let mut missed = Vec::new();
     let mut random = fastrand::Rng::with_seed(11);
@@ -468,7 +486,7 @@ fn every_byte_in_use() {
                             return vec![place_of(&e)];
                         }
                     }
-                    places(&region, &tables)
+                    places(&region, &tables, part.group <= HEAP || part.what.contains("row"))
                 }));
                 region.view.store(at & !7, word, "test").expect("store");
                 let found = found.unwrap_or_else(|_| panic!("{} at {at:#x} ^ {way:#x}", part.what));
@@ -503,5 +521,5 @@ fn every_byte_in_use() {
     }
     assert!(tried > 40_000, "only {tried}");
     assert!(missed.is_empty(), "{} were not named", missed.len());
-    assert_eq!(places(&region, &tables), [0; 0], "everything was put back");
+    assert_eq!(places(&region, &tables, true), [0; 0], "everything was put back");
 }

@@ -253,7 +253,7 @@ fn a_well_sealed_wrong_reference_is_followed() {
     let place = u64::from(t.ids[1].index());
     let directory = view.load(slab + ROOT, "test").expect("directory");
     let page = view.load(directory, "test").expect("page") & 0xffff_ffff_ffff;
-    let word = crate::table::reference::seal(cell, slab, place);
+    let word = crate::table::reference::seal(cell, slab, t.ids[1].token());
     view.store(page + 16 + place * 16, word, "test").expect("store");
     let found = crate::table::slots::Slots::of(slab)
         .find(view, t.ids[1].token())

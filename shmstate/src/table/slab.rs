@@ -393,7 +393,7 @@ impl<T: Value> FusedIterator for SlabIter<'_, T> {}
 
 /// Visits the blocks of the slab in row `row`, and checks it.
 pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()> {
-    Slots::of(row).blocks(view, each)
+    Slots::of(row).blocks(view, false, each)
 }
 
 /// Records of the slab in row `row`, and bytes of their archives.

@@ -4,7 +4,7 @@
 //! roots: three of `pages` · first page with room + 1 · slots in use · bytes of archives · serial
 //! page:  0 u32 slots in use · u32 first free slot + 1     8 u32 next · u32 previous page with room (number + 1)
 //!       16 255 slots of 16 bytes
-//! slot:  0 u64 reference to the record, 0 = free, home = the row, number = the place
+//! slot:  0 u64 reference to the record, 0 = free, home = the row, number = the token: place and generation
 //!        8 u32 generation, 0 = free · u32 link: next free slot of the page + 1, or a word of the table's while in use
 //! ```
 //!
@@ -19,7 +19,9 @@
 //! - **L2** Slots are freed into their page's list and pages with a free slot are linked, so that a page that is empty can go.
 //! - **L3** With each removal trailing empty pages go, at most [`DROPPED`] at once, so that no removal pauses; further
 //!   removals take further ones. One empty page stays, so that a record that comes and goes does not cost a page each time.
-//! - **L4** What is read is not believed: links are bounded, references are checked (F1), a slot that a list calls free
+//! - **L4** A slot's generation is bound to it by the check of its reference, so an altered one is damage, and no id that finds nothing.
+//!   The source of generations is sealed (W1 of `seal`). A page with no free slot is in no list and has no links.
+//! - **L5** What is read is not believed: links are bounded, references are checked (F1), a slot that a list calls free
 //!   must be.
 //!
 //! It does not know what a record is, nor what a link means while the slot is in use.
@@ -27,6 +29,7 @@
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::header::at;
+use crate::region::seal::{LOW, seal, unseal};
 use crate::region::view::View;
 use crate::table::catalog::ROOT;
 use crate::table::pages::{self, PAGE, Pages};
@@ -117,8 +120,8 @@ impl Slots {
         self.pages().start(tx)?;
         // Not from 0, but from another number that no rollback lowers: a table that is made again in this row, after the first
         // making was rolled back, starts behind the insertions of the first.
-        let serial = tx.header(at::RECORDS_MADE);
-        tx.put_all(self.row + ROOM, &[0, 0, 0, serial], WHAT)
+        let serial = tx.header(at::RECORDS_MADE) & LOW;
+        tx.put_all(self.row + ROOM, &[0, 0, 0, seal(serial)], WHAT)
     }
 
     /// Slots in use, and bytes of the archives of their records. The first is never more than the pages hold.
@@ -141,15 +144,20 @@ impl Slots {
         tx.put(self.row + ARCHIVED, archived, WHAT)
     }
 
+    fn serial(self, view: &View) -> Result<u64> {
+        let word = view.load(self.row + SERIAL, WHAT)?;
+        unseal(word).ok_or_else(|| Error::damaged("source of generations", self.row + SERIAL, word))
+    }
+
     /// The next serial number (L1). Its low half is never 0.
     #[inline]
     pub(crate) fn next_serial(self, tx: &Tx<'_>) -> Result<u64> {
-        let mut serial = tx.load(self.row + SERIAL, WHAT)?.wrapping_add(1);
+        let mut serial = (self.serial(tx)? + 1) & LOW;
         if low(serial) == 0 {
-            serial = serial.wrapping_add(1);
+            serial += 1;
         }
         // Not logged (L1).
-        tx.store(self.row + SERIAL, serial, WHAT)?;
+        tx.store(self.row + SERIAL, seal(serial), WHAT)?;
         Ok(serial)
     }
 
@@ -163,9 +171,9 @@ impl Slots {
         let at = slot_at(page, place);
         let [word, marks] = view.words(at, WHAT)?;
         if low(marks) != token >> 32 {
-            return Ok(None);
+            return Self::other(self.row, place, [word, marks], at);
         }
-        let record = reference::open(word, self.row, place, WHAT, at)?;
+        let record = reference::open(word, self.row, token, WHAT, at)?;
         Ok(record.map(|record| Slot {
             place,
             generation: marks as u32,
@@ -175,13 +183,23 @@ impl Slots {
         }))
     }
 
+    /// A slot that another use has, or none: that must be so, and not a damaged generation (L4).
+    #[cold]
+    fn other(row: u64, place: u64, [word, marks]: [u64; 2], at: u64) -> Result<Option<Slot>> {
+        reference::open(word, row, token(place, marks as u32), WHAT, at)?;
+        if word == 0 && low(marks) != 0 {
+            return Err(Error::damaged(WHAT, at + 8, marks));
+        }
+        Ok(None)
+    }
+
     /// The slot at `place`, which other metadata says is in use.
     #[inline]
     pub(crate) fn used(self, view: &View, place: u64) -> Result<Slot> {
         let page = self.pages().page(view, place / PER_PAGE)?;
         let at = slot_at(page, place);
         let [word, marks] = view.words(at, WHAT)?;
-        let record = reference::open(word, self.row, place, WHAT, at)?;
+        let record = reference::open(word, self.row, token(place, marks as u32), WHAT, at)?;
         let record = record.ok_or_else(|| Error::damaged(WHAT, at, word))?;
         Ok(Slot {
             place,
@@ -229,7 +247,7 @@ impl Slots {
         (record, archived): (u64, u64),
     ) -> Result<()> {
         let words = [
-            reference::seal(record, self.row, slot.place),
+            reference::seal(record, self.row, token(slot.place, generation)),
             u64::from(generation) | u64::from(link) << 32,
         ];
         tx.put_all(slot_at(slot.page, slot.place), &words, WHAT)?;
@@ -271,7 +289,7 @@ impl Slots {
 
     /// Lets a slot in use name another record.
     pub(crate) fn set_record(self, tx: &mut Tx<'_>, slot: &Slot, record: u64) -> Result<()> {
-        tx.put(slot.at, reference::seal(record, self.row, slot.place), WHAT)
+        tx.put(slot.at, reference::seal(record, self.row, slot.token()), WHAT)
     }
 
     /// The table's word of the slot at `place`, which is in use, to be changed.
@@ -314,7 +332,7 @@ impl Slots {
                 let at = slot_at(page, place);
                 let [word, marks] = view.words(at, WHAT)?;
                 *cursor += 1;
-                if let Some(record) = reference::open(word, self.row, place, WHAT, at)? {
+                if let Some(record) = reference::open(word, self.row, token(place, marks as u32), WHAT, at)? {
                     return Ok(Some(Slot {
                         place,
                         generation: marks as u32,
@@ -377,6 +395,7 @@ impl Slots {
     fn pull(self, tx: &mut Tx<'_>, number: u64, page: u64) -> Result<()> {
         let links = tx.load(page + 8, WHAT)?;
         let (next, previous) = (low(links), links >> 32);
+        tx.put(page + 8, 0, WHAT)?;
         if next != 0 {
             self.set_links(tx, next - 1, |links| low(links) | previous << 32)?;
         }
@@ -395,8 +414,10 @@ impl Slots {
         tx.put(page + 8, change(links), WHAT)
     }
 
-    /// Visits all blocks: directory, pages, records; and checks that lists and numbers agree.
-    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
+    /// Visits all blocks: directory, pages, records; and checks that lists and numbers agree. `linked` says that the link of a slot in
+    /// use is the table's word, which the table checks; else there is none.
+    pub(crate) fn blocks(self, view: &View, linked: bool, mut each: impl FnMut(u64)) -> Result<()> {
+        self.serial(view)?;
         self.pages().blocks(view, &mut each)?;
         let (live, _) = self.counts(view)?;
         let (mut found, mut with_room) = (0, 0);
@@ -404,11 +425,15 @@ impl Slots {
         for number in 0..pages {
             let page = self.pages().page(view, number)?;
             let head = view.load(page, WHAT)?;
-            let in_use = self.check_page(view, number, page, &mut each)?;
+            let in_use = self.check_page(view, (number, page), linked, &mut each)?;
             with_room += u64::from(in_use < PER_PAGE);
             found += in_use;
             if in_use != low(head) {
                 return Err(Error::damaged(WHAT, page, head));
+            }
+            let links = view.load(page + 8, WHAT)?;
+            if in_use == PER_PAGE && links != 0 {
+                return Err(Error::damaged(WHAT, page + 8, links));
             }
         }
         if found != live {
@@ -432,14 +457,21 @@ impl Slots {
     }
 
     /// Slots of a page that are in use; all others must be in its list.
-    fn check_page(self, view: &View, number: u64, page: u64, each: &mut impl FnMut(u64)) -> Result<u64> {
+    fn check_page(
+        self,
+        view: &View,
+        (number, page): (u64, u64),
+        linked: bool,
+        each: &mut impl FnMut(u64),
+    ) -> Result<u64> {
         let mut in_use = 0;
         for slot in 0..PER_PAGE {
             let place = number * PER_PAGE + slot;
             let at = slot_at(page, place);
             let [word, marks] = view.words(at, WHAT)?;
-            let record = reference::open(word, self.row, place, WHAT, at)?;
-            if record.is_some() != (low(marks) != 0) {
+            let record = reference::open(word, self.row, token(place, marks as u32), WHAT, at)?;
+            let stray = record.is_some() && !linked && marks >> 32 != 0;
+            if record.is_some() != (low(marks) != 0) || stray {
                 return Err(Error::damaged(WHAT, at + 8, marks));
             }
             if let Some(record) = record {

@@ -282,9 +282,12 @@ impl<'a> Tx<'a> {
                 // It had changed nothing before.
                 region.progress.enter(UNTOUCHED);
             }
-            region.frees.truncate(frees);
+            if !broken::SAVEPOINT {
+                region.frees.truncate(frees);
+            }
             let undone = region.log.undo_to(&region.view, mark);
             region.progress.failed.fetch_or(undone.is_err(), Ordering::Relaxed);
+            crash::point(Point::SavepointUndone);
         }
         result
     }

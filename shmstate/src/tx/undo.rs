@@ -13,7 +13,8 @@
 //! - **U1** The log is a chain of extents kept for the region's life (T7). The first lies behind the catalog, each further
 //!   one is twice as long and is made where the memory taken so far ends (B2); they are linked outside any transaction.
 //! - **U2** Positions are logical: extent `i` covers `start_i .. start_i + length_i`. An entry never straddles two extents;
-//!   where the log goes on in the next extent, the row of the one before says how much of it was used.
+//!   where the log goes on in the next extent, the row of the one before says how much of it was used, sealed: a lesser number
+//!   would pass over entries, and all that is left would still fit.
 //! - **U3** Order (T6): data and footer → release store of the length → compiler fence → the change itself.
 //! - **U4** `undo` checks the whole log before it writes the first byte, needs no memory, and may be killed and repeated
 //!   at any point: it restores the same bytes to the same places, and empties the log last (T1).
@@ -24,6 +25,8 @@ use crate::error::{Error, Result};
 use crate::region::backing::{Backing, Taking};
 use crate::region::growth;
 use crate::region::header::{Activity, CHUNK, FIRST_LOG, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
+pub(crate) use crate::region::seal::{CHECK_SHIFT, LOW, seal, unseal};
+use crate::region::seal::{SALT, fold};
 use crate::region::view::View;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
@@ -34,37 +37,6 @@ pub(crate) const MAX_ENTRY: u64 = 32 * 1024;
 /// Bytes of a record's header, see `table::record`.
 const RECORD_HEADER: u64 = 8;
 const WHAT: &str = "undo log";
-
-/// Four quarters of a word on one another: changes with any one byte.
-#[inline]
-const fn fold(word: u64) -> u64 {
-    let half = word ^ word >> 32;
-    (half ^ half >> 16) & 0xffff
-}
-
-pub(crate) const CHECK_SHIFT: u32 = 48;
-pub(crate) const LOW: u64 = (1 << CHECK_SHIFT) - 1;
-/// Folded into every check, so that zeroes do not fit.
-const SALT: u64 = 0x5a5a;
-
-/// A number below 2⁴⁸ with a check in the upper quarter; 0 stays 0.
-#[inline]
-pub(crate) const fn seal(number: u64) -> u64 {
-    if number == 0 {
-        return 0;
-    }
-    number | (fold(number) ^ SALT) << CHECK_SHIFT
-}
-
-/// The number in a sealed word; `None` if it was altered.
-#[inline]
-pub(crate) const fn unseal(word: u64) -> Option<u64> {
-    if seal(word & LOW) == word {
-        Some(word & LOW)
-    } else {
-        None
-    }
-}
 
 /// The check of an entry: `sum` over its data, `target` and `second` from its footer.
 #[inline]
@@ -132,7 +104,7 @@ impl Log {
     fn reload(&mut self, view: &View) -> Result<()> {
         // EXTENT pair: the rows that count are complete, and `TAKEN` is above them.
         let count = view.header_word(at::LOG_EXTENTS).load(Ordering::Acquire);
-        let taken = view.header(at::TAKEN);
+        let taken = view.size(at::TAKEN);
         if !(1..=LOG_TABLE_ROWS).contains(&count) {
             return Err(Error::damaged(WHAT, at::LOG_EXTENTS, count));
         }
@@ -286,7 +258,7 @@ impl Log {
     fn next_extent(&mut self, view: &View, backing: &dyn Backing) -> Result<()> {
         let used = *self.next.get_mut() - self.extents[self.current].offset;
         let row = at::LOG_TABLE + self.current as u64 * LOG_TABLE_ROW;
-        view.set_header(row + 16, used);
+        view.set_header(row + 16, seal(used));
         crash::point(Point::LogFull);
         if self.current + 1 == self.extents.len() {
             self.lengthen(view, backing)?;
@@ -307,7 +279,7 @@ impl Log {
 
     fn link(&self, view: &View, backing: &dyn Backing) -> Result<Extent> {
         let i = self.extents.len() as u64;
-        let offset = view.header(at::TAKEN);
+        let offset = growth::size(view, at::TAKEN)?;
         let length = FIRST_LOG.checked_shl(i as u32).filter(|_| i < LOG_TABLE_ROWS);
         let length = length.ok_or_else(|| Error::RegionFull {
             wanted: FIRST_LOG,
@@ -434,10 +406,11 @@ impl Log {
             position -= bytes + FOOTER;
             if i > 0 && position == e.start {
                 let row = at::LOG_TABLE + (i as u64 - 1) * LOG_TABLE_ROW;
-                let used = view.header(row + 16);
+                let word = view.header(row + 16);
+                let used = unseal(word).unwrap_or(0);
                 let before = self.extents[i - 1];
                 if used == 0 || used > before.length || !used.is_multiple_of(8) {
-                    return Err(Error::damaged(WHAT, row + 16, used));
+                    return Err(Error::damaged(WHAT, row + 16, word));
                 }
                 position = before.start + used;
             }
@@ -448,7 +421,7 @@ impl Log {
     /// An entry may only name what transactions change: the end of the heap, the lists, the catalog, the chunk table, the heap.
     fn check_target(&self, view: &View, footer: u64, entry: &Entry) -> Result<()> {
         let l = &self.layout;
-        let taken = view.header(at::TAKEN);
+        let taken = view.size(at::TAKEN);
         let end = entry.target.saturating_add(entry.bytes);
         let within = |from: u64, to: u64| entry.target >= from && end <= to;
         let in_log = |from: u64, to: u64| self.extents.iter().any(|e| from < e.offset + e.length && to > e.offset);

@@ -8,9 +8,10 @@
 //! - **W9** The laps are all one number or the next; a [`Map::pass`](shmstate::Map::pass) moves [`LAP`] of them at a time, in the order
 //!   in which they lie. The beats have no book: they *are* steps, each a transaction of one word.
 //!
-//! A further kind of table is a field of [`Goods`], its line in [`create`](Goods::create) and [`open`](Goods::open), a function among
+//! Rounds, timers that ring again and again, have a rule and a file of their own. A further kind of table is a field of [`Goods`], its line in [`create`](Goods::create) and [`open`](Goods::open), a function among
 //! the faults and one in `trade`.
 
+use super::rounds::Rounds;
 use rkyv::{Archive, Serialize};
 use shmstate::{Cell, Gap, Map, Queue, Reader, Region, Result, Schema, Slab, SlabId, TableOptions, Timers, Tx};
 
@@ -62,7 +63,10 @@ pub(super) struct Books {
     /// Bells set, rung and cancelled, and the sums of their payloads.
     pub(super) bells: [u64; 3],
     pub(super) payloads: [u64; 3],
-    /// The time up to which bells have rung.
+    /// Rounds begun and ended; ringings of all of them, and those of rounds that ended.
+    pub(super) rounds: [u64; 2],
+    pub(super) ringings: [u64; 2],
+    /// The time up to which bells and rounds have rung.
     pub(super) now: u64,
     /// Sealed records and the sum of their amounts.
     pub(super) sealed: u64,
@@ -81,6 +85,8 @@ impl From<&ArchivedBooks> for Books {
             worth: a.worth.to_native(),
             bells: a.bells.map(|n| n.to_native()),
             payloads: a.payloads.map(|n| n.to_native()),
+            rounds: a.rounds.map(|n| n.to_native()),
+            ringings: a.ringings.map(|n| n.to_native()),
             now: a.now.to_native(),
             sealed: a.sealed.to_native(),
             amounts: a.amounts.to_native(),
@@ -102,6 +108,7 @@ pub(super) struct Goods {
     pub(super) things: Slab<Thing>,
     pub(super) owners: Map<u64, u64>,
     pub(super) bells: Timers<u64>,
+    pub(super) rounds: Rounds,
     pub(super) sealed: Map<u32, Sealed>,
     pub(super) beats: Map<u16, u64>,
     pub(super) laps: Map<u16, u64>,
@@ -122,6 +129,7 @@ impl Goods {
             things: Slab::create(tx, "things")?,
             owners: Map::create(tx, "owners")?,
             bells: Timers::create(tx, "bells", Gap::All)?,
+            rounds: Rounds::create(tx)?,
             sealed: Map::create_with(tx, "sealed", TableOptions::default().checksums(true))?,
             beats: Map::create(tx, "beats")?,
             laps: Map::create(tx, "laps")?,
@@ -142,6 +150,7 @@ impl Goods {
             things: Slab::open(region, "things")?,
             owners: Map::open(region, "owners")?,
             bells: Timers::open(region, "bells")?,
+            rounds: Rounds::open(region)?,
             sealed: Map::open(region, "sealed")?,
             beats: Map::open(region, "beats")?,
             laps: Map::open(region, "laps")?,
@@ -166,12 +175,13 @@ impl Goods {
         Ok(least)
     }
 
-    /// What of W5–W9 does not hold in a region at `step`.
+    /// What of W5–W9 and W12 does not hold in a region at `step`.
     pub(super) fn faults(&self, reader: &Reader<'_>, step: u64, faults: &mut Vec<String>) -> Result<()> {
         let books = Books::from(self.books.get(reader)?);
         self.outbox_faults(reader, &books, step, faults)?;
         self.thing_faults(reader, &books, faults)?;
         self.bell_faults(reader, &books, faults)?;
+        self.rounds.faults(reader, &books, faults)?;
         self.sealed_faults(reader, &books, faults)?;
         self.lap_faults(reader, &books, faults)
     }

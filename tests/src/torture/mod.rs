@@ -10,8 +10,8 @@
 //!   So must a checkpoint that it made (`images`). A share of the kills falls at named points instead of random instants (`points`).
 //! - **K4** Nothing stays behind: regions are removed by a guard, processes die with their parent.
 //!
-//! In reading order: `world` and `goods` the tables and what must hold of them, `work` and `trade` the changes (`seal` those through
-//! `Seal`), `witness` the step that must not be lost, `points` and `images` what is said above, `child` the process that is killed, `life` that process seen by its parent, `plan` the random choices, `tally` what is counted and said, `run` the loop.
+//! In reading order: `world`, `ranks`, `goods` and `rounds` the tables and what must hold of them, `work`, `parts`, `purge` and `trade` the
+//! changes (`seal` those through `Seal`), `witness` the step that must not be lost, `points` and `images` what is said above, `child` the process that is killed, `life` that process seen by its parent, `plan` the random choices, `tally` what is counted and said, `run` the loop.
 //!
 //! It does not know how regions recover. The packages in `tests/broken` compile these files against a `shmstate` that is broken on
 //! purpose, and must fail.
@@ -20,8 +20,12 @@ mod child;
 mod goods;
 mod images;
 mod life;
+mod parts;
 mod plan;
 mod points;
+mod purge;
+mod ranks;
+mod rounds;
 mod run;
 mod seal;
 mod tally;

@@ -1,6 +1,7 @@
 //! The changes of the other tables, each with its entry in the books, and those of one word.
 
 use super::goods::{BEATS, Books, Goods, LAP, Letter, OWNERS, SEALED, Sealed, Thing, payload};
+use super::parts::Ids;
 use shmstate::{Handle, Pass, Region, Result, SlabId, Tx};
 
 /// Most letters, bells and things that come or go at once: more than a page of each holds.
@@ -14,6 +15,7 @@ pub(super) struct Trade<'t, 'a, 'r> {
     pub(super) goods: Goods,
     pub(super) books: &'r mut Books,
     pub(super) random: &'r mut fastrand::Rng,
+    pub(super) ids: &'r mut Ids,
     pub(super) step: u64,
 }
 
@@ -46,7 +48,7 @@ impl Trade<'_, '_, '_> {
     }
 
     /// Writes the books: as a new record, or those fields that a trade most often changes.
-    fn write(&mut self) -> Result<()> {
+    pub(super) fn write(&mut self) -> Result<()> {
         let (cell, books) = (self.goods.books, *self.books);
         if self.random.bool() {
             return cell.set(self.tx, &books);
@@ -60,6 +62,10 @@ impl Trade<'_, '_, '_> {
         for i in 0..3 {
             record.set(|b| &b.bells[i], books.bells[i].into())?;
             record.set(|b| &b.payloads[i], books.payloads[i].into())?;
+        }
+        for i in 0..2 {
+            record.set(|b| &b.rounds[i], books.rounds[i].into())?;
+            record.set(|b| &b.ringings[i], books.ringings[i].into())?;
         }
         record.set(|b| &b.now, books.now.into())?;
         record.set(|b| &b.sealed, books.sealed.into())?;
@@ -128,7 +134,7 @@ impl Trade<'_, '_, '_> {
             self.books.bells[1] += 1;
             self.books.payloads[1] = self.books.payloads[1].wrapping_add(payload);
         }
-        Ok(())
+        self.goods.rounds.go_on(self.tx, self.books, self.random)
     }
 
     /// Gives an owner a thing, takes it away, or changes it. `fill` says that it is to have one, or none.
@@ -141,6 +147,7 @@ impl Trade<'_, '_, '_> {
         let Some(id) = id.map(SlabId::from_token) else {
             if fill != Some(false) {
                 let id = things.insert(self.tx, &thing)?;
+                self.ids.give(id);
                 owners.insert(self.tx, &owner, &id.token())?;
                 self.books.things += 1;
                 self.books.worth = self.books.worth.wrapping_add(worth);

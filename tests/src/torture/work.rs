@@ -6,11 +6,14 @@
 
 use super::goods::{BEATS, Books};
 use super::images::Maker;
+use super::parts::Ids;
+use super::ranks::Standing;
 use super::seal;
 use super::trade::{self, Trade};
 use super::witness::Witness;
 use super::world::{ACCOUNTS, Clock, MIRRORS, PLAYERS, Player, Tables, member};
 use shmstate::{Handle, Region, Result, Tx};
+use std::error::Error as Fault;
 use std::os::fd::AsFd;
 
 /// One transaction in so many is taken back.
@@ -35,17 +38,20 @@ pub(super) enum Kind {
     Sweep,
     /// The other tables, a lot at a time.
     Trade,
+    /// Many records of a table go at once, and come back.
+    Purge,
 }
 
 impl Kind {
-    /// Weights of small, medium, sweep, grow, shrink, renew, and of little and much trade.
-    fn weights(self) -> [u32; 8] {
+    /// Weights of small, medium, sweep, grow, shrink, renew, of little and much trade, and of purges.
+    fn weights(self) -> [u32; 9] {
         match self {
-            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3],
-            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5],
-            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5],
-            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0],
-            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50],
+            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3, 3],
+            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5, 0],
+            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5, 2],
+            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0, 2],
+            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50, 5],
+            Self::Purge => [20, 5, 2, 5, 0, 0, 20, 8, 40],
         }
     }
 }
@@ -60,6 +66,7 @@ pub(super) struct Worker {
     books: Books,
     beats: u64,
     handles: [Option<Handle<u64>>; BEATS as usize],
+    ids: Ids,
     kind: Kind,
     random: fastrand::Rng,
 }
@@ -80,6 +87,7 @@ impl Worker {
             books,
             beats,
             handles: [None; BEATS as usize],
+            ids: Ids::default(),
             kind,
             random: fastrand::Rng::with_seed(seed),
         })
@@ -95,14 +103,14 @@ impl Worker {
         &mut self,
         maker: &mut Maker,
         witness: &Witness<F>,
-    ) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    ) -> std::result::Result<(), Box<dyn Fault>> {
         let gate = self.region.gate().clone();
         let step = self.step();
         maker.go_on(&mut self.region, &gate.enter()?, step, witness)
     }
 
     /// One transaction. Says whether it was committed.
-    pub(super) fn transact(&mut self) -> Result<bool> {
+    pub(super) fn transact(&mut self) -> std::result::Result<bool, Box<dyn Fault>> {
         let gate = self.region.gate().clone();
         let pass = gate.enter()?;
         match self.random.u8(..16) {
@@ -116,24 +124,24 @@ impl Worker {
             5 => self.books.laps = trade::lap(&mut self.region, &pass, self.tables.goods)?,
             _ => {}
         }
+        let mut tx = self.region.begin(&pass)?;
         let mut change = Change {
-            tx: self.region.begin(&pass)?,
+            tx: &mut tx,
             tables: self.tables,
             clock: self.clock,
             books: self.books,
             random: &mut self.random,
+            ids: &mut self.ids,
         };
         change.clock.step += 1;
         change.all(self.kind)?;
-        let Change {
-            tx,
-            clock,
-            books,
-            random,
-            ..
-        } = change;
-        if random.u32(..ROLLBACK) == 0 {
-            if random.bool() {
+        let Change { clock, books, .. } = change;
+        if let Some(fault) = self.ids.fault() {
+            return Err(fault.into());
+        }
+        if self.random.u32(..ROLLBACK) == 0 {
+            self.ids.lose(0);
+            if self.random.bool() {
                 drop(tx);
             } else {
                 // The log stays; the next transaction takes it back first.
@@ -142,6 +150,7 @@ impl Worker {
             return Ok(false);
         }
         tx.commit()?;
+        self.ids.keep();
         self.clock = clock;
         self.books = books;
         Ok(true)
@@ -149,24 +158,27 @@ impl Worker {
 }
 
 /// An open transaction and the clock as it will be.
-struct Change<'a, 'r> {
-    tx: Tx<'a>,
-    tables: Tables,
-    clock: Clock,
-    books: Books,
-    random: &'r mut fastrand::Rng,
+pub(super) struct Change<'t, 'a, 'r> {
+    pub(super) tx: &'t mut Tx<'a>,
+    pub(super) tables: Tables,
+    pub(super) clock: Clock,
+    pub(super) books: Books,
+    pub(super) random: &'r mut fastrand::Rng,
+    pub(super) ids: &'r mut Ids,
 }
 
-impl Change<'_, '_> {
+impl Change<'_, '_, '_> {
     fn all(&mut self, kind: Kind) -> Result<()> {
         let early = self.random.u16(..=MIRRORS);
         self.mirrors(0..early)?;
+        self.parts(kind)?;
         self.body(kind)?;
+        self.parts(Kind::Mixed)?;
         self.tell()?;
         self.mirrors(early..MIRRORS)
     }
 
-    fn body(&mut self, kind: Kind) -> Result<()> {
+    pub(super) fn body(&mut self, kind: Kind) -> Result<()> {
         let weights = kind.weights();
         let mut roll = self.random.u32(..weights.iter().sum::<u32>());
         let what = weights.iter().position(|weight| {
@@ -179,8 +191,9 @@ impl Change<'_, '_> {
             Some(3) if self.clock.crowd() < CROWD => self.grow(),
             Some(3 | 4) => self.shrink(),
             Some(5) => self.renew(),
-            Some(6) => self.trade(false),
-            Some(7) => self.trade(true),
+            Some(6) => self.trading().all(false),
+            Some(7) => self.trading().all(true),
+            Some(8) => self.purge(),
             what => {
                 let rounds = if what == Some(1) {
                     self.random.usize(16..64)
@@ -197,19 +210,8 @@ impl Change<'_, '_> {
         }
     }
 
-    fn trade(&mut self, many: bool) -> Result<()> {
-        let mut trade = Trade {
-            tx: &mut self.tx,
-            goods: self.tables.goods,
-            books: &mut self.books,
-            random: self.random,
-            step: self.clock.step,
-        };
-        trade.all(many)
-    }
-
     fn mirrors(&mut self, which: std::ops::Range<u16>) -> Result<()> {
-        let (tx, mirrors, step) = (&mut self.tx, self.tables.mirrors, self.clock.step);
+        let (tx, mirrors, step) = (&mut *self.tx, self.tables.mirrors, self.clock.step);
         for mirror in which {
             match self.random.u8(..3) {
                 0 => {
@@ -234,9 +236,9 @@ impl Change<'_, '_> {
     fn tell(&mut self) -> Result<()> {
         let (cell, clock) = (self.tables.clock, self.clock);
         if self.random.u8(..4) == 0 {
-            return cell.set(&mut self.tx, &clock);
+            return cell.set(self.tx, &clock);
         }
-        let mut record = cell.get_mut(&mut self.tx)?;
+        let mut record = cell.get_mut(self.tx)?;
         record.set(|c| &c.step, clock.step.into())?;
         record.set(|c| &c.players, clock.players.into())?;
         record.set(|c| &c.score, clock.score.into())?;
@@ -248,7 +250,7 @@ impl Change<'_, '_> {
     fn transfer(&mut self) -> Result<()> {
         let from = self.random.u32(..ACCOUNTS);
         let to = (from + self.random.u32(1..ACCOUNTS)) % ACCOUNTS;
-        let (tx, ledger) = (&mut self.tx, self.tables.ledger);
+        let (tx, ledger) = (&mut *self.tx, self.tables.ledger);
         let Some(mut record) = ledger.get_mut(tx, &from)? else {
             return Ok(());
         };
@@ -267,22 +269,30 @@ impl Change<'_, '_> {
     }
 
     /// Changes the player `id`: makes, replaces, removes it, or changes it in place.
-    fn player(&mut self, id: u64) -> Result<()> {
-        let (tx, players) = (&mut self.tx, self.tables.players);
-        let there = players.get(tx, &id)?.map(|p| p.score.to_native());
-        self.clock.score = self.clock.score.wrapping_sub(there.unwrap_or(0).into());
+    pub(super) fn player(&mut self, id: u64) -> Result<()> {
+        let Tables { players, ranks, .. } = self.tables;
+        let there = players.get(self.tx, &id)?.map(Standing::from);
+        let before = there.as_ref().map_or(0, |was| was.score);
+        self.clock.score = self.clock.score.wrapping_sub(before.into());
+        // Now and then the same score again: the entry of the leaderboard stays where it is.
         let score = self.random.u32(..1_000_000);
-        match (there, self.random.u8(..10)) {
-            (Some(_), 0..2) => {
-                players.remove(tx, &id)?;
+        let score = if score.is_multiple_of(16) { before } else { score };
+        match (&there, self.random.u8(..10)) {
+            (Some(was), 0..2) => {
+                players.remove(self.tx, &id)?;
+                ranks.leave(self.tx, id, was)?;
                 self.clock.players = self.clock.players.wrapping_sub(1);
                 return Ok(());
             }
-            (Some(_), 2..5) => self.set_player(id, score)?,
-            (Some(_), 5..7) => self.seal_player(id, score)?,
+            (Some(_), 2..5) => self.set_player(id, before, score)?,
+            (Some(_), 5..7) => self.seal_player(id, before, score)?,
             _ => {
                 let player = self.new_player(id, score);
-                let replaced = players.insert(&mut self.tx, &id, &player)?;
+                let replaced = players.insert(self.tx, &id, &player)?;
+                if let Some(was) = &there {
+                    ranks.leave(self.tx, id, was)?;
+                }
+                ranks.enter(self.tx, id, &player.name, score, self.clock.step)?;
                 self.clock.players += u64::from(!replaced);
             }
         }
@@ -292,9 +302,9 @@ impl Change<'_, '_> {
 
     fn new_player(&mut self, id: u64, score: u32) -> Player {
         let letters = self.random.usize(..60);
-        let name = std::iter::repeat_with(|| self.random.alphanumeric())
-            .take(letters)
-            .collect();
+        let letters = std::iter::repeat_with(|| self.random.alphanumeric()).take(letters);
+        // It begins with the id, so that no two players have the same.
+        let name = format!("{id} {}", letters.collect::<String>());
         let items = if self.random.u8(..40) == 0 {
             self.random.usize(HOARD)
         } else {
@@ -305,31 +315,35 @@ impl Change<'_, '_> {
     }
 
     /// Field by field.
-    fn set_player(&mut self, id: u64, score: u32) -> Result<()> {
+    fn set_player(&mut self, id: u64, before: u32, score: u32) -> Result<()> {
+        let step = self.clock.step;
         let item = self.random.u16(..);
-        let Some(mut record) = self.tables.players.get_mut(&mut self.tx, &id)? else {
+        let Some(mut record) = self.tables.players.get_mut(self.tx, &id)? else {
             return Ok(());
         };
         record.set(|p| &p.score, score.into())?;
-        record.set(|p| &p.step, self.clock.step.into())?;
+        record.set(|p| &p.step, step.into())?;
         if !record.bag.is_empty() {
             let i = self.random.usize(..record.bag.len());
             record.set(|p| &p.bag[i], item.into())?;
         }
         let sum = record.checksum(id);
-        record.set(|p| &p.sum, sum.into())
+        record.set(|p| &p.sum, sum.into())?;
+        drop(record);
+        self.tables.ranks.rise(self.tx, id, before, score, step)
     }
 
     /// The whole record through rkyv's `Seal`.
-    fn seal_player(&mut self, id: u64, score: u32) -> Result<()> {
+    fn seal_player(&mut self, id: u64, before: u32, score: u32) -> Result<()> {
         let step = self.clock.step;
-        let Some(mut record) = self.tables.players.get_mut(&mut self.tx, &id)? else {
+        let Some(mut record) = self.tables.players.get_mut(self.tx, &id)? else {
             return Ok(());
         };
         seal::play(record.seal()?, score, step);
         let sum = record.checksum(id);
         seal::sign(record.seal()?, sum);
-        Ok(())
+        drop(record);
+        self.tables.ranks.rise(self.tx, id, before, score, step)
     }
 
     /// Every account and every player, in place.
@@ -338,16 +352,16 @@ impl Change<'_, '_> {
             self.transfer()?;
         }
         for id in 0..PLAYERS {
-            let Some(there) = self.tables.players.get(&self.tx, &id)?.map(|p| p.score.to_native()) else {
+            let Some(there) = self.tables.players.get(self.tx, &id)?.map(|p| p.score.to_native()) else {
                 continue;
             };
             let score = self.random.u32(..1_000_000);
             let change = u64::from(score).wrapping_sub(there.into());
             self.clock.score = self.clock.score.wrapping_add(change);
             if self.random.bool() {
-                self.set_player(id, score)?;
+                self.set_player(id, there, score)?;
             } else {
-                self.seal_player(id, score)?;
+                self.seal_player(id, there, score)?;
             }
         }
         Ok(())
@@ -356,7 +370,7 @@ impl Change<'_, '_> {
     fn grow(&mut self) -> Result<()> {
         let wave = self.random.u64(WAVE);
         for key in self.clock.crowd_to..self.clock.crowd_to + wave {
-            self.tables.crowd.insert(&mut self.tx, &key, &member(key))?;
+            self.tables.crowd.insert(self.tx, &key, &member(key))?;
         }
         self.clock.crowd_to += wave;
         Ok(())
@@ -366,7 +380,7 @@ impl Change<'_, '_> {
         let there = self.clock.crowd();
         let wave = self.random.u64(WAVE).min(there);
         for key in self.clock.crowd_from..self.clock.crowd_from + wave {
-            self.tables.crowd.remove(&mut self.tx, &key)?;
+            self.tables.crowd.remove(self.tx, &key)?;
         }
         self.clock.crowd_from += wave;
         Ok(())
@@ -377,8 +391,22 @@ impl Change<'_, '_> {
         let there = self.clock.crowd();
         let wave = self.random.u64(WAVE).min(there);
         for key in self.clock.crowd_to - wave..self.clock.crowd_to {
-            self.tables.crowd.insert(&mut self.tx, &key, &member(key))?;
+            self.tables.crowd.insert(self.tx, &key, &member(key))?;
         }
         Ok(())
+    }
+}
+
+impl<'a> Change<'_, 'a, '_> {
+    /// The changes of the other tables.
+    pub(super) fn trading(&mut self) -> Trade<'_, 'a, '_> {
+        Trade {
+            tx: self.tx,
+            goods: self.tables.goods,
+            books: &mut self.books,
+            random: self.random,
+            ids: self.ids,
+            step: self.clock.step,
+        }
     }
 }

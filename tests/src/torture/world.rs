@@ -4,9 +4,10 @@
 //! - **W2** Every mirror holds the step of the clock: each transaction writes all of them, in different ways and places.
 //! - **W3** Every player's checksum is that of its content; the clock knows how many players there are and the sum of their scores.
 //! - **W4** The crowd is the keys from one number to another, both in the clock, each with the value that follows from it.
-//! - **W5–W9** stand in `goods`.
+//! - **W5–W9** stand in `goods`, **W10, W11** in `ranks`, **W12** in `rounds`, **W13, W14** in `parts`.
 
 use super::goods::Goods;
+use super::ranks::Ranks;
 use rkyv::{Archive, Serialize};
 use shmstate::{Cell, Map, Reader, Region, Result, Schema, Tx, verify};
 
@@ -117,6 +118,7 @@ pub(super) struct Tables {
     pub(super) mirrors: Map<u16, u64>,
     pub(super) players: Map<u64, Player>,
     pub(super) crowd: Map<u64, u64>,
+    pub(super) ranks: Ranks,
     pub(super) goods: Goods,
 }
 
@@ -130,6 +132,7 @@ impl Tables {
             mirrors: Map::create(tx, "mirrors")?,
             players: Map::create(tx, "players")?,
             crowd: Map::create(tx, "crowd")?,
+            ranks: Ranks::create(tx)?,
             goods: Goods::create(tx)?,
         };
         for account in 0..ACCOUNTS {
@@ -149,6 +152,7 @@ impl Tables {
             clock.players += 1;
             clock.score += u64::from(player.score);
             tables.players.insert(tx, &id, &player)?;
+            tables.ranks.enter(tx, id, &player.name, player.score, 0)?;
         }
         for key in 0..CROWD {
             tables.crowd.insert(tx, &key, &member(key))?;
@@ -166,6 +170,7 @@ impl Tables {
             mirrors: Map::open(region, "mirrors")?,
             players: Map::open(region, "players")?,
             crowd: Map::open(region, "crowd")?,
+            ranks: Ranks::open(region)?,
             goods: Goods::open(region)?,
         })
     }
@@ -176,7 +181,7 @@ impl Tables {
         Ok(clock.step.wrapping_add(self.goods.beats(reader)?))
     }
 
-    /// What of W1–W9, and of heap and indexes, does not hold. Empty if all does.
+    /// What of W1–W12, and of heap and indexes, does not hold. Empty if all does.
     ///
     /// # Errors
     /// Damage that the library found itself: as bad as a fault.
@@ -199,6 +204,7 @@ impl Tables {
         self.ledger_faults(reader, &mut faults)?;
         self.mirror_faults(reader, clock.step, &mut faults)?;
         self.player_faults(reader, clock, &mut faults)?;
+        self.ranks.faults(reader, clock.players, &mut faults)?;
         self.crowd_faults(reader, clock, &mut faults)?;
         self.goods.faults(reader, clock.step, &mut faults)?;
         faults.truncate(MAX_FAULTS);
@@ -237,6 +243,7 @@ impl Tables {
             if player.checksum(id) != player.sum.to_native() {
                 faults.push(format!("player {id} does not match its checksum"));
             }
+            self.ranks.player_faults(reader, id, player, faults)?;
             if player.step.to_native() > clock.step {
                 faults.push(format!(
                     "player {id} was changed in step {}, the clock says {}",

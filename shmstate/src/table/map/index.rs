@@ -682,3 +682,48 @@ fn fill(tx: &Tx<'_>, segment: Segment, depth: u64, entries: &mut [(u64, u64)]) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::refuse;
+    use crate::table::catalog;
+    use crate::{Map, Region};
+
+    /// More entries than a byte could count went past one group: the count is right while they come and go.
+    #[test]
+    fn hundreds_that_go_past_one_group_are_counted() {
+        let mut region = Region::in_memory(4 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let mut tx = region.begin(&pass).expect("begin");
+        let _map: Map<u64, u64> = Map::create(&mut tx, "map").expect("create");
+        let row = catalog::rows(&tx).expect("rows")[0].offset;
+        let index = Index::of(row);
+        // A record that is nothing but its hash.
+        let hash_of = |view: &View, record: u64| view.load(record, "test");
+        let sound = |tx: &Tx<'_>| index.check(tx, hash_of, |_, _| Ok(()), &mut refuse).expect("sound");
+        let mut hashes = Vec::new();
+        for i in 0..380u64 {
+            let hash = (i << 32) | (i % 3);
+            let record = heap::alloc(&mut tx, 8).expect("alloc").offset;
+            tx.store(record, hash, "test").expect("store");
+            index.add(&mut tx, hash, record, hash_of).expect("add");
+            hashes.push((hash, record));
+            assert_eq!(sound(&tx), i + 1);
+        }
+        let window = tx.window();
+        let first = index.directory(window).home(window, 0).expect("group");
+        let passed = Group::load(&tx, first).expect("group").overflow();
+        assert!(passed > 255, "{passed} went past the first group");
+        fastrand::Rng::with_seed(9).shuffle(&mut hashes);
+        for (i, (hash, record)) in hashes.iter().enumerate() {
+            let window = tx.window();
+            let is_it = |found| Ok((found == *record).then_some(()));
+            let found = index.directory(window).find(window, *hash, is_it);
+            let (place, ()) = found.ok().flatten().expect("there");
+            index.remove(&mut tx, *hash, place, hash_of).expect("remove");
+            assert_eq!(sound(&tx), 379 - i as u64);
+        }
+    }
+}

@@ -48,7 +48,7 @@ fn every_prefix<K: Key + PartialEq + Debug>(
             apply(&mut image, &stores[n - 1..n]);
         }
         let crashed = Region::from_image(&image).expect("a region after a crash");
-        let recorded = crashed.view.start_recording();
+        crashed.view.record_from_here();
         let found = world(&crashed, map);
         let recovery = crashed.view.stop_recording();
         assert!(
@@ -60,7 +60,7 @@ fn every_prefix<K: Key + PartialEq + Debug>(
         assert!(!committed || found == after, "store {n} took a commit back");
         // Killed again in the middle of recovery.
         if n % 16 == 0 {
-            let mut twice = recorded;
+            let mut twice = image.clone();
             apply(&mut twice, &recovery[..recovery.len() / 2]);
             assert!(world(&Region::from_image(&twice).expect("a region after two crashes"), map) == found);
         }

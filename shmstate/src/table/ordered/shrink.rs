@@ -2,6 +2,7 @@
 
 use super::node::{HEAD, MAX_ENTRY, WHAT, WORDS, head};
 use super::tree::{Path, Step, Tree};
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::table::catalog::ROOT;
 use crate::tx::Tx;
@@ -111,6 +112,7 @@ impl Tree {
             }
             tx.free(right_at);
             self.take_out(tx, level + 1, step.node, p + 1, Some(both))?;
+            crash::point(Point::OrderedJoined);
             return Ok(true);
         }
         let stay = (l + r) / 2;
@@ -129,6 +131,7 @@ impl Tree {
         row[1..=length].copy_from_slice(&entry[..length]);
         let at = step.node + (shape.start(level + 1, p + 1) as u64 - 1) * 8;
         tx.put_all(at, &row[..=length], WHAT)?;
+        crash::point(Point::OrderedShared);
         Ok(false)
     }
 

@@ -11,6 +11,8 @@
 //! It does not know records, except through [`Stored`](crate::table::keyed::Stored), nor how many there are.
 
 use super::node::{HEAD, MAX_ENTRY, NODE, Node, Probe, Shape, WHAT, WORDS, head};
+use crate::broken;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::region::view::View;
@@ -195,7 +197,9 @@ impl Tree {
         entries[..length].copy_from_slice(&left[..length]);
         entries[length..length * 2].copy_from_slice(&right[..length]);
         let root = self.fresh(tx, path.depth, 2, &entries[..length * 2])?;
-        tx.put_all(self.row + ROOT, &[root, path.depth as u64 + 1], WHAT)
+        tx.put_all(self.row + ROOT, &[root, path.depth as u64 + 1], WHAT)?;
+        crash::point(Point::OrderedRaised);
+        Ok(())
     }
 
     /// Whether an entry at the end of `path` would be the last of the tree.
@@ -240,7 +244,11 @@ impl Tree {
         node.copy(start, shape.start(level, count), &mut words[behind..]);
         let end = shape.start(level, count + 1);
         if count < shape.most(level) {
-            tx.put_all(at + from as u64 * 8, &words[from..end], WHAT)?;
+            if broken::ENTRY {
+                tx.write_fresh_words(at + from as u64 * 8, &words[from..end], WHAT)?;
+            } else {
+                tx.put_all(at + from as u64 * 8, &words[from..end], WHAT)?;
+            }
             tx.put(at, head(level, count + 1), WHAT)?;
             return Ok(None);
         }
@@ -267,6 +275,7 @@ impl Tree {
         if stay != count {
             tx.put(at, head(level, stay), WHAT)?;
         }
+        crash::point(Point::OrderedSplit);
         Ok(Some(Split {
             separator,
             left_total,

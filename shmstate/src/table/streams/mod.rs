@@ -21,6 +21,7 @@ mod slot;
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::os::tcp;
+use crate::region::seal::{seal, unseal};
 use crate::region::{Io, Region, View};
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
@@ -301,7 +302,9 @@ impl Streams {
         let place = self.root(tx, FIRST_FREE)? - 1;
         let slot = self.place(tx, place)?;
         // Never 0, so that no token is.
-        let serial = self.root(tx, SERIAL)?.wrapping_add(1) & 0xffff_ffff;
+        let word = self.root(tx, SERIAL)?;
+        let serial = unseal(word).ok_or_else(|| Error::damaged(WHAT, self.row + SERIAL, word))?;
+        let serial = (serial + 1) & 0xffff_ffff;
         let serial = serial.max(1);
         let token = place | serial << 32;
         let sizes = self.root(tx, RINGS)?;
@@ -323,7 +326,7 @@ impl Streams {
         let open = self.root(tx, OPEN)?.wrapping_add(1);
         // Not logged: a serial number is never given twice, also not after a rollback, so that a token which went to a
         // successor before its transaction was taken back cannot come to mean another stream.
-        tx.store(self.row + SERIAL, serial, WHAT)?;
+        tx.store(self.row + SERIAL, seal(serial), WHAT)?;
         tx.put_all(self.row + FIRST_FREE, &[next, open], WHAT)?;
         Ok(StreamId(token))
     }
@@ -609,8 +612,7 @@ fn pieces(ring: u64, size: u64, position: u64, length: u64) -> ((u64, u64), (u64
     ((ring.wrapping_add(start), first), (ring, length - first))
 }
 
-/// Visits the blocks of the table in row `row`, and checks it: every word of a slot, but for what the application, the kernel
-/// and the hints say.
+/// Visits the blocks of the table in row `row`, and checks it: every word of an open stream's slot.
 pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
     let streams = Streams {
         row,
@@ -628,6 +630,10 @@ pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result
     }
     let sizes = streams.root(view, RINGS)?;
     slot::check_sizes(sizes, row + RINGS)?;
+    let serial = streams.root(view, SERIAL)?;
+    if unseal(serial).is_none() {
+        return Err(Error::damaged(WHAT, row + SERIAL, serial));
+    }
     let mut open = 0;
     for place in 0..slots {
         let slot = streams.place(view, place)?;

@@ -1,20 +1,26 @@
 //! The slot of a stream: 128 bytes.
 //!
 //! ```text
-//!  0 u64 token (place low, serial high), 0 = free     64 u64 received  } hints of the owner (S5),
-//!  8 u32 state (0 free, 1 open) · u32 0               88 u64 sent      } bytes since the baseline
-//! 16 u64 input ring     24 u64 output ring            72 u64 consumed, logged
-//! 32 u32 bytes of the input ring · u32 of the output  80 u64 produced, logged
-//! 40 u64 baseline of S1                               96 u64 socket cookie
+//!  0 u64 token (place low, serial high), 0 = free     64 u64 received  } hints of the owner (S5), bytes since the
+//!  8 u32 state (0 free, 1 open) · u32 0               72 u64 sent      } baseline: the low 48 bits, sealed
+//! 16 u64 input ring     24 u64 output ring            80 u64 consumed, logged
+//! 32 u32 bytes of the input ring · u32 of the output  88 u64 produced, logged
+//! 40 u64 baseline of S1                               96 u64 check
 //! 48 u64 baseline of S2                              104 u64 next free slot + 1
-//! 56 u64 the application's word                      112 u64 adopted at, ns   120 u64 reserved, 0
+//! 56 u64 the application's word                      112 u64 adopted at, ns   120 u64 socket cookie
 //! ```
+//!
+//! - **D1** The check is the sum of a mix of each word of an open stream, but for the hints: it changes with any of them, and who changes
+//!   one adds the difference, in the same entry of the log.
+//! - **D2** The hints change outside transactions, so they cannot be part of it; each is sealed in itself. A position is the one next to
+//!   its logged counterpart that has these 48 bits: the two are never further apart than a ring is long.
 
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::os::clock::monotonic_ns;
 use crate::os::tcp::Positions as Kernel;
 use crate::region::View;
+use crate::region::seal::{LOW, seal, unseal};
 use crate::table::streams::RING_SIZES;
 use crate::tx::Tx;
 
@@ -36,12 +42,36 @@ mod at {
     pub(super) const BASE_ACCEPTED: u64 = 48;
     pub(super) const USER: u64 = 56;
     pub(super) const RECEIVED: u64 = 64;
-    pub(super) const CONSUMED: u64 = 72;
-    pub(super) const PRODUCED: u64 = 80;
-    pub(super) const SENT: u64 = 88;
-    pub(super) const COOKIE: u64 = 96;
+    pub(super) const SENT: u64 = 72;
+    pub(super) const CONSUMED: u64 = 80;
+    pub(super) const PRODUCED: u64 = 88;
+    pub(super) const CHECK: u64 = 96;
     pub(super) const NEXT_FREE: u64 = 104;
     pub(super) const ADOPTED: u64 = 112;
+    pub(super) const COOKIE: u64 = 120;
+}
+
+const _: () = assert!(at::PRODUCED == at::CONSUMED + 8 && at::CHECK == at::PRODUCED + 8);
+
+/// The part that a word has in the check (D1): a bijection of the word, another one for each field.
+const fn mix(field: u64, word: u64) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = (word ^ (field + 1).wrapping_mul(ODD)).wrapping_mul(ODD);
+    mixed ^ mixed >> 32
+}
+
+/// The check of a slot's words.
+fn check_of(words: &[u64; SLOT_WORDS]) -> u64 {
+    (0u64..)
+        .step_by(8)
+        .zip(words)
+        .filter(|(field, _)| ![at::RECEIVED, at::SENT, at::CHECK].contains(field))
+        .fold(0, |sum, (field, word)| sum.wrapping_add(mix(field, *word)))
+}
+
+/// The check after a field was changed (D1).
+const fn changed(check: u64, field: u64, before: u64, after: u64) -> u64 {
+    check.wrapping_sub(mix(field, before)).wrapping_add(mix(field, after))
 }
 
 /// Bytes of the input and of the output ring from the word that has both. `at` is where the word stands.
@@ -135,7 +165,7 @@ impl Slot {
         })
     }
 
-    /// Checks the slot at `place`, as far as can be without the socket (the hints are stale after a kill); gives the two rings
+    /// Checks the slot at `place`, as far as can be without the socket (the hints may be stale after a kill); gives the two rings
     /// if a stream is open there.
     pub(super) fn check(self, view: &View, place: u64) -> Result<Option<[u64; 2]>> {
         let (token, state) = (self.token(view)?, self.get(view, at::STATE)?);
@@ -148,7 +178,11 @@ impl Slot {
         if token & 0xffff_ffff != place || token >> 32 == 0 {
             return Err(Error::damaged(WHAT, self.0 + at::TOKEN, token));
         }
-        let p = self.bounds(view)?;
+        let words: [u64; SLOT_WORDS] = view.words(self.0, WHAT)?;
+        if words[at::CHECK as usize / 8] != check_of(&words) {
+            return Err(Error::damaged(WHAT, self.0 + at::CHECK, words[at::CHECK as usize / 8]));
+        }
+        let p = self.positions(view)?;
         for (ring, size, field) in [
             (p.input, p.input_size, at::INPUT),
             (p.output, p.output_size, at::OUTPUT),
@@ -160,10 +194,13 @@ impl Slot {
 
     /// Rings and positions of a stream whose hints are right.
     pub(super) fn positions(self, view: &View) -> Result<Positions> {
+        let bounds = self.bounds(view)?;
+        let ahead = self.hint(view, at::RECEIVED)?.wrapping_sub(bounds.consumed) & LOW;
+        let behind = bounds.produced.wrapping_sub(self.hint(view, at::SENT)?) & LOW;
         let p = Positions {
-            received: self.get(view, at::RECEIVED)?,
-            sent: self.get(view, at::SENT)?,
-            ..self.bounds(view)?
+            received: bounds.consumed.wrapping_add(ahead),
+            sent: bounds.produced.wrapping_sub(behind),
+            ..bounds
         };
         if p.received.wrapping_sub(p.consumed) > p.input_size {
             return Err(Error::damaged(WHAT, self.0 + at::RECEIVED, p.received));
@@ -174,13 +211,19 @@ impl Slot {
         Ok(p)
     }
 
+    /// A hint (D2).
+    fn hint(self, view: &View, field: u64) -> Result<u64> {
+        let word = self.get(view, field)?;
+        unseal(word).ok_or_else(|| Error::damaged(WHAT, self.0 + field, word))
+    }
+
     /// Writes a slot of a fresh page: free, in a list.
     pub(super) fn prepare(self, tx: &Tx<'_>, next_free: u64) -> Result<()> {
         tx.store(self.0 + at::NEXT_FREE, next_free, WHAT)
     }
 
     pub(super) fn open(self, tx: &mut Tx<'_>, o: &Opening) -> Result<()> {
-        let words: [u64; SLOT_WORDS] = [
+        let mut words: [u64; SLOT_WORDS] = [
             o.token,
             1,
             o.input,
@@ -193,12 +236,13 @@ impl Slot {
             0,
             0,
             0,
-            o.cookie,
+            0,
             0,
             monotonic_ns(),
-            0,
+            o.cookie,
         ];
-        const { assert!(at::COOKIE == 12 * 8 && at::ADOPTED == 14 * 8 && at::USER == 7 * 8) };
+        const { assert!(at::COOKIE == 15 * 8 && at::ADOPTED == 14 * 8 && at::USER == 7 * 8) };
+        words[at::CHECK as usize / 8] = check_of(&words);
         tx.put_all(self.0, &words, WHAT)
     }
 
@@ -209,22 +253,28 @@ impl Slot {
     }
 
     pub(super) fn set_user(self, tx: &mut Tx<'_>, user: u64) -> Result<()> {
-        tx.put(self.0 + at::USER, user, WHAT)
+        let (before, check) = (self.get(tx, at::USER)?, self.get(tx, at::CHECK)?);
+        tx.put(self.0 + at::USER, user, WHAT)?;
+        tx.put(self.0 + at::CHECK, changed(check, at::USER, before, user), WHAT)
     }
 
     pub(super) fn set_consumed(self, tx: &mut Tx<'_>, position: u64) -> Result<()> {
-        tx.put(self.0 + at::CONSUMED, position, WHAT)
+        let [before, produced, check] = tx.words(self.0.wrapping_add(at::CONSUMED), WHAT)?;
+        let check = changed(check, at::CONSUMED, before, position);
+        tx.put_all(self.0 + at::CONSUMED, &[position, produced, check], WHAT)
     }
 
     pub(super) fn set_produced(self, tx: &mut Tx<'_>, position: u64) -> Result<()> {
-        tx.put(self.0 + at::PRODUCED, position, WHAT)
+        let [before, check] = tx.words(self.0.wrapping_add(at::PRODUCED), WHAT)?;
+        let check = changed(check, at::PRODUCED, before, position);
+        tx.put_all(self.0 + at::PRODUCED, &[position, check], WHAT)
     }
 
     pub(super) fn set_received(self, view: &View, position: u64) -> Result<()> {
-        view.store(self.0 + at::RECEIVED, position, WHAT)
+        view.store(self.0 + at::RECEIVED, seal(position & LOW), WHAT)
     }
 
     pub(super) fn set_sent(self, view: &View, position: u64) -> Result<()> {
-        view.store(self.0 + at::SENT, position, WHAT)
+        view.store(self.0 + at::SENT, seal(position & LOW), WHAT)
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Deadlines are reckoned with sign and without wrapping: a damaged one gives a wrong time, never a panic (N2).
 
-use super::{SHIFT, TimerId, Timers, WHAT};
+use super::{TimerId, Timers, WHAT, set_time};
 use crate::archive::Value;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::view::View;
 use crate::table::slots::Slot;
@@ -106,6 +107,7 @@ impl<T: Value> Timers<T> {
                 let until = if gap == Gap::All { deadline } else { now };
                 let next = after(deadline, period, until).saturating_sub(self.shift(tx)?);
                 self.change(tx, &slot, next)?;
+                crash::point(Point::TimerMoved);
             }
         }
         Ok(Some(result))
@@ -153,7 +155,8 @@ impl<T: Value> Timers<T> {
                 most_ns: MOST,
             });
         };
-        tx.put(self.row + SHIFT, total as u64, WHAT)
+        let gap = self.gap(tx)?;
+        set_time(tx, self.row, total, gap)
     }
 }
 

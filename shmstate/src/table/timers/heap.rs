@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! entry, 16 bytes: u64 deadline, with its sign bit turned over so that it sorts as a number without sign ·
-//!                  bits 0..26 place of the timer's slot, bits 26..64 order: the low 38 bits of the table's serial
+//!                  bits 0..26 place of the timer's slot, bits 26..34 check, bits 34..64 order: the low 30 bits of the table's serial
 //! entry i stands at number i + 7 of the array of pages, 256 to a page; the children of i are 8 i + 1 ..= 8 i + 8
 //! ```
 //!
-//! - **M1** Entries are compared as pairs of words, so equal deadlines come in the order of their serials. (Where the 38 bits
-//!   start again from 0, once in 2.7 · 10¹¹ insertions, a timer from before and one from after with the same deadline come in
+//! - **M1** Entries are compared as pairs of words, so equal deadlines come in the order of their serials. (Where the 30 bits
+//!   start again from 0, once in 10⁹ insertions, a timer from before and one from after with the same deadline come in
 //!   the other order.) It is a total order at any time: the heap is never in doubt.
 //! - **M2** The slot of each timer knows the position of its entry: the link of the slot. So cancelling needs no search.
 //! - **M3** Because of the 7 entries that are left out, eight siblings lie side by side within one page, on two cache lines.
@@ -16,6 +16,10 @@
 //!   take 1.4 times as long, with sixteen no less.
 //! - **M4** Every entry that changes is logged, also behind the last one: within a transaction an entry may go and its place be
 //!   used again.
+//!
+//! - **M5** The bytes of an entry, on one another, are [`SUM`]: so one altered byte of it is always noticed, also where the heap is
+//!   still one, and no timer fires at a time that was not asked for. Who reads an entry to go by it looks; who only compares many, on
+//!   the way down, does not.
 //!
 //! It does not know clocks, periods or records.
 
@@ -39,6 +43,11 @@ const PLACE_BITS: u32 = 26;
 /// Most timers of one table.
 pub const MAX_TIMERS: u64 = 1 << PLACE_BITS;
 
+/// Bits of the check between place and order.
+const CHECK_BITS: u32 = 8;
+/// What all bytes of an entry are on one another (M5).
+const SUM: u8 = 0xa5;
+
 /// Most levels below an entry.
 const LEVELS: usize = 9;
 
@@ -58,10 +67,25 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(deadline: i64, serial: u64, place: u64) -> Self {
-        Self {
+        let bare = Self {
             deadline: deadline as u64 ^ 1 << 63,
-            tail: serial << PLACE_BITS | place,
+            tail: serial << (PLACE_BITS + CHECK_BITS) | place,
+        };
+        // A bit of the check is a bit of the sum, shifted by where in a byte the check begins.
+        let check = (bare.sum() ^ SUM).rotate_right(PLACE_BITS % 8);
+        Self {
+            tail: bare.tail | u64::from(check) << PLACE_BITS,
+            ..bare
         }
+    }
+
+    /// All bytes of it on one another.
+    #[inline]
+    fn sum(self) -> u8 {
+        let word = self.deadline ^ self.tail;
+        let half = word ^ word >> 32;
+        let quarter = half ^ half >> 16;
+        (quarter ^ quarter >> 8) as u8
     }
 
     pub(crate) fn deadline(self) -> i64 {
@@ -116,8 +140,13 @@ impl Heap {
     /// The entry at `position`, which is less than the count.
     #[inline]
     pub(crate) fn entry(self, view: &View, position: u64) -> Result<Entry> {
-        let [deadline, tail] = view.words(self.at(view, position)?, WHAT)?;
-        Ok(Entry { deadline, tail })
+        let at = self.at(view, position)?;
+        let [deadline, tail] = view.words(at, WHAT)?;
+        let entry = Entry { deadline, tail };
+        if entry.sum() != SUM {
+            return Err(Error::damaged(WHAT, at, deadline));
+        }
+        Ok(entry)
     }
 
     /// The entry at the position that the slot at `place` names: it must name that slot too (M2).
@@ -256,5 +285,32 @@ impl Heap {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_altered_byte_of_an_entry_shows_and_order_is_kept() {
+        let mut random = fastrand::Rng::with_seed(6);
+        for _ in 0..2_000 {
+            let (deadline, serial) = (random.i64(..), random.u64(..1 << 30));
+            let place = random.u64(..MAX_TIMERS);
+            let entry = Entry::new(deadline, serial, place);
+            assert_eq!((entry.deadline(), entry.place(), entry.sum()), (deadline, place, SUM));
+            assert!(serial == 0 || Entry::new(deadline, serial - 1, random.u64(..MAX_TIMERS)) < entry);
+            assert!(deadline == i64::MIN || Entry::new(deadline - 1, random.u64(..1 << 30), place) < entry);
+            for byte in 0..8 {
+                for change in 1..=255 {
+                    let change = change << (byte * 8);
+                    let [mut one, mut other] = [entry; 2];
+                    one.deadline ^= change;
+                    other.tail ^= change;
+                    assert!(one.sum() != SUM && other.sum() != SUM);
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! `Timers<T>`: deadlines in nanoseconds of `CLOCK_MONOTONIC`, each with a record.
 //!
 //! ```text
-//! roots: seven of `slots` · three of the pages of the `heap` · shift, i64 · policy after a gap, 1 all, 2 coalesce, 3 skip
+//! roots: seven of `slots` · three of the pages of the `heap` · shift, i64 · u8 policy after a gap, 1 all, 2 coalesce, 3 skip,
+//!        and 56 bits that check both
 //! record: its key is a u64, the period in ns, 0 = fires once
 //! ```
 //!
@@ -10,6 +11,8 @@
 //!   on a boot that is younger than the timer was late, a deadline lies before the clock's beginning.
 //! - **N3** Firing takes the timer out, or moves it on, in the transaction in which the caller changes the world: both are
 //!   committed or neither is. So a timer is neither lost nor does it fire twice.
+//!
+//! - **N4** A shift or a policy that was altered is damage: either would let timers fire at a wrong time, and nothing else would tell.
 //!
 //! It does not know what time it is: the caller says, so that a tick sees one time, and a test any.
 
@@ -27,6 +30,7 @@ use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, ROOTS, Spec, TableOptions};
 use crate::table::record::{self, Home, Parts, RecordMut};
+use crate::table::reference;
 use crate::table::slots::{self, Slot, Slots};
 use crate::tx::Tx;
 use due::{MOST, clamp, shown};
@@ -152,7 +156,7 @@ impl<T: Value> Timers<T> {
         let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
         Slots::of(row).start(tx)?;
         Heap::of(row).start(tx)?;
-        tx.put_all(row + SHIFT, &[0, gap as u64], WHAT)?;
+        set_time(tx, row, 0, gap)?;
         Ok(Self::handle(row, tx))
     }
 
@@ -187,12 +191,7 @@ impl<T: Value> Timers<T> {
     }
 
     fn shift(&self, view: &View) -> Result<i64> {
-        let shift = view.load(self.row + SHIFT, WHAT)? as i64;
-        if (-MOST..=MOST).contains(&shift) {
-            Ok(shift)
-        } else {
-            Err(Error::damaged(WHAT, self.row + SHIFT, shift as u64))
-        }
+        time(view, self.row).map(|(shift, _)| shift)
     }
 
     #[inline]
@@ -210,12 +209,7 @@ impl<T: Value> Timers<T> {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn gap(&self, view: &View) -> Result<Gap> {
         self.admit(view)?;
-        match view.load(self.row + GAP, WHAT)? {
-            1 => Ok(Gap::All),
-            2 => Ok(Gap::Coalesce),
-            3 => Ok(Gap::Skip),
-            other => Err(Error::damaged(WHAT, self.row + GAP, other)),
-        }
+        time(view, self.row).map(|(_, gap)| gap)
     }
 
     /// Adds a timer that fires once, at `deadline_ns` or as soon after it as somebody looks. Timers with the same deadline fire
@@ -446,15 +440,37 @@ impl<T: Value> ExactSizeIterator for TimersIter<'_, T> {}
 
 impl<T: Value> FusedIterator for TimersIter<'_, T> {}
 
+/// Shift and policy of the table in row `row` (N4).
+fn time(view: &View, row: u64) -> Result<(i64, Gap)> {
+    let [word, policy] = view.words(row + SHIFT, WHAT)?;
+    let shift = word as i64;
+    let gap = match policy & 0xff {
+        1 => Gap::All,
+        2 => Gap::Coalesce,
+        3 => Gap::Skip,
+        _ => return Err(Error::damaged(WHAT, row + GAP, policy)),
+    };
+    if !(-MOST..=MOST).contains(&shift) || policy != time_word(row, shift, gap) {
+        return Err(Error::damaged(WHAT, row + SHIFT, word));
+    }
+    Ok((shift, gap))
+}
+
+/// Writes them.
+fn set_time(tx: &mut Tx<'_>, row: u64, shift: i64, gap: Gap) -> Result<()> {
+    tx.put_all(row + SHIFT, &[shift as u64, time_word(row, shift, gap)], WHAT)
+}
+
+/// The policy, and above it a check of both.
+fn time_word(row: u64, shift: i64, gap: Gap) -> u64 {
+    reference::check_words([shift as u64, gap as u64], row) << 8 | gap as u64
+}
+
 /// Visits the blocks of the table in row `row`, and checks it.
 pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
-    Slots::of(row).blocks(view, &mut each)?;
-    Heap::of(row).blocks(view, each)?;
-    let (shift, gap) = (view.load(row + SHIFT, WHAT)? as i64, view.load(row + GAP, WHAT)?);
-    if !(-MOST..=MOST).contains(&shift) || !(1..=3).contains(&gap) {
-        return Err(Error::damaged(WHAT, row + SHIFT, shift as u64));
-    }
-    Ok(())
+    time(view, row)?;
+    Slots::of(row).blocks(view, true, &mut each)?;
+    Heap::of(row).blocks(view, each)
 }
 
 /// Timers of the table in row `row`, and bytes of their archives.
