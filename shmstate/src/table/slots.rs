@@ -26,6 +26,7 @@
 
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::region::header::at;
 use crate::region::view::View;
 use crate::table::catalog::ROOT;
@@ -41,9 +42,9 @@ pub(crate) const PER_PAGE: u64 = 255;
 /// Most pages that one removal takes away.
 const DROPPED: usize = 16;
 
-const PAGES: u64 = ROOT;
+pub(crate) const PAGES: u64 = ROOT;
 const ROOM: u64 = ROOT + pages::ROOTS * 8;
-const LIVE: u64 = ROOM + 8;
+pub(crate) const LIVE: u64 = ROOM + 8;
 const ARCHIVED: u64 = ROOM + 16;
 const SERIAL: u64 = ROOM + 24;
 /// First root that is left to the table.
@@ -396,7 +397,7 @@ impl Slots {
     }
 
     /// Visits all blocks: directory, pages, records; and checks that lists and numbers agree.
-    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(Held)) -> Result<()> {
         self.pages().blocks(view, &mut each)?;
         let (live, _) = self.counts(view)?;
         let (mut found, mut with_room) = (0, 0);
@@ -432,7 +433,7 @@ impl Slots {
     }
 
     /// Slots of a page that are in use; all others must be in its list.
-    fn check_page(self, view: &View, number: u64, page: u64, each: &mut impl FnMut(u64)) -> Result<u64> {
+    fn check_page(self, view: &View, number: u64, page: u64, each: &mut impl FnMut(Held)) -> Result<u64> {
         let mut in_use = 0;
         for slot in 0..PER_PAGE {
             let place = number * PER_PAGE + slot;
@@ -443,7 +444,7 @@ impl Slots {
                 return Err(Error::damaged(WHAT, at + 8, marks));
             }
             if let Some(record) = record {
-                each(record);
+                each(Held::Record(record));
                 in_use += 1;
             }
         }
@@ -463,7 +464,8 @@ impl Slots {
     }
 }
 
+/// Where the slot at `place` lies in its page.
 #[inline]
-fn slot_at(page: u64, place: u64) -> u64 {
+pub(crate) fn slot_at(page: u64, place: u64) -> u64 {
     page + (place % PER_PAGE + 1) * SLOT
 }

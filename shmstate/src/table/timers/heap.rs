@@ -20,6 +20,7 @@
 //! It does not know clocks, periods or records.
 
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::region::view::View;
 use crate::table::pages::{self, PAGE, Pages};
 use crate::table::slots::{self, Link, Slots};
@@ -27,13 +28,13 @@ use crate::tx::Tx;
 
 const WHAT: &str = "heap of timers";
 /// Bytes of an entry.
-const ENTRY: u64 = 16;
+pub(crate) const ENTRY: u64 = 16;
 /// Entries of a page.
-const PER_PAGE: u64 = PAGE / ENTRY;
+pub(crate) const PER_PAGE: u64 = PAGE / ENTRY;
 /// Children of an entry.
 const CHILDREN: u64 = 8;
 /// Places before the first entry (M3).
-const LEFT_OUT: u64 = CHILDREN - 1;
+pub(crate) const LEFT_OUT: u64 = CHILDREN - 1;
 /// Bits of an entry's second word that name the place.
 const PLACE_BITS: u32 = 26;
 /// Most timers of one table.
@@ -42,7 +43,7 @@ pub const MAX_TIMERS: u64 = 1 << PLACE_BITS;
 /// Most levels below an entry.
 const LEVELS: usize = 9;
 
-const PAGES: u64 = slots::NEXT_ROOT;
+pub(crate) const PAGES: u64 = slots::NEXT_ROOT;
 /// First root that is left to the table.
 pub(crate) const NEXT_ROOT: u64 = PAGES + pages::ROOTS * 8;
 
@@ -62,6 +63,11 @@ impl Entry {
             deadline: deadline as u64 ^ 1 << 63,
             tail: serial << PLACE_BITS | place,
         }
+    }
+
+    /// What the two words of an entry say.
+    pub(crate) const fn of([deadline, tail]: [u64; 2]) -> Self {
+        Self { deadline, tail }
     }
 
     pub(crate) fn deadline(self) -> i64 {
@@ -116,8 +122,7 @@ impl Heap {
     /// The entry at `position`, which is less than the count.
     #[inline]
     pub(crate) fn entry(self, view: &View, position: u64) -> Result<Entry> {
-        let [deadline, tail] = view.words(self.at(view, position)?, WHAT)?;
-        Ok(Entry { deadline, tail })
+        Ok(Entry::of(view.words(self.at(view, position)?, WHAT)?))
     }
 
     /// The entry at the position that the slot at `place` names: it must name that slot too (M2).
@@ -244,7 +249,7 @@ impl Heap {
     }
 
     /// Visits all blocks: directory, pages; and checks the order, and that slots and entries name each other.
-    pub(crate) fn blocks(self, view: &View, each: impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn blocks(self, view: &View, each: impl FnMut(Held)) -> Result<()> {
         self.pages().blocks(view, each)?;
         let (count, _) = self.slots().counts(view)?;
         for position in 0..count {

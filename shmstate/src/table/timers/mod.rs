@@ -13,14 +13,15 @@
 //!
 //! It does not know what time it is: the caller says, so that a tick sees one time, and a test any.
 
-mod due;
-mod heap;
+pub(crate) mod due;
+pub(crate) mod heap;
 
 pub use due::{Gap, MAX_DEADLINE};
 pub use heap::MAX_TIMERS;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::heap::Owner;
 use crate::region::Region;
 use crate::region::view::View;
@@ -37,7 +38,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
 const WHAT: &str = "timers";
-const SHIFT: u64 = heap::NEXT_ROOT;
+pub(crate) const SHIFT: u64 = heap::NEXT_ROOT;
 const GAP: u64 = SHIFT + 8;
 
 // The heap of the region keeps the last two roots of a row for itself.
@@ -118,7 +119,7 @@ impl<T> fmt::Debug for Timers<T> {
 }
 
 impl<T: Value> Timers<T> {
-    const GEOMETRY: Geometry = Geometry::of::<T>(8);
+    pub(crate) const GEOMETRY: Geometry = Geometry::of::<T>(8);
 
     fn home(&self) -> Home {
         Home {
@@ -128,7 +129,7 @@ impl<T: Value> Timers<T> {
         }
     }
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Timers,
             key: "u64".into(),
@@ -136,7 +137,7 @@ impl<T: Value> Timers<T> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Self {
+    pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
             region: view.tag(),
@@ -447,7 +448,7 @@ impl<T: Value> ExactSizeIterator for TimersIter<'_, T> {}
 impl<T: Value> FusedIterator for TimersIter<'_, T> {}
 
 /// Visits the blocks of the table in row `row`, and checks it.
-pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(Held)) -> Result<()> {
     Slots::of(row).blocks(view, &mut each)?;
     Heap::of(row).blocks(view, each)?;
     let (shift, gap) = (view.load(row + SHIFT, WHAT)? as i64, view.load(row + GAP, WHAT)?);
