@@ -21,6 +21,7 @@ use crate::players::Player;
 use crate::smaps::Pages;
 use serde::Serialize;
 
+pub(crate) use shm::unique_name;
 pub use shm::{Blobs, Room};
 
 /// Sum over what an operation saw; `None` if the engine has no such operation.

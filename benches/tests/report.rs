@@ -129,6 +129,19 @@ fn json_has_every_figure_and_row() {
         assert!(row["ns"]["median"].as_f64().is_some_and(|ns| ns > 0.0), "{row}");
     }
 
+    let observers = &report["observers"];
+    for beside in ["alone", "peek", "snapshot", "validate", "alone_again"] {
+        for number in ["p50_us", "p99_us", "p50_ratio", "p99_ratio"] {
+            let value = observers[beside][number].as_f64();
+            assert!(
+                value.is_some_and(|value| value > 0.0),
+                "{number} of {beside}: {observers}"
+            );
+        }
+        let copied = observers[beside]["records_per_second"].as_f64().expect("a number");
+        assert_eq!(copied > 0.0, !beside.starts_with("alone"), "{beside}: {observers}");
+    }
+
     let machine = &report["machine"];
     assert!(machine["cores"].as_u64().is_some_and(|cores| cores > 0));
     assert!(machine["kernel"].is_string());

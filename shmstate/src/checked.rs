@@ -6,19 +6,23 @@
 //!
 //! - **X1** A record is validated where it lies: in a block that the heap says is the table's, with the root where the table's types
 //!   put it, and everything it points to within the block (`bytecheck`).
-//! - **X2** What a table's own structures lead to are such records and nothing else.
+//! - **X2** What a table's own structures lead to are such records and nothing else, and no structure lies over a record.
 //! - **X3** Nobody writes meanwhile: the region is held and recovered. Later the records change only by this program's hand.
 
 use crate::archive::{self, CheckedValue, Geometry};
 use crate::error::{self, Error, Report, Result};
-use crate::heap::{self, Blocks, Owner};
+use crate::heap::{self, Blocks, Held, Owner};
 use crate::region::header::Layout;
 use crate::region::{Options, Region, View};
 use crate::table::catalog::{self, Kind};
 use crate::table::cell::{self, Cell};
 use crate::table::key::Key;
 use crate::table::map::{self, Map};
+use crate::table::ordered::{self, OrderedMap};
+use crate::table::queue::{self, Queue};
 use crate::table::record::HEADER;
+use crate::table::slab::{self, Slab};
+use crate::table::timers::{self, Timers};
 use crate::verify;
 use std::collections::BTreeSet;
 
@@ -53,14 +57,69 @@ fn validate<V: CheckedValue>(view: &View, block: heap::Block, geometry: Geometry
     }
 }
 
+/// Validates all records of the table whose row is given (X1).
+fn validate_all<V: CheckedValue>(view: &View, row: u64, geometry: Geometry) -> Result<()> {
+    let mut blocks = Blocks::of(view, Owner::of_row(row))?;
+    while let Some(block) = blocks.next(view)? {
+        validate::<V>(view, block, geometry)?;
+    }
+    Ok(())
+}
+
+/// Lets a table's own walk over it tell what it refers to, and checks that this is records of the table, and blocks of its
+/// structure that no record lies in (X2).
+fn check_structure(view: &View, row: u64, walk: impl FnOnce(&mut dyn FnMut(Held)) -> Result<()>) -> Result<()> {
+    let (owner, mut seen) = (Owner::of_row(row), Ok(()));
+    walk(&mut |held| {
+        if seen.is_ok() {
+            seen = heap::check_held(view, owner, held);
+        }
+    })?;
+    seen
+}
+
+impl<T: CheckedValue> OpenChecked for Slab<T> {
+    fn open_checked(view: &View, name: &str) -> Result<Self> {
+        let row = catalog::find(view, name, &Self::spec())?;
+        validate_all::<T>(view, row, Self::GEOMETRY)?;
+        check_structure(view, row, |each| slab::blocks(view, row, each))?;
+        Ok(Self::handle(row, view))
+    }
+}
+
+impl<T: CheckedValue> OpenChecked for Queue<T> {
+    fn open_checked(view: &View, name: &str) -> Result<Self> {
+        let row = catalog::find(view, name, &Self::spec())?;
+        validate_all::<T>(view, row, Self::GEOMETRY)?;
+        check_structure(view, row, |each| queue::blocks(view, row, each))?;
+        Ok(Self::handle(row, view))
+    }
+}
+
+impl<T: CheckedValue> OpenChecked for Timers<T> {
+    fn open_checked(view: &View, name: &str) -> Result<Self> {
+        let row = catalog::find(view, name, &Self::spec())?;
+        validate_all::<T>(view, row, Self::GEOMETRY)?;
+        check_structure(view, row, |each| timers::blocks(view, row, each))?;
+        Ok(Self::handle(row, view))
+    }
+}
+
+impl<K: Key, V: CheckedValue> OpenChecked for OrderedMap<K, V> {
+    fn open_checked(view: &View, name: &str) -> Result<Self> {
+        let row = catalog::find(view, name, &Self::spec())?;
+        validate_all::<V>(view, row, Self::GEOMETRY)?;
+        let layout = Layout::of(view.capacity())?;
+        check_structure(view, row, |each| ordered::check(view, &layout, row, each))?;
+        Self::handle(row, view)
+    }
+}
+
 impl<K: Key, V: CheckedValue> OpenChecked for Map<K, V> {
     fn open_checked(view: &View, name: &str) -> Result<Self> {
         let row = catalog::find(view, name, &Self::spec())?;
         let (layout, owner) = (Layout::of(view.capacity())?, Owner::of_row(row));
-        let mut blocks = Blocks::of(view, owner)?;
-        while let Some(block) = blocks.next(view)? {
-            validate::<V>(view, block, Self::GEOMETRY)?;
-        }
+        validate_all::<V>(view, row, Self::GEOMETRY)?;
         // X2: the index is sound, and leads to such blocks only.
         let astray = |record, report: &mut Report<'_>| match heap::ends_block(view, view.fresh_window(), owner, record)
         {

@@ -54,7 +54,9 @@ pub use gate::{Gate, Pass};
 pub use heap::{ClassStats, HeapStats};
 pub use inspect::{Inspection, TableInfo};
 pub use observe::{
-    Copied, ObservedCell, ObservedIter, ObservedMap, Observer, RecordFault, Snapshot, Validation, ValidationReport,
+    Copied, GENTLE_RATE, ObservedCell, ObservedIter, ObservedMap, ObservedOrderedMap, ObservedQueue, ObservedQueueIter,
+    ObservedRange, ObservedSlab, ObservedSlabIter, ObservedTimers, ObservedTimersIter, Observer, RecordFault, Snapshot,
+    Validation, ValidationReport,
 };
 pub use os::clock::monotonic_ns;
 pub use os::mount::MountKind;

@@ -6,7 +6,7 @@
 //! nothing else in the region is bound to, above all figures (transactions, bytes of archives). §11 of DESIGN.md has the list.
 
 use crate::error::{Error, Report, Result};
-use crate::heap::{self, HeapStats, Owner};
+use crate::heap::{self, HeapStats, Held, Owner};
 use crate::region::header::{Layout, ROWS};
 use crate::region::{Reader, View, check_header};
 use crate::table::catalog::{self, Kind, Row};
@@ -167,17 +167,25 @@ fn check_table(
     if let Err(fault) = catalog::checked_description(view, row) {
         report(fault)?;
     }
+    let (owner, mut misplaced) = (Owner::of_row(row.offset), None);
+    let each = |held: Held| {
+        note(held.at());
+        if misplaced.is_none() {
+            misplaced = heap::check_held(view, owner, held).err();
+        }
+    };
     match Kind::from_number(row.kind) {
         Some(Kind::Map) => map::check(view, layout, row.offset, note, report),
-        Some(Kind::OrderedMap) => ordered::check(view, layout, row.offset, note),
+        Some(Kind::OrderedMap) => ordered::check(view, layout, row.offset, each),
         Some(Kind::Cell) => {
             note(cell::roots(view, row.offset)?.0);
             Ok(())
         }
-        Some(Kind::Slab) => slab::blocks(view, row.offset, note),
-        Some(Kind::Queue) => queue::blocks(view, row.offset, note),
-        Some(Kind::Timers) => timers::blocks(view, row.offset, note),
+        Some(Kind::Slab) => slab::blocks(view, row.offset, each),
+        Some(Kind::Queue) => queue::blocks(view, row.offset, each),
+        Some(Kind::Timers) => timers::blocks(view, row.offset, each),
         Some(Kind::Streams) => streams::blocks(view, row.offset, note),
         None => Err(Error::damaged("kind of a table", row.offset, row.kind.into())),
-    }
+    }?;
+    misplaced.map_or(Ok(()), report)
 }

@@ -16,6 +16,8 @@ mod grow;
 
 mod attach;
 
+mod observers;
+
 mod ratios;
 
 mod machine;

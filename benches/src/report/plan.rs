@@ -76,6 +76,9 @@ pub(super) struct Plan {
     pub(super) growth_rounds: u64,
     pub(super) sizes: Vec<u64>,
     pub(super) attach_rounds: u64,
+    pub(super) observer_rounds: u64,
+    /// Ticks of a turn beside an observer.
+    pub(super) observer_ticks: usize,
 }
 
 impl Plan {
@@ -89,6 +92,8 @@ impl Plan {
                 growth_rounds: 2,
                 sizes: SIZES[..1].to_vec(),
                 attach_rounds: 2,
+                observer_rounds: 1,
+                observer_ticks: 20,
             },
             None if options.quick => Self {
                 players: vec![100_000],
@@ -98,6 +103,8 @@ impl Plan {
                 growth_rounds: 2,
                 sizes: SIZES.to_vec(),
                 attach_rounds: 3,
+                observer_rounds: 4,
+                observer_ticks: 60,
             },
             None => Self {
                 players: vec![100_000, 1_000_000],
@@ -107,6 +114,8 @@ impl Plan {
                 growth_rounds: 3,
                 sizes: SIZES.to_vec(),
                 attach_rounds: 7,
+                observer_rounds: 12,
+                observer_ticks: 100,
             },
         };
         plan.rounds = options.rounds.map_or(plan.rounds, u64::from);

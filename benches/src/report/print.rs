@@ -1,5 +1,6 @@
 //! The report as text for people: plain columns.
 
+use super::observers::Observers;
 use super::results::Row;
 use super::rounds::LACKS;
 use super::store::Report;
@@ -91,7 +92,26 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         let [huge, all] = [p.pages.huge_bytes, p.pages.bytes].map(|bytes| bytes as f64 / MIB);
         writeln!(out, "  {name:<22} {:>10} {huge:>9.1} {all:>8.1}", p.players)?;
     }
+    observers(out, &report.observers)?;
     writeln!(out, "\nmade in {:.0} s", report.seconds)
+}
+
+/// What observers cost the owner.
+fn observers(out: &mut String, o: &Observers) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\na tick of {} of {} players, µs       p50       p99   over alone: p50     p99   records copied a second",
+        o.changed_a_tick, o.players
+    )?;
+    for (name, ticks) in o.each() {
+        let [p50, p99, over50, over99] = [ticks.p50_us, ticks.p99_us, ticks.p50_ratio, ticks.p99_ratio].map(short);
+        let copied = short(ticks.records_per_second);
+        writeln!(
+            out,
+            "  {name:<28} {p50:>11} {p99:>9} {over50:>17} {over99:>7} {copied:>12}"
+        )?;
+    }
+    Ok(())
 }
 
 fn heading(row: &Row) -> String {
@@ -121,6 +141,7 @@ fn short(number: f64) -> String {
 mod tests {
     use super::*;
     use crate::report::machine::Machine;
+    use crate::report::observers::Ticks;
     use crate::report::ratios::{Figure, Ratios};
     use crate::report::results::Spread;
 
@@ -143,6 +164,13 @@ mod tests {
             median: 123.4,
             max: 2000.0,
         };
+        let ticks = Ticks {
+            p50_us: 50.0,
+            p99_us: 99.0,
+            p50_ratio: 1.0,
+            p99_ratio: 1.25,
+            records_per_second: 1e6,
+        };
         let report = Report {
             report: "store",
             players: 1000,
@@ -156,6 +184,16 @@ mod tests {
                 row("redis", None, Some("not installed")),
             ],
             memory: Vec::new(),
+            observers: Observers {
+                players: 1000,
+                changed_a_tick: 500,
+                ticks: 100,
+                alone: ticks,
+                peek: ticks,
+                snapshot: ticks,
+                validate: ticks,
+                alone_again: ticks,
+            },
             machine: Machine::here(),
             seconds: 1.0,
         };
@@ -171,5 +209,6 @@ mod tests {
             "{text}"
         );
         assert!(line("  shmstate").contains("123 "), "{text}");
+        assert!(line("  validate").contains(" 1.25 "), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::args::Store;
 use super::machine::Machine;
+use super::observers::{self, Observers};
 use super::plan::Plan;
 use super::ratios::{self, Ratios};
 use super::results::Row;
@@ -22,6 +23,7 @@ pub(super) struct Report {
     pub(super) ratios: Ratios,
     pub(super) rows: Vec<Row>,
     pub(super) memory: Vec<Memory>,
+    pub(super) observers: Observers,
     pub(super) machine: Machine,
     pub(super) seconds: f64,
 }
@@ -37,6 +39,7 @@ pub(super) fn run(options: &Store) -> Result<()> {
     }
     let grown = grow::run(&plan)?;
     let attached = attach::run(&plan)?;
+    let observers = observers::run(&plan)?;
     let ratios = ratios::of(&outcome, plan.most(), &grown, &attached);
     let mut rows = outcome.results.rows();
     rows.extend(grown.rows);
@@ -48,6 +51,7 @@ pub(super) fn run(options: &Store) -> Result<()> {
         ratios,
         rows,
         memory: outcome.memory,
+        observers,
         machine,
         seconds: start.elapsed().as_secs_f64(),
     };

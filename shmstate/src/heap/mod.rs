@@ -10,10 +10,12 @@
 
 pub(crate) mod chunk;
 pub(crate) mod classes;
+mod held;
 pub(crate) mod owner;
 pub(crate) mod runs;
 mod walk;
 
+pub(crate) use held::Held;
 pub(crate) use owner::{Blocks, Owner};
 pub(crate) use runs::reserve;
 pub use walk::{ClassStats, HeapStats};
@@ -25,6 +27,7 @@ use crate::region::view::{Bad, View, Window};
 use crate::tx::Tx;
 use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
 
+const WHAT: &str = "block of a table";
 /// Largest block, in bytes.
 pub(crate) const MAX_BLOCK: u64 = 1 << 32;
 
@@ -177,6 +180,25 @@ pub(crate) fn check_block(view: &View, offset: u64, bytes: u64, what: &'static s
     match Layout::of(view.capacity()).and_then(|layout| block_of(view, &layout, offset)) {
         Ok(block) if block.offset == offset && block.size >= bytes => Ok(()),
         _ => Err(Error::damaged(what, named, offset)),
+    }
+}
+
+/// Checks that what the table of `owner` refers to is what it takes it for: a record fills a block of the table's own, anything else
+/// starts a block of nobody in particular that is large enough.
+pub(crate) fn check_held(view: &View, owner: Owner, held: Held) -> Result<()> {
+    let right = match held {
+        Held::Record(header) => ends_block(view, view.fresh_window(), owner, header).unwrap_or(false),
+        Held::Block { at, bytes } => {
+            let table = Table::in_view(view);
+            let kind = table.chunk_at(view, at)?.kind(view)?;
+            let shared = matches!(kind, Kind::Slots { owner, .. } | Kind::Run { owner, .. } if owner == Owner::SHARED);
+            shared && check_block(view, at, bytes, WHAT, at).is_ok()
+        }
+    };
+    if right {
+        Ok(())
+    } else {
+        Err(Error::damaged(WHAT, held.at(), owner.number()))
     }
 }
 

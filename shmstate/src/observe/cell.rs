@@ -1,37 +1,25 @@
 //! A cell as an observer sees it: one record, found through one word of its catalog row.
 
-use super::marks::Marks;
-use super::memory::acquire;
-use super::record::{self, Raw, Shape};
-use super::snapshot::{Snapshot, Way};
-use super::source::{Live, Source, torn};
-use super::tables::Prints;
+use super::seen::{KEYLESS, Seen};
+use super::snapshot::Snapshot;
+use super::way::Way;
 use super::{Copied, Observer};
 use crate::archive::CheckedValue;
 use crate::error::{Error, Result};
-use crate::table::catalog::ROOT;
 use crate::table::cell::Cell;
-use crate::table::keyed::Stored;
-use crate::table::reference;
 use std::fmt;
 use std::marker::PhantomData;
 
-const WHAT: &str = "cell";
-/// How often the value is looked for in live memory before what is committed is read instead.
-const PEEKS: usize = 16;
-
 /// One value in a region that another process writes.
 pub struct ObservedCell<'o, T> {
-    observer: &'o Observer,
-    prints: Prints,
-    shape: Shape,
+    seen: Seen<'o>,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T> fmt::Debug for ObservedCell<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObservedCell")
-            .field("name", &self.prints.name())
+            .field("name", &self.seen.prints.name())
             .finish_non_exhaustive()
     }
 }
@@ -42,48 +30,28 @@ impl Observer {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Retry`], [`Error::Damaged`].
     pub fn cell<T: CheckedValue>(&self, name: &str) -> Result<ObservedCell<'_, T>> {
-        let home = Cell::<T>::HOME;
         Ok(ObservedCell {
-            observer: self,
-            prints: Prints::find(self, name, &Cell::<T>::spec())?,
-            shape: Shape {
-                owner: home.owner,
-                geometry: home.geometry,
-                keys: Stored {
-                    size: 0,
-                    variable: false,
-                },
-            },
+            seen: Seen::find(self, name, &Cell::<T>::spec(), Cell::<T>::HOME.geometry, KEYLESS)?,
             value: PhantomData,
         })
     }
 }
 
+impl<'o, T> ObservedCell<'o, T> {
+    /// The table without its types.
+    pub(crate) fn into_seen(self) -> Seen<'o> {
+        self.seen
+    }
+}
+
 impl<T: CheckedValue> ObservedCell<'_, T> {
-    fn word(&self) -> u64 {
-        self.prints.row() + ROOT
+    fn way(&self) -> Way<'static> {
+        Way::Cell { row: self.seen.row() }
     }
 
-    /// Offset of the record's header that the reference names.
-    fn header(&self, reference: u64) -> Result<u64> {
-        let header = reference::open(reference, self.prints.row(), 0, WHAT, self.word())?;
-        header.ok_or_else(|| Error::damaged(WHAT, self.word(), reference))
-    }
-
-    fn look(&self) -> Result<Raw> {
-        let memory = self.observer.memory();
-        let (marks, mut live) = (Marks::now(memory), Live(memory));
-        self.prints.confirm(&mut live)?;
-        let reference = live.word(self.word(), WHAT)?;
-        let header = self.header(reference)?;
-        let raw = record::copy(&mut live, &self.observer.layout(), &self.shape, header)?;
-        acquire();
-        let led = live.word(self.word(), WHAT)? == reference;
-        acquire();
-        if !led || live.word(header, WHAT)? != raw.word || !marks.few_since(memory) {
-            return Err(torn(WHAT));
-        }
-        Ok(raw)
+    /// A cell always has a value: its way does not end at nothing.
+    fn given(&self, value: Option<Copied<T>>) -> Result<Copied<T>> {
+        value.ok_or_else(|| Error::damaged("cell", self.seen.row(), 0))
     }
 
     /// The value, whole, as it was at some moment of this call: perhaps changed by a transaction that is not committed yet.
@@ -92,15 +60,7 @@ impl<T: CheckedValue> ObservedCell<'_, T> {
     /// [`Error::Retry`] if it did not hold still in many tries, [`Error::SchemaMismatch`] if the table was given another shape,
     /// [`Error::Damaged`].
     pub fn peek(&self) -> Result<Copied<T>> {
-        for _ in 0..PEEKS {
-            if let Ok(raw) = self.look()
-                && let Ok(copied) = Copied::new(raw, &self.shape)
-            {
-                return Ok(copied);
-            }
-            std::hint::spin_loop();
-        }
-        self.snapshot()
+        self.given(self.seen.peek(&self.way())?)
     }
 
     /// The value that was committed at some moment of this call.
@@ -108,7 +68,7 @@ impl<T: CheckedValue> ObservedCell<'_, T> {
     /// # Errors
     /// Those of [`peek`](Self::peek).
     pub fn snapshot(&self) -> Result<Copied<T>> {
-        self.observer.snapshot(|s| self.get(s))
+        self.given(self.seen.snapshot(&self.way())?)
     }
 
     /// The value at the moment of a snapshot.
@@ -117,16 +77,6 @@ impl<T: CheckedValue> ObservedCell<'_, T> {
     /// [`Error::ForeignTable`], [`Error::SchemaMismatch`], [`Error::Damaged`]; [`Error::Retry`], after which the snapshot is
     /// taken again.
     pub fn get(&self, s: &mut Snapshot<'_>) -> Result<Copied<T>> {
-        if !std::ptr::eq(s.observer(), self.observer) {
-            return Err(Error::ForeignTable);
-        }
-        let mut look = || {
-            self.prints.confirm(s)?;
-            let (at, word) = (self.word(), s.word(self.word(), WHAT)?);
-            let raw = s.record(&self.shape, Way::Word { at, word }, self.header(word)?)?;
-            Copied::new(raw, &self.shape)
-        };
-        let value = look();
-        s.note(value)
+        self.given(self.seen.get(s, &self.way())?)
     }
 }

@@ -70,7 +70,7 @@ impl<'t, 'o> Places<'t, 'o> {
         let (segment, known) = self.segment(from)?;
         self.next = segment.next();
         let inside = |raw: &Result<Raw>| match raw {
-            Ok(raw) => (from..=self.last).contains(&self.table.hash(raw.key(&self.table.shape))),
+            Ok(raw) => (from..=self.last).contains(&self.table.hash(raw.key(&self.table.seen.shape))),
             Err(_) => true,
         };
         let records = known.into_values().filter_map(|(_, raw)| raw);
@@ -118,7 +118,7 @@ impl<'t, 'o> Places<'t, 'o> {
 
     /// A copy of the segment of a hash that held still.
     fn loaded(&mut self, from: u64) -> Result<Loaded> {
-        let (observer, row) = (self.table.observer, self.table.prints.row());
+        let (observer, row) = (self.table.seen.observer, self.table.seen.prints.row());
         let memory = observer.memory();
         let idle = || memory.header(at::LOG_LENGTH) == 0;
         for _ in 0..LIVE_TRIES {
@@ -148,13 +148,13 @@ impl<'t, 'o> Places<'t, 'o> {
 
     /// The record of an entry, from live memory.
     fn record(&mut self, segment: &Loaded, entry: Entry) -> Result<Raw> {
-        let (table, memory) = (self.table, self.table.observer.memory());
+        let (table, memory) = (self.table, self.table.seen.observer.memory());
         let mut error = torn("record");
         for _ in 0..RECORD_TRIES {
             let marks = Marks::now(memory);
-            let layout = table.observer.layout();
-            match record::copy(&mut Live(memory), &layout, &table.shape, entry.record) {
-                Ok(raw) if !segment.has(table.hash(raw.key(&table.shape)), entry) => {
+            let layout = table.seen.observer.layout();
+            match record::copy(&mut Live(memory), &layout, &table.seen.shape, entry.record) {
+                Ok(raw) if !segment.has(table.hash(raw.key(&table.seen.shape)), entry) => {
                     error = Error::damaged("entry of an index", raw.header, entry.record);
                 }
                 Ok(raw) if marks.few_since(memory) => return Ok(raw),
@@ -169,8 +169,8 @@ impl<'t, 'o> Places<'t, 'o> {
     /// What is committed at a place of a segment; the outer `None` if that is not to be had now.
     fn committed(&self, from: u64, segment: &Loaded, place: usize) -> Option<Option<Result<Raw>>> {
         let table = self.table;
-        let row = table.prints.row();
-        let found = table.observer.snapshot(|s| {
+        let row = table.seen.prints.row();
+        let found = table.seen.observer.snapshot(|s| {
             s.be_strict();
             let mut look = || {
                 let now = Loaded::of(s, row, from)?;
@@ -180,8 +180,8 @@ impl<'t, 'o> Places<'t, 'o> {
                 let Some(entry) = now.entry(place) else {
                     return Ok(Some(None));
                 };
-                let raw = record::copy(s, &table.observer.layout(), &table.shape, entry.record)?;
-                if !now.has(table.hash(raw.key(&table.shape)), entry) {
+                let raw = record::copy(s, &table.seen.observer.layout(), &table.seen.shape, entry.record)?;
+                if !now.has(table.hash(raw.key(&table.seen.shape)), entry) {
                     return Err(Error::damaged("entry of an index", raw.header, entry.record));
                 }
                 Ok(Some(Some(raw)))
@@ -227,7 +227,7 @@ impl<K: Key, V: CheckedValue> Iterator for ObservedIter<'_, '_, K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(raw) = self.batch.pop() {
-                let shape = self.places.table.shape;
+                let shape = self.places.table.seen.shape;
                 return Some(raw.and_then(|raw| {
                     let key = key::decode::<K>(Form::Hashed, raw.key(&shape));
                     let key = key.ok_or_else(|| Error::damaged("key", raw.header, raw.word))?;

@@ -55,6 +55,11 @@ impl Memory {
         &self.mapping
     }
 
+    /// Bytes that the region can ever have.
+    pub(crate) fn most(&self) -> u64 {
+        self.mapping.length()
+    }
+
     #[inline]
     fn raw(&self, offset: u64) -> u64 {
         #[cfg(test)]

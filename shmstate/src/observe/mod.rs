@@ -10,10 +10,10 @@
 //!   *snapshot*: what was committed at one moment, for one record or for all that a closure reads.
 //!
 //! In reading order: `memory` turns offsets into copies; `source` is how the rest takes words, live or committed; `marks` says how
-//! much a writer may have done meanwhile; `record` copies a record; `index` walks a map's index; `overlay` reads the open log;
-//! `snapshot` puts them together and holds the argument; `map`, `iter`, `cell` and `validate` are what its users see.
-//!
-//! Other tables follow by walking their own structures over a [`Source`](source::Source).
+//! much a writer may have done meanwhile; `record` copies a record; `index`, `slots`, `ring` and `tree` walk what leads to records, and
+//! `way` is one such walk; `overlay` reads the open log; `snapshot` puts them together and holds the argument; `seen` is a table
+//! without its types. `map` with `iter`, `cell`, `slab`, `timers`, `queue`, `ordered` with `range`, and `validate`, which has its `work` done
+//! on `pieces` of tables, are what users see.
 
 mod cell;
 mod copied;
@@ -22,23 +22,40 @@ mod iter;
 mod map;
 mod marks;
 mod memory;
+mod ordered;
 mod overlay;
+mod pieces;
+mod queue;
+mod range;
 mod record;
+mod ring;
 mod sabotage;
+mod seen;
+mod slab;
+mod slots;
 mod snapshot;
 mod source;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timers;
+mod tree;
 mod validate;
+mod way;
+mod work;
 
 pub use cell::ObservedCell;
 pub use copied::Copied;
 pub use iter::ObservedIter;
 pub use map::ObservedMap;
+pub use ordered::ObservedOrderedMap;
+pub use queue::{ObservedQueue, ObservedQueueIter};
+pub use range::ObservedRange;
+pub use slab::{ObservedSlab, ObservedSlabIter};
 pub use snapshot::Snapshot;
 pub(crate) use tables::{Tables, committed, live};
-pub use validate::{RecordFault, Validation, ValidationReport};
+pub use timers::{ObservedTimers, ObservedTimersIter};
+pub use validate::{GENTLE_RATE, RecordFault, Validation, ValidationReport};
 
 use crate::error::{Error, Result};
 use crate::os::shm::{self, Place};

@@ -2,7 +2,7 @@
 //! cost nothing.
 
 #[cfg(test)]
-pub(crate) use switches::{Left, leave_out, overlay, sequence};
+pub(crate) use switches::{Left, leave_out, overlay, sequence, twice};
 
 /// The sequence of a record is not compared.
 #[cfg(not(test))]
@@ -18,6 +18,13 @@ pub(crate) const fn overlay() -> bool {
     false
 }
 
+/// Copies of a record that is read twice are not compared.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) const fn twice() -> bool {
+    false
+}
+
 #[cfg(test)]
 mod switches {
     use std::cell::Cell;
@@ -28,6 +35,7 @@ mod switches {
         Nothing,
         Sequence,
         Overlay,
+        Twice,
     }
 
     thread_local! {
@@ -40,6 +48,10 @@ mod switches {
 
     pub(crate) fn sequence() -> bool {
         LEFT.get() == Left::Sequence
+    }
+
+    pub(crate) fn twice() -> bool {
+        LEFT.get() == Left::Twice
     }
 
     pub(crate) fn overlay() -> bool {

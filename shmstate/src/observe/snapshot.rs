@@ -17,7 +17,8 @@
 //! - **N3** Transactions of one word change neither log nor epoch. They are counted in COMMITS after their word, and the sequence
 //!   of their record changes between the two. So what was read is of one moment if COMMITS is the same at the end; or if the
 //!   headers of all records that were read are, because nothing but records is changed so. One word can have been
-//!   stored and not counted; then all that was read is of the moment before that store, or all of the one after it.
+//!   stored and not counted; then all that was read is of the moment before that store, or all of the one after it: unless the
+//!   word was read twice. So the copies of a record that is read again must be equal.
 //! - **N4** Against a writer that ends transactions faster than anything is read, records that were found can be read without the
 //!   log: if at one moment no log is open, each record's header was the same before and is the same after that moment, and the
 //!   index leads to it afterwards too, then they all were as they were copied, committed, and under their keys, at
@@ -26,32 +27,28 @@
 //!
 //! A sequence that comes round is noticed as `marks` says. It does not know tables.
 
-use super::index;
 use super::marks::{FEW_COMMITS, Marks};
 use super::memory::{Memory, acquire};
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Spread};
 use super::record::{self, Raw, Shape};
 use super::source::{Live, Source, torn};
+use super::way::Way;
 use super::{Observer, sabotage};
 use crate::error::{Error, Result};
 use crate::region::header::at;
 use crate::tx::undo;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How often a reader looks for the end of a short transaction before it reads its log.
 const SPINS: usize = 200;
 
-/// How a record was found, to find it again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
-    /// Through the index of the map whose row is given, by a hash.
-    Index { row: u64, hash: u64 },
-    /// Through the word at an offset.
-    Word { at: u64, word: u64 },
-}
-
-#[derive(Clone, Copy, Debug)]
+/// A record that was read: how it was found, and its header as it was then.
+#[derive(Debug)]
 struct Found {
-    way: Way,
+    way: Way<'static>,
+    shape: Shape,
     record: u64,
     word: u64,
 }
@@ -74,6 +71,8 @@ pub struct Snapshot<'o> {
     /// Something did not hold still, whatever came of it.
     lost: bool,
     found: Vec<Found>,
+    /// Sums over the copies of records, by their headers.
+    sums: HashMap<u64, u64, BuildHasherDefault<Spread>>,
 }
 
 impl<'o> Snapshot<'o> {
@@ -98,6 +97,7 @@ impl<'o> Snapshot<'o> {
             strict: false,
             lost: false,
             found: Vec::new(),
+            sums: HashMap::default(),
         };
         if start.log != 0 {
             if let Some(overlay) = observer.known_log(start.epoch) {
@@ -171,11 +171,16 @@ impl<'o> Snapshot<'o> {
     }
 
     /// Copies the record whose header is at `header`, which was found that way.
-    pub(crate) fn record(&mut self, shape: &Shape, way: Way, header: u64) -> Result<Raw> {
+    pub(crate) fn record(&mut self, shape: &Shape, way: &Way<'_>, header: u64) -> Result<Raw> {
         let layout = self.observer.layout();
         let raw = record::copy(self, &layout, shape, header)?;
+        let sum = xxh3_64(raw.block());
+        if *self.sums.entry(header).or_insert(sum) != sum && !sabotage::twice() {
+            return Err(torn("record"));
+        }
         self.found.push(Found {
-            way,
+            way: way.keep(),
+            shape: *shape,
             record: header,
             word: raw.word,
         });
@@ -221,9 +226,9 @@ impl<'o> Snapshot<'o> {
         });
         acquire();
         let mut live = Live(memory);
-        let mut still = |found: &Found| match found.way {
-            Way::Index { row, hash } => index::leads_to(&mut live, row, hash, found.record).unwrap_or(false),
-            Way::Word { at, word } => memory.load(at, "root").is_ok_and(|now| now == word),
+        let mut still = |found: &Found| {
+            let leads = found.way.leads_to(&mut live, &found.shape, found.record);
+            leads.unwrap_or(false)
         };
         let led = idle && self.found.iter().all(&mut still);
         acquire();

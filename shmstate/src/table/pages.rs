@@ -16,6 +16,7 @@
 
 use crate::error::{Error, Result};
 use crate::heap;
+use crate::heap::Held;
 use crate::region::view::View;
 use crate::table::reference;
 use crate::tx::Tx;
@@ -122,13 +123,17 @@ impl Pages {
     }
 
     /// Visits the directory's block and the pages, and checks what can be checked of them.
-    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(Held)) -> Result<()> {
         let [directory, room, _] = view.words(self.roots, WHAT)?;
         check_directory(view, directory, room, self.roots)?;
         let pages = self.count(view)?;
-        each(directory);
+        each(Held::Block {
+            at: directory,
+            bytes: room * 8,
+        });
         for number in 0..pages {
-            each(self.page(view, number)?);
+            let at = self.page(view, number)?;
+            each(Held::Block { at, bytes: PAGE });
         }
         for number in pages..room {
             let at = directory + number * 8;

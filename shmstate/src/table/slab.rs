@@ -6,6 +6,7 @@
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::heap::Owner;
 use crate::region::Region;
 use crate::region::view::View;
@@ -100,7 +101,7 @@ impl<T> fmt::Debug for Slab<T> {
 }
 
 impl<T: Value> Slab<T> {
-    const GEOMETRY: Geometry = Geometry::of::<T>(0);
+    pub(crate) const GEOMETRY: Geometry = Geometry::of::<T>(0);
 
     fn home(&self) -> Home {
         Home {
@@ -110,7 +111,7 @@ impl<T: Value> Slab<T> {
         }
     }
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Slab,
             key: String::new(),
@@ -118,7 +119,7 @@ impl<T: Value> Slab<T> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Self {
+    pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
             region: view.tag(),
@@ -392,7 +393,7 @@ impl<T: Value> ExactSizeIterator for SlabIter<'_, T> {}
 impl<T: Value> FusedIterator for SlabIter<'_, T> {}
 
 /// Visits the blocks of the slab in row `row`, and checks it.
-pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(Held)) -> Result<()> {
     Slots::of(row).blocks(view, false, each)
 }
 

@@ -28,6 +28,7 @@
 
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::region::header::at;
 use crate::region::seal::{LOW, seal, unseal};
 use crate::region::view::View;
@@ -44,9 +45,9 @@ pub(crate) const PER_PAGE: u64 = 255;
 /// Most pages that one removal takes away.
 const DROPPED: usize = 16;
 
-const PAGES: u64 = ROOT;
+pub(crate) const PAGES: u64 = ROOT;
 const ROOM: u64 = ROOT + pages::ROOTS * 8;
-const LIVE: u64 = ROOM + 8;
+pub(crate) const LIVE: u64 = ROOM + 8;
 const ARCHIVED: u64 = ROOM + 16;
 const SERIAL: u64 = ROOM + 24;
 /// First root that is left to the table.
@@ -416,7 +417,7 @@ impl Slots {
 
     /// Visits all blocks: directory, pages, records; and checks that lists and numbers agree. `linked` says that the link of a slot in
     /// use is the table's word, which the table checks; else there is none.
-    pub(crate) fn blocks(self, view: &View, linked: bool, mut each: impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn blocks(self, view: &View, linked: bool, mut each: impl FnMut(Held)) -> Result<()> {
         self.serial(view)?;
         self.pages().blocks(view, &mut each)?;
         let (live, _) = self.counts(view)?;
@@ -462,7 +463,7 @@ impl Slots {
         view: &View,
         (number, page): (u64, u64),
         linked: bool,
-        each: &mut impl FnMut(u64),
+        each: &mut impl FnMut(Held),
     ) -> Result<u64> {
         let mut in_use = 0;
         for slot in 0..PER_PAGE {
@@ -475,7 +476,7 @@ impl Slots {
                 return Err(Error::damaged(WHAT, at + 8, marks));
             }
             if let Some(record) = record {
-                each(record);
+                each(Held::Record(record));
                 in_use += 1;
             }
         }
@@ -495,7 +496,8 @@ impl Slots {
     }
 }
 
+/// Where the slot at `place` lies in its page.
 #[inline]
-fn slot_at(page: u64, place: u64) -> u64 {
+pub(crate) fn slot_at(page: u64, place: u64) -> u64 {
     page + (place % PER_PAGE + 1) * SLOT
 }

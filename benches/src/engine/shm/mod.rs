@@ -45,7 +45,7 @@ pub(super) struct Shm {
 }
 
 /// A name for a region that no other region of this machine has.
-pub(super) fn unique_name(what: &str) -> String {
+pub(crate) fn unique_name(what: &str) -> String {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     format!("shmstate-bench-{what}-{}-{number}", std::process::id())

@@ -1,9 +1,12 @@
 //! A writer at full speed on one thread, readers on others.
 
-use super::{ACCOUNTS, EACH, Name, PLAYERS, Player, Tables, create, is_whole, player, sum, transfer};
+use super::{
+    ACCOUNTS, EACH, Name, Others, PLAYERS, Player, Tables, create, create_others, is_whole, player, sum, transfer,
+    validate_others,
+};
 use crate::observe::Observer;
 use crate::observe::sabotage::{Left, leave_out};
-use crate::{Error, Region, Result};
+use crate::{Error, Region, Result, Tx};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs `read` while a thread changes the region as fast as it can.
 fn crowd<T>(what: &str, change: fn(&mut Region, &Tables, u64) -> Result<()>, read: impl FnOnce(&Observer) -> T) -> T {
+    crowd_of(what, create, change, read)
+}
+
+/// The same with tables of one's own.
+fn crowd_of<C: Send, T>(
+    what: &str,
+    create: impl FnOnce(&mut Tx<'_>) -> Result<C>,
+    change: fn(&mut Region, &C, u64) -> Result<()>,
+    read: impl FnOnce(&Observer) -> T,
+) -> T {
     let name = Name::new(what);
     let mut region = Region::options().capacity(16 << 20).create(&name.0).expect("region");
     let gate = region.gate().clone();
@@ -23,7 +36,8 @@ fn crowd<T>(what: &str, change: fn(&mut Region, &Tables, u64) -> Result<()>, rea
     let observer = Observer::open(&name.0).expect("observer");
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
+        let (stop, done) = (&stop, &done);
+        let writer = scope.spawn(move || {
             let mut n = 0;
             while !stop.load(Ordering::Relaxed) {
                 n += 1;
@@ -225,4 +239,111 @@ fn inspection_and_counts_while_the_owner_writes() {
             Ok(())
         });
     });
+}
+
+/// Records in each of the other tables at the beginning.
+const OTHERS: u64 = 100;
+
+/// Takes a record out of one table and puts one into another, in turn, so that there are as many in all, and as many names as
+/// there are on the board.
+fn exchange(region: &mut Region, t: &Others, n: u64) -> Result<()> {
+    let gate = region.gate().clone();
+    let pass = gate.enter()?;
+    let mut random = fastrand::Rng::with_seed(n);
+    let mut tx = region.begin(&pass)?;
+    let id = match random.u8(..3) {
+        0 => t.queue.pop_front(&mut tx, |_, _| ())?.is_some(),
+        1 => t.timers.pop_due(&mut tx, u64::MAX, |_, _, _| ())?.is_some(),
+        _ => {
+            let ids: Result<Vec<_>> = t.slab.iter(&tx)?.map(|item| item.map(|item| item.0)).collect();
+            match ids?.get(random.usize(..50)) {
+                Some(id) => t.slab.remove(&mut tx, *id)?,
+                None => false,
+            }
+        }
+    };
+    if id {
+        match random.u8(..3) {
+            0 => drop(t.queue.push_back(&mut tx, &player(n))?),
+            1 => drop(t.timers.insert(&mut tx, random.u64(..1000), &player(n))?),
+            _ => drop(t.slab.insert(&mut tx, &player(n))?),
+        }
+    }
+    let key = random.u32(..OTHERS as u32 * 2);
+    let name = format!("they all begin alike {key}");
+    if t.board.remove(&mut tx, &key)? {
+        t.names.remove(&mut tx, &name)?;
+    } else {
+        t.board.insert(&mut tx, &key, &player(n))?;
+        t.names.insert(&mut tx, &name, &player(n))?;
+    }
+    if n.is_multiple_of(7) {
+        tx.rollback();
+        return Ok(());
+    }
+    tx.commit()
+}
+
+#[test]
+fn other_tables_fit_together() {
+    crowd_of(
+        "others",
+        |tx| create_others(tx, OTHERS),
+        exchange,
+        |observer| {
+            let slab = observer.slab::<Player>("slab").expect("slab");
+            let queue = observer.queue::<Player>("queue").expect("queue");
+            let timers = observer.timers::<Player>("timers").expect("timers");
+            let board = observer.ordered_map::<u32, Player>("board").expect("board");
+            let names = observer.ordered_map::<String, Player>("names").expect("names");
+            let again = answers(READINGS, |n| {
+                let counts =
+                    observer.snapshot(|s| Ok::<_, Error>([slab.count(s)?, queue.count(s)?, timers.count(s)?]))?;
+                assert_eq!(counts.iter().sum::<u64>(), 3 * OTHERS);
+                let counts = observer.snapshot(|s| Ok::<_, Error>([board.count(s)?, names.count(s)?]))?;
+                assert_eq!(counts[0], counts[1]);
+                let (front, first) =
+                    observer.snapshot(|s| Ok::<_, Error>((queue.front(s)?, timers.iter(s)?.next())))?;
+                assert!(front.is_none_or(|(_, seen)| is_whole(&seen)));
+                if let Some(first) = first {
+                    let (id, _, seen) = first?;
+                    assert!(is_whole(&seen));
+                    assert!(timers.peek(id)?.is_none_or(|seen| is_whole(&seen)));
+                }
+                let key = n as u32 % 100;
+                assert!(board.peek(&key)?.is_none_or(|seen| is_whole(&seen)));
+                let name = format!("they all begin alike {key}");
+                let pair = observer.snapshot(|s| Ok::<_, Error>((board.get(s, &key)?, names.get(s, &name)?)))?;
+                assert_eq!(pair.0.map(|p| p.low.to_native()), pair.1.map(|p| p.low.to_native()));
+                if n.is_multiple_of(16) {
+                    let keys = observer.snapshot(|s| {
+                        board
+                            .range(s, 50..)?
+                            .map(|item| Ok(item?.0))
+                            .collect::<Result<Vec<_>>>()
+                    })?;
+                    assert!(keys.is_sorted() && keys.iter().all(|key| *key >= 50));
+                }
+                Ok(())
+            });
+            println!("{again} to be tried again");
+        },
+    );
+}
+
+#[test]
+fn validation_of_other_tables_while_the_owner_writes() {
+    crowd_of(
+        "others-valid",
+        |tx| create_others(tx, OTHERS),
+        exchange,
+        |observer| {
+            answers(50, |n| {
+                let report = validate_others(observer)?.run(1 + n as usize % 3, 200 << 20)?;
+                assert_eq!(report.faults, [], "{report:?}");
+                assert!(report.records + report.skipped >= 2 * OTHERS, "{report:?}");
+                Ok(())
+            });
+        },
+    );
 }

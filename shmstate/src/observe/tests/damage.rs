@@ -1,8 +1,8 @@
 //! Damaged bytes: a refusal or an answer, never a panic, a hang or an access outside.
 
-use super::{ACCOUNTS, Name, PLAYERS, Player, create, transfer};
+use super::{ACCOUNTS, Name, PLAYERS, Player, create, create_others, transfer, validate_others};
 use crate::observe::Observer;
-use crate::{Region, Result};
+use crate::{Error, Region, Result, SlabId, TimerId};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -30,24 +30,69 @@ fn look(name: &Name) -> Result<u64> {
     if let Ok(validation) = observer.validate().map::<u64, Player>("players") {
         seen += validation.run(1, u64::MAX).map_or(0, |report| report.records);
     }
-    Ok(seen)
+    Ok(seen + look_at_others(&observer))
+}
+
+fn look_at_others(observer: &Observer) -> u64 {
+    let mut seen = 0;
+    // Ids of the first, and of nothing.
+    let tokens = [0, 1 << 32, 5 << 32 | 3];
+    if let Ok(slab) = observer.slab::<Player>("slab") {
+        for token in tokens {
+            seen += u64::from(slab.peek(SlabId::from_token(token)).is_ok());
+        }
+        let items = observer.snapshot(|s| Ok::<_, Error>(slab.iter(s)?.take(1000).filter(Result::is_ok).count()));
+        seen += items.unwrap_or(0) as u64 + slab.len().unwrap_or(0);
+    }
+    if let Ok(queue) = observer.queue::<Player>("queue") {
+        seen += u64::from(queue.peek(1).is_ok()) + u64::from(queue.snapshot(7).is_ok());
+        let items = observer.snapshot(|s| Ok::<_, Error>(queue.iter(s)?.take(1000).filter(Result::is_ok).count()));
+        seen += items.unwrap_or(0) as u64 + queue.len().unwrap_or(0);
+    }
+    if let Ok(timers) = observer.timers::<Player>("timers") {
+        for token in tokens {
+            seen += u64::from(timers.peek(TimerId::from_token(token)).is_ok());
+        }
+        seen += u64::from(observer.snapshot(|s| timers.next_deadline(s)).is_ok());
+        let items = observer.snapshot(|s| Ok::<_, Error>(timers.iter(s)?.take(1000).filter(Result::is_ok).count()));
+        seen += items.unwrap_or(0) as u64;
+    }
+    if let Ok(board) = observer.ordered_map::<u32, Player>("board") {
+        seen += u64::from(board.peek(&3).is_ok()) + u64::from(board.snapshot(&777).is_ok());
+        let items =
+            observer.snapshot(|s| Ok::<_, Error>(board.range(s, 2..)?.rev().take(1000).filter(Result::is_ok).count()));
+        seen += items.unwrap_or(0) as u64;
+    }
+    if let Ok(names) = observer.ordered_map::<String, Player>("names") {
+        seen += u64::from(names.peek("they all begin alike 7").is_ok());
+        let items = observer.snapshot(|s| Ok::<_, Error>(names.iter(s)?.take(1000).filter(Result::is_ok).count()));
+        seen += items.unwrap_or(0) as u64;
+    }
+    if let Ok(validation) = validate_others(observer) {
+        seen += validation.run(1, u64::MAX).map_or(0, |report| report.records);
+    }
+    seen
 }
 
 #[test]
 fn flipped_bytes_anywhere() {
-    let mut region = Region::in_memory(2 << 20).expect("region");
+    let mut region = Region::in_memory(4 << 20).expect("region");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let tables = region.write(&pass, create).expect("tables");
+    let others = region.write(&pass, |tx| create_others(tx, 70)).expect("others");
     // A transaction is open, so that the log is read too.
     let mut tx = region.begin(&pass).expect("begin");
     transfer(&mut tx, &tables, 0, ACCOUNTS - 1, 5).expect("transfer");
     tables.players.remove(&mut tx, &1).expect("remove");
+    others.slab.remove(&mut tx, others.ids[2]).expect("remove");
+    others.queue.pop_front(&mut tx, |_, _| ()).expect("pop");
+    others.board.remove(&mut tx, &9).expect("remove");
     std::mem::forget(tx);
     let image = region.view.image();
     let name = Name::new("flipped");
     let file = name.write(&image);
-    assert!(look(&name).expect("sound") > PLAYERS);
+    assert!(look(&name).expect("sound") > PLAYERS + 9 * 70);
     // Bytes that mean something, so that not all flips are wasted.
     let used: Vec<_> = (256..image.len()).filter(|at| image[*at] != 0).collect();
     let mut random = fastrand::Rng::with_seed(0xbad);
@@ -111,5 +156,67 @@ fn a_damaged_record_is_named() {
             (&*fault.table, &*fault.key, fault.at),
             ("players", &4u64.to_le_bytes()[..], header)
         );
+    }
+}
+
+/// The same of all other kinds of tables, each record named as its table names it.
+#[test]
+fn damaged_records_of_every_kind_are_named() {
+    let name = Name::new("kinds-named");
+    let mut region = Region::options().capacity(128 << 20).create(&name.0).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let t = region.write(&pass, |tx| create_others(tx, 9000)).expect("others");
+    let observer = Observer::open(&name.0).expect("observer");
+    for threads in [1, 2] {
+        let report = validate_others(&observer)
+            .and_then(|v| v.run(threads, u64::MAX))
+            .expect("report");
+        assert!(report.is_sound(), "{report:?}");
+        assert_eq!(report.records, 5 * 9000);
+    }
+    let reader = region.read(&pass).expect("reader");
+    let long = "they all begin alike 4444";
+    let bags = [
+        &t.slab.get(&reader, t.ids[4444]).expect("get").expect("there").bag,
+        &t.queue.get(&reader, 4444).expect("get").expect("there").1.bag,
+        &t.timers
+            .get(&reader, t.timer_ids[4444])
+            .expect("get")
+            .expect("there")
+            .bag,
+        &t.board.get(&reader, &4444).expect("get").expect("there").bag,
+        &t.names.get(&reader, long).expect("get").expect("there").bag,
+    ];
+    let file = name.file();
+    for bag in bags {
+        let at = crate::archive::offset_of(&reader, bag);
+        file.write_all_at(&[0xff; 4], at + 4).expect("damage");
+    }
+    let expected: [(&str, Vec<u8>); 5] = [
+        ("slab", t.ids[4444].token().to_le_bytes().to_vec()),
+        ("queue", 4445u64.to_le_bytes().to_vec()),
+        ("timers", t.timer_ids[4444].token().to_le_bytes().to_vec()),
+        ("board", 4444u32.to_be_bytes().to_vec()),
+        ("names", long.into()),
+    ];
+    for threads in [1, 2] {
+        let report = validate_others(&observer)
+            .and_then(|v| v.run(threads, u64::MAX))
+            .expect("report");
+        assert_eq!(
+            (report.faulty, report.skipped, report.records),
+            (5, 0, 5 * 9000),
+            "{report:?}"
+        );
+        let mut found: Vec<_> = report
+            .faults
+            .iter()
+            .map(|fault| (&*fault.table, fault.key.to_vec()))
+            .collect();
+        found.sort();
+        let mut expected = expected.clone();
+        expected.sort();
+        assert_eq!(found, expected);
     }
 }

@@ -4,10 +4,17 @@ mod checked;
 mod crowd;
 mod damage;
 pub(crate) mod interleave;
+mod maps;
+mod ordered;
 mod process;
+mod queue;
+mod slots;
 
 use crate::observe::Observer;
-use crate::{Cell, Map, Region, Result, Schema, Tx};
+use crate::{
+    Cell, Gap, Map, OrderedMap, Queue, Region, Result, Schema, Slab, SlabId, TableOptions, TimerId, Timers, Tx,
+    Validation,
+};
 use rkyv::{Archive, Serialize};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -69,6 +76,16 @@ pub(crate) fn player(seed: u64) -> Player {
     }
 }
 
+/// A player as it was before it was archived.
+pub(crate) fn owned(player: &ArchivedPlayer) -> Player {
+    Player {
+        name: player.name.to_string(),
+        low: player.low.to_native(),
+        bag: player.bag.iter().map(|x| x.to_native()).collect(),
+        high: player.high.to_native(),
+    }
+}
+
 /// Whether a player is one that was written as a whole.
 pub(crate) fn is_whole(seen: &ArchivedPlayer) -> bool {
     let expected = player(seen.low.to_native());
@@ -82,6 +99,54 @@ pub(crate) struct Tables {
     pub(crate) players: Map<u64, Player>,
     pub(crate) ledger: Map<u32, (u64, u64)>,
     pub(crate) clock: Cell<(u64, u64)>,
+}
+
+/// One table of each further kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Others {
+    pub(crate) slab: Slab<Player>,
+    pub(crate) ids: Vec<SlabId>,
+    pub(crate) queue: Queue<Player>,
+    pub(crate) timers: Timers<Player>,
+    pub(crate) timer_ids: Vec<TimerId>,
+    pub(crate) board: OrderedMap<u32, Player>,
+    pub(crate) names: OrderedMap<String, Player>,
+}
+
+/// Each with so many players.
+pub(crate) fn create_others(tx: &mut Tx<'_>, count: u64) -> Result<Others> {
+    let mut others = Others {
+        slab: Slab::create(tx, "slab")?,
+        ids: Vec::new(),
+        queue: Queue::create(tx, "queue")?,
+        timers: Timers::create(tx, "timers", Gap::All)?,
+        timer_ids: Vec::new(),
+        board: OrderedMap::create(tx, "board")?,
+        names: OrderedMap::create_with(tx, "names", TableOptions::default().checksums(true))?,
+    };
+    for i in 0..count {
+        others.ids.push(others.slab.insert(tx, &player(i))?);
+        others.queue.push_back(tx, &player(i))?;
+        others
+            .timer_ids
+            .push(others.timers.insert(tx, 1000 + i * 7 % 100, &player(i))?);
+        others.board.insert(tx, &(i as u32), &player(i))?;
+        others
+            .names
+            .insert(tx, &format!("they all begin alike {i}"), &player(i))?;
+    }
+    Ok(others)
+}
+
+/// A validation of all of them.
+pub(crate) fn validate_others(observer: &Observer) -> Result<Validation<'_>> {
+    observer
+        .validate()
+        .slab::<Player>("slab")?
+        .queue::<Player>("queue")?
+        .timers::<Player>("timers")?
+        .ordered_map::<u32, Player>("board")?
+        .ordered_map::<String, Player>("names")
 }
 
 pub(crate) const ACCOUNTS: u32 = 8;

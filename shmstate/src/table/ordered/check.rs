@@ -1,10 +1,11 @@
 //! The whole of an ordered map, checked without knowing the types of its keys and values.
 
-use super::node::{MAX_ENTRY, MAX_KEY_WORDS, Node, Shape};
+use super::node::{MAX_ENTRY, MAX_KEY_WORDS, NODE, Node, Shape};
 use super::tree::Tree;
 use super::{ARCHIVED, COUNT, KEYS, WHAT, confirm};
 use crate::error::{Error, Result};
 use crate::heap;
+use crate::heap::Held;
 use crate::region::header::Layout;
 use crate::region::view::View;
 use crate::table::catalog;
@@ -25,7 +26,7 @@ struct Walk<'v, F> {
     previous: Option<([u64; MAX_KEY_WORDS], u64)>,
 }
 
-impl<F: FnMut(u64)> Walk<'_, F> {
+impl<F: FnMut(Held)> Walk<'_, F> {
     /// Visits the node and all below it; `least` is the separator that stands for it. Gives the records below it.
     fn node(&mut self, at: u64, level: usize, least: Option<[u64; MAX_ENTRY]>) -> Result<u64> {
         let node = self.tree.node(self.view, at, level)?;
@@ -33,7 +34,7 @@ impl<F: FnMut(u64)> Walk<'_, F> {
         if node.count < 1 + usize::from(level > 0) {
             return Err(node.damaged());
         }
-        (self.each)(at);
+        (self.each)(Held::Block { at, bytes: NODE });
         if level == 0 {
             return self.leaf(&node, least);
         }
@@ -85,7 +86,7 @@ impl<F: FnMut(u64)> Walk<'_, F> {
             if self.checked {
                 record::check_sum(self.view, self.layout, record)?;
             }
-            (self.each)(record);
+            (self.each)(Held::Record(record));
         }
         Ok(leaf.count as u64)
     }
@@ -94,7 +95,7 @@ impl<F: FnMut(u64)> Walk<'_, F> {
 /// Visits the blocks of an ordered map whose types are not known, nodes and records, and checks that keys ascend, totals and
 /// separators are right, all leaves are equally deep, and every entry names a record that has its key, and its checksum if the
 /// table keeps them.
-pub(crate) fn check(view: &View, layout: &Layout, row: u64, each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn check(view: &View, layout: &Layout, row: u64, each: impl FnMut(Held)) -> Result<()> {
     let shape = Shape::with(Stored::read(view, row + KEYS)?);
     let tree = Tree::new(row, shape);
     let counted = view.load(row + COUNT, WHAT)?;
@@ -125,6 +126,6 @@ pub(crate) fn counts(view: &View, row: u64) -> Result<(u64, u64)> {
 
 /// [`check`] for who has only a view.
 #[cfg(test)]
-pub(crate) fn all_blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn all_blocks(view: &View, row: u64, each: impl FnMut(Held)) -> Result<()> {
     check(view, &Layout::of(view.capacity())?, row, each)
 }

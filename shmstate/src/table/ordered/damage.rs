@@ -23,8 +23,8 @@ fn tree<K: Key>(count: u64, key: impl Fn(u64) -> K) -> (Region, OrderedMap<K, u6
         })
         .expect("fill");
     let mut found = BTreeSet::new();
-    all_blocks(&region.view, map.row, |at| {
-        found.insert(at);
+    all_blocks(&region.view, map.row, |held| {
+        found.insert(held.at());
     })
     .expect("sound");
     drop(pass);

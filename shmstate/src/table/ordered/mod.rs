@@ -43,11 +43,11 @@ use std::marker::PhantomData;
 use tree::{Path, Spot, Toward, Tree};
 
 const WHAT: &str = node::WHAT;
-const COUNT: u64 = ROOT + 16;
+pub(crate) const COUNT: u64 = ROOT + 16;
 const ARCHIVED: u64 = ROOT + 24;
 const KEYS: u64 = ROOT + 32;
 /// Less than a record and its entry have: a region of so many bytes has fewer records than this many times.
-const LEAST_RECORD: u64 = 16;
+pub(crate) const LEAST_RECORD: u64 = 16;
 
 /// A map from keys to records, in the order of the keys. The handle is small, can be copied and kept, and belongs to one
 /// region. What `std`'s `BTreeMap` has keeps its name.
@@ -134,9 +134,9 @@ fn confirm<'v>(view: &'v View, shape: Shape, leaf: &Node<'_>, i: usize) -> Resul
 }
 
 impl<K: Key, V: Value> OrderedMap<K, V> {
-    const GEOMETRY: Geometry = Geometry::of::<V>(K::SIZE);
+    pub(crate) const GEOMETRY: Geometry = Geometry::of::<V>(K::SIZE);
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::OrderedMap,
             key: K::shape(),
@@ -144,7 +144,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Result<Self> {
+    pub(crate) fn handle(row: u64, view: &View) -> Result<Self> {
         Ok(Self {
             row,
             region: view.tag(),

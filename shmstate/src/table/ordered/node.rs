@@ -159,6 +159,11 @@ impl<'k> Probe<'k> {
             bytes,
         }
     }
+
+    /// The key's ordered form.
+    pub(crate) fn bytes(&self) -> &'k [u8] {
+        self.bytes
+    }
 }
 
 /// A node, as read for as long as the view is lent out.
@@ -179,6 +184,12 @@ impl<'v> Node<'v> {
         let Some(words) = words.first_chunk::<WORDS>() else {
             return Err(Error::damaged(WHAT, at, NODE));
         };
+        Self::of(words, row, shape, at, level)
+    }
+
+    /// The node whose words are given: the same, for whoever copied them.
+    #[inline]
+    pub(crate) fn of(words: &'v [[u8; 8]; WORDS], row: u64, shape: Shape, at: u64, level: usize) -> Result<Self> {
         let first = u64::from_le_bytes(words[0]);
         let count = (first >> 16 & 0xffff) as usize;
         let sound = at.is_multiple_of(8) && u64::from_le_bytes(words[1]) == row && count <= shape.most(level);

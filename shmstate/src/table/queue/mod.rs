@@ -3,10 +3,11 @@
 //! What is in the region stands in [`ring`], whose roots are the only ones. Pushing and popping cost one small entry of the
 //! undo log each, beside those of the heap.
 
-mod ring;
+pub(crate) mod ring;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::heap::Owner;
 use crate::region::Region;
 use crate::region::view::View;
@@ -88,7 +89,7 @@ impl<T> fmt::Debug for Queue<T> {
 }
 
 impl<T: Value> Queue<T> {
-    const GEOMETRY: Geometry = Geometry::of::<T>(0);
+    pub(crate) const GEOMETRY: Geometry = Geometry::of::<T>(0);
 
     fn home(&self) -> Home {
         Home {
@@ -98,7 +99,7 @@ impl<T: Value> Queue<T> {
         }
     }
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Queue,
             key: String::new(),
@@ -106,7 +107,7 @@ impl<T: Value> Queue<T> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Self {
+    pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
             region: view.tag(),
@@ -328,7 +329,7 @@ impl<T: Value> ExactSizeIterator for QueueIter<'_, T> {}
 impl<T: Value> FusedIterator for QueueIter<'_, T> {}
 
 /// Visits the blocks of the queue in row `row`, and checks it.
-pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(Held)) -> Result<()> {
     Ring::of(row).blocks(view, each)
 }
 

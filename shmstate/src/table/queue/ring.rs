@@ -21,6 +21,7 @@
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::heap;
+use crate::heap::Held;
 use crate::region::view::View;
 use crate::table::catalog::ROOT;
 use crate::table::pages::{self, PAGE};
@@ -35,7 +36,7 @@ const LEAST_ROOM: u64 = 8;
 /// Serial of the first item: so that 0 can mean none.
 pub(crate) const FIRST_SERIAL: u64 = 1;
 
-const DIRECTORY: u64 = ROOT;
+pub(crate) const DIRECTORY: u64 = ROOT;
 const HEAD: u64 = ROOT + 16;
 const ARCHIVED: u64 = ROOT + 24;
 
@@ -68,7 +69,8 @@ impl Roots {
         (first, (self.tail - 1) / PER_PAGE + 1)
     }
 
-    fn word_at(&self, page: u64) -> u64 {
+    /// Where the directory names a page.
+    pub(crate) fn word_at(&self, page: u64) -> u64 {
         self.directory.wrapping_add((page & (self.room - 1)) * 8)
     }
 }
@@ -108,7 +110,13 @@ impl Ring {
     /// Reads the roots (Q3).
     #[inline]
     pub(crate) fn roots(self, view: &View) -> Result<Roots> {
-        let [directory, room, head, archived, tail, check] = view.words(self.row + DIRECTORY, WHAT)?;
+        self.found(view.words(self.row + DIRECTORY, WHAT)?, view.capacity())
+    }
+
+    /// The roots in words that were read, of a region that holds no more than `capacity` bytes (Q3).
+    #[inline]
+    pub(crate) fn found(self, words: [u64; 6], capacity: u64) -> Result<Roots> {
+        let [directory, room, head, archived, tail, check] = words;
         let roots = Roots {
             directory,
             room,
@@ -118,7 +126,7 @@ impl Ring {
         };
         let right = check == self.check(&roots)
             && room.is_power_of_two()
-            && room <= view.capacity() / 8
+            && room <= capacity / 8
             && tail > 0
             && head <= tail
             && tail - head <= room * PER_PAGE;
@@ -239,13 +247,17 @@ impl Ring {
     }
 
     /// Visits all blocks: directory, pages, records; and checks that no other page is there.
-    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn blocks(self, view: &View, mut each: impl FnMut(Held)) -> Result<()> {
         let roots = self.roots(view)?;
         pages::check_directory(view, roots.directory, roots.room, self.row + DIRECTORY)?;
-        each(roots.directory);
+        each(Held::Block {
+            at: roots.directory,
+            bytes: roots.room * 8,
+        });
         let (first, end) = roots.pages();
         for page in first..end {
-            each(self.page(view, &roots, page)?);
+            let at = self.page(view, &roots, page)?;
+            each(Held::Block { at, bytes: PAGE });
         }
         for word in 0..roots.room {
             // The page from the first on that would stand here.
@@ -257,7 +269,7 @@ impl Ring {
             }
         }
         for serial in roots.head..roots.tail {
-            each(self.item(view, &roots, serial)?);
+            each(Held::Record(self.item(view, &roots, serial)?));
         }
         Ok(())
     }

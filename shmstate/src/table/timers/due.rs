@@ -12,7 +12,7 @@ use crate::tx::Tx;
 
 /// The last deadline there is, in ns: 146 years after the boot. A later one is taken for this, and this one is never due.
 pub const MAX_DEADLINE: u64 = MOST as u64;
-pub(super) const MOST: i64 = (1 << 62) - 1;
+pub(crate) const MOST: i64 = (1 << 62) - 1;
 
 /// What a periodic timer does about firings that it missed, because nobody looked for longer than its period: after a
 /// handover, a crash, a restore, or a stall. A firing is *missed* if the one after it is due as well; one that is late by less
@@ -34,7 +34,7 @@ pub(super) fn clamp(ns: u64) -> i64 {
 }
 
 /// What users see of a deadline.
-pub(super) fn shown(ns: i64) -> u64 {
+pub(crate) fn shown(ns: i64) -> u64 {
     ns.clamp(0, MOST) as u64
 }
 

@@ -24,6 +24,7 @@
 //! It does not know clocks, periods or records.
 
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::region::view::View;
 use crate::table::pages::{self, PAGE, Pages};
 use crate::table::slots::{self, Link, Slots};
@@ -31,13 +32,13 @@ use crate::tx::Tx;
 
 const WHAT: &str = "heap of timers";
 /// Bytes of an entry.
-const ENTRY: u64 = 16;
+pub(crate) const ENTRY: u64 = 16;
 /// Entries of a page.
-const PER_PAGE: u64 = PAGE / ENTRY;
+pub(crate) const PER_PAGE: u64 = PAGE / ENTRY;
 /// Children of an entry.
 const CHILDREN: u64 = 8;
 /// Places before the first entry (M3).
-const LEFT_OUT: u64 = CHILDREN - 1;
+pub(crate) const LEFT_OUT: u64 = CHILDREN - 1;
 /// Bits of an entry's second word that name the place.
 const PLACE_BITS: u32 = 26;
 /// Most timers of one table.
@@ -51,7 +52,7 @@ const SUM: u8 = 0xa5;
 /// Most levels below an entry.
 const LEVELS: usize = 9;
 
-const PAGES: u64 = slots::NEXT_ROOT;
+pub(crate) const PAGES: u64 = slots::NEXT_ROOT;
 /// First root that is left to the table.
 pub(crate) const NEXT_ROOT: u64 = PAGES + pages::ROOTS * 8;
 
@@ -86,6 +87,17 @@ impl Entry {
         let half = word ^ word >> 32;
         let quarter = half ^ half >> 16;
         (quarter ^ quarter >> 8) as u8
+    }
+
+    /// Whether none of its bytes was altered (M5).
+    #[inline]
+    pub(crate) fn is_whole(self) -> bool {
+        self.sum() == SUM
+    }
+
+    /// What the two words of an entry say.
+    pub(crate) const fn of([deadline, tail]: [u64; 2]) -> Self {
+        Self { deadline, tail }
     }
 
     pub(crate) fn deadline(self) -> i64 {
@@ -141,10 +153,9 @@ impl Heap {
     #[inline]
     pub(crate) fn entry(self, view: &View, position: u64) -> Result<Entry> {
         let at = self.at(view, position)?;
-        let [deadline, tail] = view.words(at, WHAT)?;
-        let entry = Entry { deadline, tail };
-        if entry.sum() != SUM {
-            return Err(Error::damaged(WHAT, at, deadline));
+        let entry = Entry::of(view.words(at, WHAT)?);
+        if !entry.is_whole() {
+            return Err(Error::damaged(WHAT, at, entry.deadline));
         }
         Ok(entry)
     }
@@ -273,7 +284,7 @@ impl Heap {
     }
 
     /// Visits all blocks: directory, pages; and checks the order, and that slots and entries name each other.
-    pub(crate) fn blocks(self, view: &View, each: impl FnMut(u64)) -> Result<()> {
+    pub(crate) fn blocks(self, view: &View, each: impl FnMut(Held)) -> Result<()> {
         self.pages().blocks(view, each)?;
         let (count, _) = self.slots().counts(view)?;
         for position in 0..count {

@@ -16,14 +16,15 @@
 //!
 //! It does not know what time it is: the caller says, so that a tick sees one time, and a test any.
 
-mod due;
-mod heap;
+pub(crate) mod due;
+pub(crate) mod heap;
 
 pub use due::{Gap, MAX_DEADLINE};
 pub use heap::MAX_TIMERS;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
+use crate::heap::Held;
 use crate::heap::Owner;
 use crate::region::Region;
 use crate::region::view::View;
@@ -41,7 +42,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
 const WHAT: &str = "timers";
-const SHIFT: u64 = heap::NEXT_ROOT;
+pub(crate) const SHIFT: u64 = heap::NEXT_ROOT;
 const GAP: u64 = SHIFT + 8;
 
 // The heap of the region keeps the last two roots of a row for itself.
@@ -122,7 +123,7 @@ impl<T> fmt::Debug for Timers<T> {
 }
 
 impl<T: Value> Timers<T> {
-    const GEOMETRY: Geometry = Geometry::of::<T>(8);
+    pub(crate) const GEOMETRY: Geometry = Geometry::of::<T>(8);
 
     fn home(&self) -> Home {
         Home {
@@ -132,7 +133,7 @@ impl<T: Value> Timers<T> {
         }
     }
 
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Timers,
             key: "u64".into(),
@@ -140,7 +141,7 @@ impl<T: Value> Timers<T> {
         }
     }
 
-    fn handle(row: u64, view: &View) -> Self {
+    pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
             region: view.tag(),
@@ -442,7 +443,11 @@ impl<T: Value> FusedIterator for TimersIter<'_, T> {}
 
 /// Shift and policy of the table in row `row` (N4).
 fn time(view: &View, row: u64) -> Result<(i64, Gap)> {
-    let [word, policy] = view.words(row + SHIFT, WHAT)?;
+    time_of(view.words(row + SHIFT, WHAT)?, row)
+}
+
+/// Shift and policy that the two words of the row say.
+pub(crate) fn time_of([word, policy]: [u64; 2], row: u64) -> Result<(i64, Gap)> {
     let shift = word as i64;
     let gap = match policy & 0xff {
         1 => Gap::All,
@@ -467,7 +472,7 @@ fn time_word(row: u64, shift: i64, gap: Gap) -> u64 {
 }
 
 /// Visits the blocks of the table in row `row`, and checks it.
-pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
+pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(Held)) -> Result<()> {
     time(view, row)?;
     Slots::of(row).blocks(view, true, &mut each)?;
     Heap::of(row).blocks(view, each)
