@@ -150,7 +150,7 @@ impl World {
 fn pin(last: bool) -> Result<()> {
     let allowed = sched_getaffinity(None)?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-    let core = if last { cores.last() } else { cores.next() };
+    let core = if last { cores.next_back() } else { cores.next() };
     let mut one = CpuSet::new();
     one.set(core.ok_or("no core")?);
     Ok(sched_setaffinity(None, &one)?)
