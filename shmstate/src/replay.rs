@@ -4,6 +4,7 @@
 mod bytes;
 mod damage;
 mod tables;
+mod trim;
 
 use crate::region::header::at;
 use crate::region::view::Store;
@@ -159,7 +160,11 @@ fn every_prefix_picked<W: PartialEq + std::fmt::Debug>(
 }
 
 fn small_world() -> (Region, Tables) {
-    let mut region = Region::in_memory(2 << 20).expect("region");
+    world_in(2 << 20)
+}
+
+fn world_in(capacity: u64) -> (Region, Tables) {
+    let mut region = Region::in_memory(capacity).expect("region");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let tables = region.write(&pass, create).expect("tables");

@@ -67,6 +67,7 @@ impl Order {
             Kind::Shrink => "shrink",
             Kind::Sweep => "sweep",
             Kind::Trade => "trade",
+            Kind::Trim => "trim",
         };
         let mut arguments = vec![
             "child".to_owned(),

@@ -21,6 +21,15 @@ const WAVE: std::ops::Range<u64> = 300..3_000;
 const CROWD: u64 = 24_000;
 /// Items of a large bag: more than half a chunk of the heap, so that the record is a run of chunks.
 const HOARD: std::ops::Range<usize> = 20_000..60_000;
+/// Items of a giant's bag, several MiB, and how many players can be giants.
+const GIANT: std::ops::Range<usize> = 500_000..2_400_000;
+const GIANTS: u64 = 4;
+/// One time in so many memory is given back before a transaction; where that is the matter, one in the other.
+const TRIM: [u32; 2] = [40, 2];
+/// Records of the crowd that are moved together at once.
+const COMPACT: u64 = 500;
+/// Most bytes that are given back at once.
+const MOST: u64 = 16 << 20;
 
 /// What most transactions of a life do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -35,17 +44,20 @@ pub(super) enum Kind {
     Sweep,
     /// The other tables, a lot at a time.
     Trade,
+    /// Giants come and go, and the memory they had is given back.
+    Trim,
 }
 
 impl Kind {
-    /// Weights of small, medium, sweep, grow, shrink, renew, and of little and much trade.
-    fn weights(self) -> [u32; 8] {
+    /// Weights of small, medium, sweep, grow, shrink, renew, and of little and much trade, of giants.
+    fn weights(self) -> [u32; 9] {
         match self {
-            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3],
-            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5],
-            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5],
-            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0],
-            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50],
+            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3, 0],
+            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5, 0],
+            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5, 0],
+            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0, 0],
+            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50, 0],
+            Self::Trim => [10, 2, 0, 10, 10, 2, 5, 0, 60],
         }
     }
 }
@@ -105,6 +117,10 @@ impl Worker {
     pub(super) fn transact(&mut self) -> Result<bool> {
         let gate = self.region.gate().clone();
         let pass = gate.enter()?;
+        let seldom = TRIM[usize::from(self.kind == Kind::Trim)];
+        if self.random.u32(..seldom) == 0 {
+            self.region.trim(&pass, self.random.u64(..MOST))?;
+        }
         match self.random.u8(..16) {
             0..5 => {
                 let goods = self.tables.goods;
@@ -181,6 +197,7 @@ impl Change<'_, '_> {
             Some(5) => self.renew(),
             Some(6) => self.trade(false),
             Some(7) => self.trade(true),
+            Some(8) => self.giant(),
             what => {
                 let rounds = if what == Some(1) {
                     self.random.usize(16..64)
@@ -353,6 +370,24 @@ impl Change<'_, '_> {
         Ok(())
     }
 
+    /// One of the first players becomes a giant, or an ordinary one again.
+    fn giant(&mut self) -> Result<()> {
+        let id = self.random.u64(..GIANTS);
+        let there = self.tables.players.get(&self.tx, &id)?.map(|p| p.score.to_native());
+        let items = if self.random.bool() {
+            self.random.usize(GIANT)
+        } else {
+            5
+        };
+        let first = self.random.u16(..);
+        let bag = (0..items).map(|i| first.wrapping_add(i as u16)).collect();
+        let player = Player::new(id, self.clock.step, "giant".to_owned(), 7, bag);
+        self.clock.score = self.clock.score.wrapping_sub(there.unwrap_or(0).into()).wrapping_add(7);
+        self.clock.players = self.clock.players.wrapping_add(u64::from(there.is_none()));
+        self.tables.players.insert(&mut self.tx, &id, &player)?;
+        Ok(())
+    }
+
     fn grow(&mut self) -> Result<()> {
         let wave = self.random.u64(WAVE);
         for key in self.clock.crowd_to..self.clock.crowd_to + wave {
@@ -369,6 +404,9 @@ impl Change<'_, '_> {
             self.tables.crowd.remove(&mut self.tx, &key)?;
         }
         self.clock.crowd_from += wave;
+        if self.random.u8(..3) == 0 {
+            self.tables.crowd.compact(&mut self.tx, COMPACT)?;
+        }
         Ok(())
     }
 
