@@ -108,6 +108,14 @@ pub trait Engine {
         Ok(())
     }
 
+    /// Makes what it takes as little as it can, if it has a way to. Not measured.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn compact(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Resolves keys for the operations by handle. Not measured; done for those only, since it warms the caches.
     ///
     /// # Errors

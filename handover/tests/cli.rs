@@ -385,7 +385,9 @@ fn inspect_shows_regions() {
         "reserved_bytes": 4194304,
         "huge_wanted_bytes": 0,
         "huge_bytes": 0,
-        "not_collapsed": 0
+        "not_collapsed": 0,
+        "holes_bytes": 0,
+        "given_back_bytes": 0
       },
       "tables": [
         {

@@ -30,7 +30,7 @@ pub struct Inspection {
     pub capacity: u64,
     /// End of the memory taken from the mount for it, in bytes from its start.
     pub taken: u64,
-    /// Bytes of the heap in use by chunks.
+    /// Bytes of the heap in use by chunks, without those that were given back to the mount.
     pub heap: u64,
     /// When it was made, in ns since 1970.
     pub made_at: u64,
@@ -144,7 +144,10 @@ impl Observer {
             node_id: birth.node_id,
             capacity: memory.size(at::LIMIT),
             taken: memory.size(at::TAKEN),
-            heap: memory.size(at::HEAP_END).saturating_sub(birth.layout.heap),
+            heap: memory
+                .size(at::HEAP_END)
+                .saturating_sub(birth.layout.heap)
+                .saturating_sub(memory.header(at::HOLES)),
             made_at: birth.made_at,
             this_boot: birth.boot_id == crate::os::clock::boot_id(),
             held: self.is_held()?,

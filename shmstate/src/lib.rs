@@ -62,7 +62,8 @@ pub use os::clock::monotonic_ns;
 pub use os::mount::MountKind;
 pub use os::tcp::Positions;
 pub use region::{
-    Activity, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region, View,
+    Activity, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region,
+    Trimmed, View,
 };
 pub use schema::Schema;
 pub use shmstate_derive::Schema;

@@ -6,6 +6,7 @@ mod damage;
 mod keys;
 mod log;
 mod tables;
+mod trim;
 
 use crate::region::header::at;
 use crate::region::seal::seal;
@@ -164,7 +165,11 @@ fn every_prefix_picked<W: PartialEq + std::fmt::Debug>(
 }
 
 fn small_world() -> (Region, Tables) {
-    let mut region = Region::in_memory(2 << 20).expect("region");
+    world_in(2 << 20)
+}
+
+fn world_in(capacity: u64) -> (Region, Tables) {
+    let mut region = Region::in_memory(capacity).expect("region");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let tables = region.write(&pass, create).expect("tables");

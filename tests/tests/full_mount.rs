@@ -89,6 +89,73 @@ fn a_full_mount_is_an_error_and_the_region_goes_on() {
     again(name, &USER, Path::new("/dev/shm"), mount);
 }
 
+/// What was given back and taken by others meanwhile is missed with a typed error, not with a signal; and only by who needs it.
+#[test]
+fn a_hole_that_cannot_be_taken_again() {
+    if let Some(place) = inside() {
+        for ahead in [None, Some(0)] {
+            let options = Region::options().directory(&place).capacity(256 << 20);
+            let options = ahead.iter().fold(options, |o, bytes| o.reserve_ahead(*bytes));
+            let mut world = options.create("world").expect("create");
+            let gate = world.gate().clone();
+            let pass = gate.enter().expect("pass");
+            let blobs: Map<u64, Vec<u8>> = world.write(&pass, |tx| Map::create(tx, "blobs")).expect("table");
+            let insert = |world: &mut Region, keys: std::ops::Range<u64>| -> Result<()> {
+                for i in keys {
+                    world.write(&pass, |tx| blobs.insert(tx, &i, &vec![i as u8; 3000]))?;
+                }
+                Ok(())
+            };
+            insert(&mut world, 0..10_000).expect("room");
+            for i in 100..9_900 {
+                world.write(&pass, |tx| blobs.remove(tx, &i)).expect("remove");
+            }
+            let mut given = 0;
+            loop {
+                let trimmed = world.trim(&pass, 4 << 20).expect("trim");
+                given += trimmed.bytes;
+                if !trimmed.more {
+                    break;
+                }
+            }
+            assert!(world.memory(&pass).expect("memory").holes > 16 << 20 && given > 16 << 20);
+            let other = options.create("other").expect("create");
+            fill(other, &place.to_string_lossy(), 64 << 20);
+            let full = insert(&mut world, 100..9_900).expect_err("the other has it");
+            assert!(matches!(full, Error::OutOfSpace { .. }), "{full}");
+            let reader = world.read(&pass).expect("read");
+            assert!(verify(&reader).expect("verify").is_sound());
+            let kept = blobs.len(&reader).expect("len");
+            assert!(kept < 9_000, "{kept}");
+            // In a full mount everything else goes on: reading all of it, reopening, looking.
+            drop(world);
+            let mut world = options.open("world").expect("open");
+            let seen = Inspection::in_directory(&place, "world").expect("inspect");
+            assert!(seen.memory.holes > 0, "{seen:?}");
+            let gate = world.gate().clone();
+            let pass = gate.enter().expect("pass");
+            assert!(verify(&world.read(&pass).expect("read")).expect("verify").is_sound());
+            assert!(options.remove("other").expect("remove"));
+            let insert = |world: &mut Region, keys: std::ops::Range<u64>| -> Result<()> {
+                for i in keys {
+                    world.write(&pass, |tx| blobs.insert(tx, &i, &vec![i as u8; 3000]))?;
+                }
+                Ok(())
+            };
+            insert(&mut world, 100..9_900).expect("room again");
+            let reader = world.read(&pass).expect("read");
+            assert_eq!(blobs.len(&reader).expect("len"), 10_000);
+            assert!(verify(&reader).expect("verify").is_sound());
+            println!("{CHECKED} a region of {given} bytes less");
+            assert!(options.remove("world").expect("remove"));
+        }
+        return;
+    }
+    let place = Place::new("shmstate-trim-mount");
+    let mount = format!("mount -t tmpfs -o size=64m tmpfs \"${INSIDE}\"");
+    again("a_hole_that_cannot_be_taken_again", &USER, &place.0, &mount);
+}
+
 #[test]
 fn a_full_directory_is_named_with_its_size() {
     if let Some(place) = inside() {

@@ -106,6 +106,7 @@ pub(super) fn of(outcome: &Outcome, players: u64, grown: &Grown, attached: &Atta
         figure("attach_1gib_header_ms", attached.header_ms, Some(0.2)),
         figure("overhead_percent", overhead("filled"), Some(15.0)),
         figure("overhead_used_percent", overhead("used"), None),
+        figure("overhead_compacted_percent", overhead("compacted"), Some(15.0)),
     ]);
     Ratios(figures)
 }

@@ -64,7 +64,7 @@ pub(super) struct Work<'a> {
 pub(super) struct Memory {
     pub(super) engine: &'static str,
     pub(super) players: u64,
-    /// `filled`, or `used` after all rounds.
+    /// `filled`, or `used` after all rounds, or `compacted` after that.
     pub(super) when: &'static str,
     pub(super) bytes: u64,
     pub(super) bytes_per_player: f64,
@@ -196,6 +196,10 @@ pub(super) fn run(plan: &Plan, players: u64, outcome: &mut Outcome) -> Result<()
         };
         outcome.placed.extend(member.engine.pages()?.into_iter().map(placed));
     }
+    for member in &mut members {
+        member.engine.compact()?;
+    }
+    weigh(&members, players, "compacted", &mut outcome.memory)?;
     Ok(())
 }
 

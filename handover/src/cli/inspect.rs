@@ -71,6 +71,9 @@ struct MemoryView {
     huge_wanted_bytes: u64,
     huge_bytes: u64,
     not_collapsed: u64,
+    /// Inside of what is taken, given back to the mount; and all that ever was.
+    holes_bytes: u64,
+    given_back_bytes: u64,
 }
 
 /// A table of it.
@@ -214,6 +217,8 @@ fn view(base: &Path, found: Inspection, schemas: bool) -> Result<RegionView> {
             huge_wanted_bytes: found.memory.huge_wanted,
             huge_bytes: found.memory.huge,
             not_collapsed: found.memory.not_collapsed,
+            holes_bytes: found.memory.holes,
+            given_back_bytes: found.memory.given_back,
         },
         tables: found.tables.into_iter().map(|t| table(t, schemas)).collect(),
     })
@@ -250,6 +255,14 @@ const fn activity(activity: Activity) -> &'static str {
         Activity::Commit => "commit",
         Activity::Growth => "growth",
         Activity::Recovery => "recovery",
+    }
+}
+
+fn taken(view: &RegionView) -> String {
+    let taken = text::bytes(view.taken_bytes);
+    match view.memory.holes_bytes {
+        0 => taken,
+        holes => format!("{taken}, of which {} are given back", text::bytes(holes)),
     }
 }
 
@@ -294,7 +307,7 @@ fn details(view: &RegionView) -> String {
         ("format", format!("{}, made in {boot}", view.format)),
         ("id", view.region_id.clone()),
         ("capacity", text::bytes(view.capacity_bytes)),
-        ("taken", text::bytes(view.taken_bytes)),
+        ("taken", taken(view)),
         ("heap", text::bytes(view.heap_bytes)),
         (
             "memory",

@@ -16,8 +16,8 @@
 //! | end of taken memory | end of the heap | a restore takes what is used, not what was reserved |
 //! | log extents, log table | those that the heap has passed | their chunks lie among those in use; the log is empty |
 //! | capacity now | as it is | the restore may decide otherwise |
-//! | recoveries, entries undone, rollbacks, growth steps, collapsed pages | 0 | tell the life of one object, not of the world |
-//! | end of the heap, class heads, free runs | as they are | the heap's own state |
+//! | recoveries, entries undone, rollbacks, growth steps, collapsed pages, bytes given back | 0 | tell the life of one object, not of the world |
+//! | end of the heap, class heads, free runs, holes | as they are | the heap's own state |
 //! | restored from, clock offset | as they are | the restore replaces them |
 //! | bytes without a name | as they are | a later version may have put state there |
 
@@ -67,6 +67,8 @@ pub(crate) fn settle_header(header: &mut [u8]) {
         at::SMALL_STEPS,
         at::COLLAPSED,
         at::NOT_COLLAPSED,
+        at::HOLES_STALE,
+        at::GIVEN_BACK,
     ] {
         put(word, 0);
     }
@@ -134,10 +136,11 @@ pub(crate) fn pages_in_use(table: &View, layout: &Layout, mut each: impl FnMut(u
                 }
                 length
             }
-            Kind::Free { length } | Kind::Log { length } if length <= used - index => length,
+            Kind::Free { length } | Kind::Log { length } | Kind::Hole { length } if length <= used - index => length,
             Kind::Run { length, .. }
             | Kind::Free { length }
             | Kind::Log { length }
+            | Kind::Hole { length }
             | Kind::RunEnd { length }
             | Kind::FreeEnd { length } => {
                 return Err(chunk.damaged(length));

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A link is a chunk's index + 1, 0 for none. `next` and `previous` link chunks of one owner and class that have a free slot,
-//! or free runs of like length; the links of the owner connect all chunks of a table. The entry of a chunk inside a run, neither
+//! or free runs of like length, or holes; the links of the owner connect all chunks of a table. The entry of a chunk inside a run, neither
 //! first nor last, means nothing.
 
 use crate::error::{Error, Result};
@@ -64,6 +64,11 @@ pub(crate) enum Kind {
         /// Chunks.
         length: u64,
     },
+    /// First or last chunk of a free run whose memory was given back: it must be taken again before it is used.
+    Hole {
+        /// Chunks.
+        length: u64,
+    },
 }
 
 impl Kind {
@@ -75,6 +80,7 @@ impl Kind {
             Self::Free { length } => (4, 0, length),
             Self::FreeEnd { length } => (5, 0, length),
             Self::Log { length } => (6, 0, length),
+            Self::Hole { length } => (7, 0, length),
         };
         kind | owner << 8 | number << 32
     }
@@ -92,6 +98,7 @@ impl Kind {
             4 if number > 0 => Self::Free { length: number },
             5 if number > 1 => Self::FreeEnd { length: number },
             6 if number > 1 => Self::Log { length: number },
+            7 if number > 0 => Self::Hole { length: number },
             _ => return None,
         };
         // What the kind does not use is zero.

@@ -5,14 +5,20 @@
 //! - **P1** A block of up to half a chunk is a slot of a size class ([`classes`]); a larger one is a run of chunks ([`runs`]).
 //! - **P2** Every chunk in use has an [`Owner`]. The chunks of a table hold its records and nothing else, so that a slot of
 //!   such a chunk that is in use *is* a record of that table; they are linked, so that a table is walked in memory order.
+//! - **P3** In a table of few chunks a block whose class has no room gets a slot of a larger class that is half empty, before a chunk is
+//!   made for it: few records of many lengths share chunks.
 //!
 //! It does not know what is in a block.
 
 pub(crate) mod chunk;
 pub(crate) mod classes;
+pub(crate) mod compact;
 mod held;
+pub(crate) mod holes;
 pub(crate) mod owner;
 pub(crate) mod runs;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub(crate) use held::Held;
@@ -22,12 +28,14 @@ pub use walk::{ClassStats, HeapStats};
 pub(crate) use walk::{check, walk};
 
 use crate::error::{Error, Result};
-use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout};
+use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, ROWS, at};
 use crate::region::view::{Bad, View, Window};
 use crate::tx::Tx;
 use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
 
 const WHAT: &str = "block of a table";
+/// How many chunks of a list are looked at for one without a block.
+const LOOK: usize = 16;
 /// Largest block, in bytes.
 pub(crate) const MAX_BLOCK: u64 = 1 << 32;
 
@@ -68,6 +76,9 @@ fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> 
     let head = owner.head(tx, class)?;
     let chunk = match tx.load(head, "list of chunks with room")? {
         0 => {
+            if let Some((head, chunk, class)) = larger(tx, owner, head, class, align)? {
+                return take_slot(tx, table, head, chunk, class);
+            }
             let chunk = runs::take(tx, owner, 1)?;
             chunk.format(tx, owner, class)?;
             runs::push(tx, table, head, List::Room, chunk)?;
@@ -77,6 +88,33 @@ fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> 
         index => table.chunk(tx, index - 1)?,
     };
     take_slot(tx, table, head, chunk, class)
+}
+
+/// A chunk of a larger class that is worth using for a block of a small table instead of a new chunk: at least half of it is free, and a
+/// slot is at most twice as large. In large tables that would waste more than it saves: there is always such a chunk.
+#[cold]
+fn larger(tx: &Tx<'_>, owner: Owner, head: u64, class: usize, align: u64) -> Result<Option<(u64, Chunk, usize)>> {
+    if !owner.is_small(tx)? {
+        return Ok(None);
+    }
+    let table = Table::of(tx.region.layout());
+    let most = classes::size(class) * 2;
+    for larger in class + 1..classes::COUNT {
+        let size = classes::size(larger);
+        if size > most {
+            break;
+        }
+        let head = head.wrapping_add((larger - class) as u64 * 8);
+        let index = tx.load(head, "list of chunks with room")?;
+        if index == 0 || !size.is_multiple_of(align) {
+            continue;
+        }
+        let chunk = table.chunk(tx, index - 1)?;
+        if chunk.free(tx)? * 2 >= classes::slots(larger) {
+            return Ok(Some((head, chunk, larger)));
+        }
+    }
+    Ok(None)
 }
 
 fn take_slot(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk, class: usize) -> Result<Block> {
@@ -144,6 +182,38 @@ pub(crate) fn release(tx: &mut Tx<'_>, offset: u64) -> Result<()> {
     }
 }
 
+/// Gives back the chunks without a block that [`release`] keeps, one for each class of each table, where they are found quickly.
+pub(crate) fn release_empty(tx: &mut Tx<'_>) -> Result<()> {
+    let table = Table::of(tx.region.layout());
+    for owner in (0..=ROWS).filter_map(Owner::from_number) {
+        let heads = match owner.heads(tx)? {
+            None if owner == Owner::SHARED => at::CLASS_HEADS,
+            None => continue,
+            Some(heads) => heads,
+        };
+        for class in 0..classes::COUNT {
+            let head = heads.wrapping_add(class as u64 * 8);
+            let mut next = tx.load(head, "list of chunks with room")?;
+            for _ in 0..LOOK {
+                if next == 0 {
+                    break;
+                }
+                let chunk = table.chunk(tx, next - 1)?;
+                if chunk.kind(tx)? != (Kind::Slots { owner, class }) {
+                    return Err(chunk.damaged(next));
+                }
+                next = chunk.links(tx, List::Room)?.low.into();
+                if chunk.free(tx)? == classes::slots(class) {
+                    runs::pull(tx, table, head, List::Room, chunk)?;
+                    owner.leave(tx, table, chunk)?;
+                    runs::give(tx, chunk, 1)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The block that `offset` lies in.
 pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Block> {
     let table = Table::of(layout);
@@ -171,7 +241,9 @@ pub(crate) fn block_of(view: &View, layout: &Layout, offset: u64) -> Result<Bloc
                 .ok_or_else(|| chunk.damaged(length))?,
             size: length * CHUNK,
         }),
-        Kind::Free { .. } | Kind::FreeEnd { .. } | Kind::Log { .. } => Err(Error::damaged("block", offset, start)),
+        Kind::Free { .. } | Kind::FreeEnd { .. } | Kind::Log { .. } | Kind::Hole { .. } => {
+            Err(Error::damaged("block", offset, start))
+        }
     }
 }
 

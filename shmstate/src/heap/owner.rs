@@ -20,6 +20,11 @@ pub(crate) const HEADS: u64 = ROOT + (ROOTS as u64 - 1) * 8;
 /// Bytes of that block.
 pub(crate) const HEADS_BYTES: u64 = classes::COUNT as u64 * 8;
 
+/// Chunks from which on a table is not small: 1.5 MiB.
+const SMALL: usize = 24;
+/// Chunks of the whole heap from which on what belongs to nobody does not count as a small table.
+const SMALL_HEAP: u64 = 64;
+
 /// A table, or nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner(u8);
@@ -70,6 +75,27 @@ impl Owner {
     pub(crate) fn heads(self, view: &View) -> Result<Option<u64>> {
         let Some(row) = self.row() else { return Ok(None) };
         Ok(Some(view.load(row + HEADS, WHAT)?).filter(|heads| *heads != 0))
+    }
+
+    /// The first of the table's chunks, as index + 1; `None` for nobody's.
+    pub(crate) fn first(self, view: &View) -> Result<Option<u64>> {
+        self.row().map(|row| view.load(row + FIRST, WHAT)).transpose()
+    }
+
+    /// Whether the table has so few chunks that a chunk for each of many classes would be most of what it takes.
+    pub(crate) fn is_small(self, view: &View) -> Result<bool> {
+        let table = Table::in_view(view);
+        let Some(mut next) = self.first(view)? else {
+            // Nobody's chunks are not linked: there are at most as many as the heap has.
+            return Ok(table.used(view) < SMALL_HEAP);
+        };
+        for _ in 0..SMALL {
+            if next == 0 {
+                return Ok(true);
+            }
+            next = table.chunk(view, next - 1)?.links(view, List::Owner)?.low.into();
+        }
+        Ok(false)
     }
 
     /// Links a chunk, or the first of a run, among those of the table.

@@ -1,7 +1,7 @@
 //! Runs: blocks of whole chunks, and the free ones between them, joined again as they are freed.
 //!
 //! Free runs hang in lists by the logarithm of their length. A run is found in the list of its own size within a bounded
-//! search, else taken from the first longer list, else from the end of the heap, which takes memory from the mount
+//! search, else taken from the first longer list, else made of a hole ([`holes`]), else from the end of the heap, which takes memory from the mount
 //! **before** anything is written (a mount that is full is an error and the region stays as it was).
 //!
 //! Extents of the undo log lie in the heap's way where it grows (B2). They are passed inside the transaction: marked as log, and what
@@ -9,8 +9,8 @@
 
 use crate::crash::{self, Point};
 use crate::error::Result;
-use crate::heap::Owner;
 use crate::heap::chunk::{Chunk, Halves, Kind, List, Table};
+use crate::heap::{Owner, holes};
 use crate::region::backing::{Backing, Taking};
 use crate::region::growth;
 use crate::region::header::{Activity, BINS, CHUNK, Layout, at};
@@ -27,14 +27,18 @@ pub(crate) fn bin(length: u64) -> u64 {
     u64::from(length.ilog2()).min(BINS - 1)
 }
 
-fn head(bin: u64) -> u64 {
+pub(crate) fn head(bin: u64) -> u64 {
     at::RUN_BINS + bin * 8
 }
 
 /// Takes a run of `length` chunks for `owner`; it is in no list yet. Its contents are undefined.
 pub(crate) fn take(tx: &mut Tx<'_>, owner: Owner, length: u64) -> Result<Chunk> {
     let table = Table::of(tx.region.layout());
-    let first = match find(tx, table, length)? {
+    let found = match find(tx, table, length)? {
+        None if tx.header(at::HOLES) != 0 => refill(tx, table, length)?,
+        found => found,
+    };
+    let first = match found {
         Some((chunk, found)) => {
             unlink(tx, table, chunk, found)?;
             if found > length {
@@ -54,6 +58,31 @@ pub(crate) fn take(tx: &mut Tx<'_>, owner: Owner, length: u64) -> Result<Chunk> 
         |length| Kind::RunEnd { length },
     )?;
     Ok(first)
+}
+
+/// Takes the first chunk of a free run of `found` chunks for `owner`; it is in no list yet.
+pub(crate) fn take_first(tx: &mut Tx<'_>, owner: Owner, run: Chunk, found: u64) -> Result<Chunk> {
+    let table = Table::of(tx.region.layout());
+    unlink(tx, table, run, found)?;
+    if found > 1 {
+        let rest = table.chunk(tx, run.index + 1)?;
+        link(tx, table, rest, found - 1)?;
+    }
+    run.set_kind(tx, Kind::Run { owner, length: 1 })?;
+    Ok(run)
+}
+
+/// A free run made of a hole, unless what is wanted is ready behind the end of the heap (D4 of `holes`), or fits in no hole.
+#[cold]
+fn refill(tx: &mut Tx<'_>, table: Table, length: u64) -> Result<Option<(Chunk, u64)>> {
+    let bytes = length * CHUNK;
+    let target = growth::place(tx, tx.size(at::HEAP_END), bytes).saturating_add(bytes);
+    if growth::is_ready(&tx.region.view, &*tx.region.backing, tx.region.layout(), target)
+        || !holes::fill(tx, length, Taking::Step)?
+    {
+        return Ok(None);
+    }
+    find(tx, table, length)
 }
 
 /// Gives a run back and joins it with its free neighbours.
@@ -110,7 +139,7 @@ fn find(tx: &Tx<'_>, table: Table, length: u64) -> Result<Option<(Chunk, u64)>> 
     Ok(None)
 }
 
-fn mark(
+pub(crate) fn mark(
     tx: &mut Tx<'_>,
     table: Table,
     first: Chunk,
@@ -126,7 +155,7 @@ fn mark(
     Ok(())
 }
 
-fn link(tx: &mut Tx<'_>, table: Table, first: Chunk, length: u64) -> Result<()> {
+pub(crate) fn link(tx: &mut Tx<'_>, table: Table, first: Chunk, length: u64) -> Result<()> {
     mark(
         tx,
         table,
@@ -138,7 +167,7 @@ fn link(tx: &mut Tx<'_>, table: Table, first: Chunk, length: u64) -> Result<()> 
     push(tx, table, head(bin(length)), List::Room, first)
 }
 
-fn unlink(tx: &mut Tx<'_>, table: Table, chunk: Chunk, length: u64) -> Result<()> {
+pub(crate) fn unlink(tx: &mut Tx<'_>, table: Table, chunk: Chunk, length: u64) -> Result<()> {
     pull(tx, table, head(bin(length)), List::Room, chunk)
 }
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, Report, Result, refuse};
 use crate::heap::chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
 use crate::heap::owner::{FIRST, HEADS, HEADS_BYTES};
-use crate::heap::{Block, Owner, check_block, classes, runs};
+use crate::heap::{Block, Owner, check_block, classes, holes, runs};
 use crate::region::growth;
 use crate::region::header::{BINS, CHUNK, Layout, ROWS, at};
 use crate::region::view::View;
@@ -30,8 +30,10 @@ pub struct HeapStats {
     pub used: u64,
     /// Bytes of free slots and free runs below the end of the heap.
     pub free: u64,
-    /// Bytes taken from the mount for the heap.
+    /// Bytes taken from the mount for the heap, without those that were given back.
     pub taken: u64,
+    /// Bytes of the heap whose memory was given back ([`Region::trim`](crate::Region::trim)); neither free nor taken.
+    pub holes: u64,
     /// The classes that have chunks, from the smallest slot to the largest.
     pub classes: Vec<ClassStats>,
     /// Bytes of the blocks of each table that keeps records for itself, by the place of its row in the catalog; then what
@@ -76,7 +78,8 @@ pub(crate) fn walk(
         report(Error::damaged("undo log in the heap", at::LOG_EXTENTS, tally.passed))?;
     }
     tally.lists(view, table, layout, report)?;
-    tally.stats.taken = view.size(at::TAKEN).saturating_sub(layout.heap);
+    let taken = view.size(at::TAKEN).saturating_sub(layout.heap);
+    tally.stats.taken = taken.saturating_sub(tally.stats.holes);
     tally.stats.classes.retain(|class| class.chunks != 0);
     Ok(tally.stats)
 }
@@ -87,6 +90,7 @@ struct Tally {
     with_room: Vec<u64>,
     chunks: Vec<u64>,
     free_runs: u64,
+    holes: u64,
     /// Extents of the log that the heap has passed.
     passed: u64,
 }
@@ -107,6 +111,7 @@ impl Default for Tally {
             with_room: vec![0; owners],
             chunks: vec![0; owners],
             free_runs: 0,
+            holes: 0,
             passed: 0,
         }
     }
@@ -146,6 +151,12 @@ impl Tally {
                 ends(view, table, chunk, length, Kind::FreeEnd { length })?;
                 self.free_runs += 1;
                 self.stats.free += length * CHUNK;
+                Ok(length)
+            }
+            Kind::Hole { length } => {
+                ends(view, table, chunk, length, Kind::Hole { length })?;
+                self.holes += 1;
+                self.stats.holes += length * CHUNK;
                 Ok(length)
             }
             Kind::Log { length } => {
@@ -284,7 +295,13 @@ impl Tally {
             List::Room,
             &|bin, kind| matches!(kind, Kind::Free { length } if runs::bin(length) == bin),
         );
-        match agree("list of free runs", at::RUN_BINS, found, self.free_runs) {
+        if let Err(fault) = agree("list of free runs", at::RUN_BINS, found, self.free_runs) {
+            report(fault)?;
+        }
+        let hole = |_: u64, kind| matches!(kind, Kind::Hole { .. });
+        let found = listed((at::HOLE_HEAD, at::HOLE_HEAD), 1, List::Room, &hole);
+        let listed = agree("list of holes", at::HOLE_HEAD, found, self.holes);
+        match listed.and_then(|()| holes::check_sum(view, self.stats.holes)) {
             Ok(()) => Ok(()),
             Err(fault) => report(fault),
         }

@@ -129,6 +129,25 @@ pub(crate) fn take(fd: impl AsFd, name: &str, offset: u64, length: u64) -> Resul
     }
 }
 
+/// Gives the memory of `offset..offset + length` back to the mount: it reads as zeroes, and has to be taken again before it is
+/// touched. Every mapping loses it. The object keeps its length.
+pub(crate) fn punch(fd: impl AsFd, name: &str, offset: u64, length: u64) -> Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    loop {
+        match fallocate(fd.as_fd(), flags, offset, length) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::io("give back memory of region", name, e)),
+        }
+    }
+}
+
+/// Bytes of memory that the object has taken from its mount.
+pub(crate) fn allocated(fd: impl AsFd, name: &str) -> Result<u64> {
+    let stat = fstat(fd).map_err(|e| Error::io("stat region", name, e))?;
+    Ok(stat.st_blocks as u64 * 512)
+}
+
 /// Tries to become the living holder of the object. `false` if another process is.
 pub(crate) fn try_hold(fd: impl AsFd, name: &str) -> Result<bool> {
     let lock = libc::flock {

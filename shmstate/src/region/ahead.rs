@@ -13,6 +13,7 @@
 //! - **P5** A mount that is nearly full, or full, ends the order quietly; the writer, who still gets what is left in small
 //!   steps, orders anew.
 //! - **P6** It keeps the mapping alive, so that even one that is stuck in the kernel when the region is dropped does no harm.
+//! - **P7** What is behind the heap is given back while the thread is between two extents (`working`), and `ready` goes back with it.
 
 use crate::error::Result;
 use crate::gate::Gate;
@@ -60,6 +61,8 @@ struct Board {
     ready: AtomicU64,
     asked: AtomicBool,
     stop: AtomicBool,
+    /// Held by the thread while it makes an extent ready, and by whoever gives memory back (P7).
+    working: Mutex<()>,
 }
 
 impl Board {
@@ -91,6 +94,7 @@ impl Board {
     /// Makes extents ready until the order is fulfilled, the gate closes (P4) or the mount has no more (P5).
     fn work(&self) {
         while !self.stop.load(Ordering::Acquire) && self.gate.is_open() {
+            let _working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
             let from = self.have();
             let limit = self.limit.load(Ordering::Relaxed);
             if from >= self.goal() || from < self.layout.heap {
@@ -163,6 +167,7 @@ impl Ahead {
             ready: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            working: Mutex::new(()),
         });
         let (sender, done) = channel();
         let life = Arc::clone(&board);
@@ -197,6 +202,10 @@ impl Backing for Ahead {
 
     fn populate(&self, offset: u64, length: u64) -> Result<()> {
         self.board.mapping.populate(offset, length)
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> Result<()> {
+        self.board.mapping.punch(offset, length)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -252,6 +261,24 @@ impl Backing for Ahead {
         {
             thread.thread().unpark();
         }
+    }
+
+    fn watermark(&self) -> u64 {
+        self.board.watermark
+    }
+
+    fn retreat(&self, end: u64, taken: u64, limit: u64) -> Result<()> {
+        let board = &*self.board;
+        // The thread is between two extents now, and goes on from the numbers that it finds then (P7).
+        let _working = board.working.lock().unwrap_or_else(PoisonError::into_inner);
+        board.end.store(end, Ordering::Relaxed);
+        board.limit.store(limit, Ordering::Relaxed);
+        board.taken.store(taken, Ordering::SeqCst);
+        board.ready.store(0, Ordering::Release);
+        if taken < limit {
+            return board.mapping.punch(taken, limit - taken);
+        }
+        Ok(())
     }
 
     fn fresh_collapses(&self) -> (u64, u64) {

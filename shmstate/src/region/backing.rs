@@ -5,6 +5,8 @@
 //! is an error, never a signal.
 
 use crate::error::{Error, Result};
+#[cfg(test)]
+use crate::region::header::CHUNK;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -35,6 +37,8 @@ pub(crate) trait Backing: Send + Sync + fmt::Debug {
     fn take(&self, offset: u64, length: u64, taking: Taking) -> Result<()>;
     /// Enters the range, which is taken, into this process's page tables.
     fn populate(&self, offset: u64, length: u64) -> Result<()>;
+    /// Gives the memory of the range back: it reads as zeroes, and has to be taken again before it is used (D1 of `heap::holes`).
+    fn punch(&self, offset: u64, length: u64) -> Result<()>;
     /// The descriptor, if there is one to hand over.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
@@ -63,6 +67,26 @@ pub(crate) trait Backing: Send + Sync + fmt::Debug {
     /// The same, and the writer's heap has got as far as `end`: time to make more ready?
     fn want(&self, _end: u64, _taken: u64, _limit: u64) {}
 
+    /// How far ahead of the heap's end memory is kept ready, in bytes.
+    fn watermark(&self) -> u64 {
+        0
+    }
+
+    /// The heap ends at `end` now, and memory is only taken up to `taken`: what lies from there to `limit` is given back, also what
+    /// was made ready.
+    fn retreat(&self, _end: u64, taken: u64, limit: u64) -> Result<()> {
+        if taken < limit {
+            return self.punch(taken, limit - taken);
+        }
+        Ok(())
+    }
+
+    /// Whether a range was taken after it was given back last, for tests.
+    #[cfg(test)]
+    fn is_backed(&self, _offset: u64, _length: u64) -> bool {
+        true
+    }
+
     /// Extents collapsed into a large page each, and those that could not be, since it was asked last.
     fn fresh_collapses(&self) -> (u64, u64) {
         (0, 0)
@@ -77,6 +101,9 @@ pub(crate) struct Memory {
     map: MmapRaw,
     /// Bytes that may be taken, as if a mount had so many.
     available: u64,
+    /// Chunks that were given back and not taken again.
+    #[cfg(test)]
+    punched: std::sync::Mutex<std::collections::BTreeSet<u64>>,
 }
 
 impl Memory {
@@ -102,6 +129,8 @@ impl Memory {
         Ok(Self {
             map: map.into(),
             available,
+            #[cfg(test)]
+            punched: std::sync::Mutex::default(),
         })
     }
 }
@@ -125,7 +154,27 @@ impl Backing for Memory {
                 size: self.available,
             });
         }
+        #[cfg(test)]
+        for chunk in offset / CHUNK..(offset + length).div_ceil(CHUNK) {
+            self.punched.lock().expect("punched").remove(&chunk);
+        }
         Ok(())
+    }
+
+    /// Memory of a process is not given back; a test keeps count, and `Region::trim` overwrites it.
+    fn punch(&self, _offset: u64, _length: u64) -> Result<()> {
+        #[cfg(test)]
+        for chunk in _offset / CHUNK..(_offset + _length).div_ceil(CHUNK) {
+            self.punched.lock().expect("punched").insert(chunk);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn is_backed(&self, offset: u64, length: u64) -> bool {
+        let punched = self.punched.lock().expect("punched");
+        let mut chunks = punched.range(offset / CHUNK..(offset + length).div_ceil(CHUNK));
+        chunks.next().is_none()
     }
 
     fn populate(&self, _offset: u64, _length: u64) -> Result<()> {

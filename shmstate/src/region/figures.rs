@@ -4,8 +4,9 @@
 //! touched first; where an earlier process made a large page, that touch maps the whole of it.
 
 use crate::error::Result;
+use crate::heap::holes;
 use crate::os::mount::{self, MountKind};
-use crate::os::smaps;
+use crate::os::{shm, smaps};
 use crate::region::backing::Backing;
 use crate::region::growth;
 use crate::region::header::{HUGE, Layout, at};
@@ -34,6 +35,12 @@ pub struct MemoryInfo {
     pub huge_wanted: u64,
     /// Bytes of them that do.
     pub huge: u64,
+    /// Bytes of memory that the object has taken from its mount, whoever asked for it.
+    pub allocated: u64,
+    /// Bytes inside the heap that were given back to the mount.
+    pub holes: u64,
+    /// Bytes given back to the mount by all owners so far.
+    pub given_back: u64,
     /// Extents of 2 MiB that were collapsed into a page each, by all owners so far.
     pub collapsed: u64,
     /// Extents that could not be, or were in use before they could.
@@ -53,12 +60,16 @@ impl MemoryInfo {
             reserved: layout.reserve,
             huge_wanted: 0,
             huge: 0,
+            allocated: taken,
+            holes: view.header(at::HOLES),
+            given_back: view.header(at::GIVEN_BACK),
             collapsed: view.header(at::COLLAPSED),
             not_collapsed: view.header(at::NOT_COLLAPSED),
         };
         let Some(descriptor) = backing.descriptor() else {
             return Ok(info);
         };
+        info.allocated = shm::allocated(descriptor, name)?;
         let mount = mount::of(descriptor);
         info.kind = mount.kind;
         info.mount = mount.point.into();
@@ -76,8 +87,15 @@ impl MemoryInfo {
         let step = info.page.max(HUGE);
         let fixed = entries.next_multiple_of(step).min(layout.heap);
         let heap = (taken - layout.heap) / HUGE * HUGE;
-        info.huge_wanted = fixed + heap;
-        for (from, to) in [(0, entries), (layout.heap, layout.heap + heap)] {
+        let known = holes::all(view, layout);
+        let mut touched = vec![(0, entries)];
+        // A hole is whole extents, so what is between them starts with one.
+        holes::between(&known, layout.heap, layout.heap + heap, |offset, length| {
+            touched.push((offset, offset + length));
+        });
+        let holes: u64 = known.iter().map(|(_, bytes)| bytes).sum();
+        info.huge_wanted = fixed + heap.saturating_sub(holes);
+        for (from, to) in touched {
             for at in (from..to).step_by(step as usize) {
                 view.load(at, "memory in use")?;
             }

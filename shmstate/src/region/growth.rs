@@ -118,6 +118,12 @@ pub(crate) fn grow_to(
     Ok(took)
 }
 
+/// Whether memory up to `target` is there, or was made ready ahead, so that the heap can grow to it without waiting.
+pub(crate) fn is_ready(view: &View, backing: &dyn Backing, layout: &Layout, target: u64) -> bool {
+    let limit = capacity(view, layout).min(layout.heap + layout.chunk_count * CHUNK);
+    target <= limit && target <= view.size(at::TAKEN).max(backing.ready())
+}
+
 /// Moves the watermark over what was made ready ahead.
 fn accept(view: &View, backing: &dyn Backing, limit: u64) {
     let ready = backing.ready().min(limit);
@@ -127,7 +133,7 @@ fn accept(view: &View, backing: &dyn Backing, limit: u64) {
     count_collapses(view, backing);
 }
 
-fn count_collapses(view: &View, backing: &dyn Backing) {
+pub(crate) fn count_collapses(view: &View, backing: &dyn Backing) {
     let (made, failed) = backing.fresh_collapses();
     for (word, count) in [(at::COLLAPSED, made), (at::NOT_COLLAPSED, failed)] {
         if count != 0 {

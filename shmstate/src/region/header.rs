@@ -19,7 +19,11 @@
 //!  128 u128 node id, 0 if used alone       512 [32 x 32] log extents: u64 offset, u64 length, u64 used, u64 0
 //!  248 u64 XXH3 of bytes 8..248           1536 [96 x u64] first chunk with a free slot, by size class
 //!                                         2304 [32 x u64] first free run, by log2 of its length in chunks
-//!                                         2560 reserved, zero
+//!                                         2560 u64   bytes of the heap that were given back to the mount: its holes
+//!                                         2568 u64   first hole, as a chunk's index + 1
+//!                                         2576 u64   1 if memory that should be given back may still be there
+//!                                         2584 u64   bytes given back, all in all
+//!                                         2592 reserved, zero
 //!
 //!  432 u64 epoch: begins and ends of transactions with a log, and new writers (see `observe::snapshot`)
 //!
@@ -28,7 +32,7 @@
 //!                                         504 u64 clock offset: the region's clock is CLOCK_MONOTONIC + this
 //! ```
 //!
-//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 440 and 456, and after 2560 is
+//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 440 and 456, and after 2592 is
 //! zero and belongs to later versions.
 //!
 //! All places are computed from the *reserve*, so that the capacity can be raised while the region is in use. In regions
@@ -93,7 +97,11 @@ pub(crate) mod at {
     pub(crate) const LOG_TABLE: u64 = 512;
     pub(crate) const CLASS_HEADS: u64 = 1536;
     pub(crate) const RUN_BINS: u64 = 2304;
-    pub(crate) const RESERVED: u64 = 2560;
+    pub(crate) const HOLES: u64 = 2560;
+    pub(crate) const HOLE_HEAD: u64 = 2568;
+    pub(crate) const HOLES_STALE: u64 = 2576;
+    pub(crate) const GIVEN_BACK: u64 = 2584;
+    pub(crate) const RESERVED: u64 = 2592;
 }
 
 /// Entries of the table of log extents.
@@ -128,7 +136,9 @@ pub(crate) const MAX_CAPACITY: u64 = 1 << 43;
 const _: () = {
     assert!(at::LOG_TABLE + LOG_TABLE_ROWS * LOG_TABLE_ROW == at::CLASS_HEADS);
     assert!(at::CLASS_HEADS + MAX_CLASSES * 8 == at::RUN_BINS);
-    assert!(at::RUN_BINS + BINS * 8 == at::RESERVED);
+    assert!(at::RUN_BINS + BINS * 8 == at::HOLES);
+    assert!(at::HOLE_HEAD == at::HOLES + 8 && at::HOLES_STALE == at::HOLES + 16 && at::GIVEN_BACK == at::HOLES + 24);
+    assert!(at::GIVEN_BACK + 8 == at::RESERVED && at::HEAP_END == at::TAKEN + 8);
     assert!(at::RESERVED <= HEADER);
     assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
     assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));
@@ -234,6 +244,12 @@ impl Layout {
             least,
             most,
         })
+    }
+
+    /// The piece in which memory of the heap is given back and taken again, where memory comes in multiples of `unit`: a large page,
+    /// or a chunk.
+    pub(crate) fn piece(&self, unit: u64) -> u64 {
+        unit.max(if self.is_large() { HUGE } else { CHUNK })
     }
 
     /// Where the chunk table's entries for the heap's bytes `from..to` lie: offset and length.

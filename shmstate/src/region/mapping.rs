@@ -237,6 +237,16 @@ impl Backing for Mapping {
         }
     }
 
+    fn punch(&self, offset: u64, length: u64) -> Result<()> {
+        // Whole pages only: a part of one is zeroed by the kernel, not given back.
+        debug_assert!(offset.is_multiple_of(self.unit));
+        let length = length.min(shm::length(&self.fd, &self.name)?.saturating_sub(offset));
+        if length == 0 {
+            return Ok(());
+        }
+        shm::punch(&self.fd, &self.name, offset, length)
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.fd.as_fd())
     }

@@ -21,12 +21,14 @@ pub(crate) mod view;
 mod ahead;
 mod figures;
 pub(crate) mod growth;
+mod trim;
 
 pub use ahead::DEFAULT_AHEAD;
 pub use figures::MemoryInfo;
 pub use header::{Activity, FormatVersion};
 pub(crate) use options::check_name;
 pub use options::{DEFAULT_CAPACITY, MAX_NAME, Options};
+pub use trim::Trimmed;
 use view::Places;
 pub use view::View;
 
@@ -172,6 +174,7 @@ impl Region {
             check_dynamic(&view, &birth)?;
             let mut region = Self::usable(view, backing, birth, name, &Options::default())?;
             heap::check(&region.view, &layout)?;
+            region.punch_holes()?;
             settle(&mut region)?;
             // MAGIC pair, see `format`.
             region.view.publish_header(at::MAGIC, header::MAGIC);
@@ -270,7 +273,18 @@ impl Region {
             if taken > layout.heap {
                 let (offset, length) = layout.entries(layout.heap, taken);
                 mapping.populate(offset, length)?;
-                mapping.populate(layout.heap, taken - layout.heap)?;
+                // Holes have no memory. A living owner may make some meanwhile; what this takes of them goes with its next trim, and
+                // what it cannot take is none of its business.
+                let known = heap::holes::all(&view, &layout);
+                let mut populated = Ok(());
+                heap::holes::between(&known, layout.heap, taken, |offset, length| {
+                    if populated.is_ok() {
+                        populated = mapping.populate(offset, length);
+                    }
+                });
+                if view.header(at::GIVEN_BACK) == 0 {
+                    populated?;
+                }
             }
         }
         let options = options.with_gate();
@@ -410,6 +424,11 @@ impl Region {
     /// Another process may have written since.
     fn refresh(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.frees.clear();
+        self.view.look_at_limit();
+        if self.view.header(at::HOLES) != 0 {
+            // Mapping it, this process may have touched what was being given back.
+            self.view.set_header(at::HOLES_STALE, 1);
+        }
         self.log.refresh(&self.view)?;
         // EPOCH pair: the writer before may have died between the store of a word and the count of it (T8).
         undo::turn(&self.view);
@@ -526,12 +545,23 @@ impl Region {
     }
 
     /// Takes memory for `bytes` more of records now, in large pages where the system gives them, so that growing into it later
-    /// costs nothing. Takes a few milliseconds for each 2 MiB: not for a tick.
+    /// costs nothing: first where memory was [given back](Self::trim), then behind the heap's end. Takes a few milliseconds for each 2 MiB: not for a tick.
     ///
     /// # Errors
     /// [`Error::OutOfSpace`], [`Error::RegionFull`], [`Error::ForeignPass`].
     pub fn reserve(&mut self, pass: &Pass<'_>, bytes: u64) -> Result<()> {
-        self.admit(pass)?;
+        self.prepare(pass)?;
+        let piece = self.layout().piece(self.backing.unit());
+        let mut bytes = bytes;
+        while bytes > 0 && self.view.header(at::HOLES) != 0 {
+            let mut tx = Tx::begin(self, pass);
+            let filled = heap::holes::fill(&mut tx, piece / CHUNK, Taking::Ahead)?;
+            tx.commit()?;
+            if !filled {
+                break;
+            }
+            bytes = bytes.saturating_sub(piece);
+        }
         heap::reserve(&self.view, &*self.backing, &self.birth.layout, bytes)
     }
 
@@ -686,6 +716,9 @@ pub(crate) fn read_birth(fd: &OwnedFd, name: &str) -> Result<Birth> {
 /// Bytes of the header that are read without mapping the region.
 const FIRST_WORDS: usize = 512;
 
+/// How often they are read if they do not fit together.
+const WORD_TRIES: usize = 8;
+
 /// Checks the words of the header that change.
 fn check_dynamic(view: &View, birth: &Birth) -> Result<()> {
     check_words(|field| view.header_word(field).load(Ordering::Acquire), birth)
@@ -695,14 +728,21 @@ fn check_dynamic(view: &View, birth: &Birth) -> Result<()> {
 pub(crate) fn check_words(get: impl Fn(u64) -> u64, birth: &Birth) -> Result<()> {
     let layout = &birth.layout;
     // A living owner may be growing the region meanwhile; it moves the capacity before `taken`, and that before the end of
-    // the heap, so read them in the other order.
+    // the heap, so read them in the other order. Where it gives memory back they go down the other way round (W2 of `trim`): then
+    // once more.
     let size = |field| {
         let word = get(field);
         seal::unseal(word).ok_or_else(|| Error::damaged(growth::what(field), field, word))
     };
-    let end = size(at::HEAP_END)?;
-    let taken = size(at::TAKEN)?;
-    let limit = size(at::LIMIT)?;
+    let read = || -> Result<[u64; 3]> { Ok([size(at::HEAP_END)?, size(at::TAKEN)?, size(at::LIMIT)?]) };
+    let mut words = read()?;
+    for _ in 0..WORD_TRIES {
+        if words[0] <= words[1] {
+            break;
+        }
+        words = read()?;
+    }
+    let [end, taken, limit] = words;
     if limit < birth.capacity || limit > layout.reserve || !limit.is_multiple_of(CHUNK) {
         return Err(Error::damaged("capacity", at::LIMIT, limit));
     }

@@ -2,7 +2,8 @@
 //! The pointer core: offsets in, words and bytes out, every access checked against the memory that is there (R3).
 //!
 //! - **V1** Every access is checked to lie inside the memory taken from the mount and to be aligned; an offset that
-//!   does not is damage, a typed error.
+//!   does not is damage, a typed error. Inside it lie the heap's holes, which nothing that is sound refers to (D1 of `heap::holes`): an
+//!   altered offset that leads into one reads zeroes.
 //! - **V2** Words are written by relaxed or release atomic stores; bytes of fresh memory by plain copies through
 //!   pointers that derive from the base of the mapping.
 //! - **V3** The memory outlives the view: a view is only ever lent out by the `Region` that owns the mapping.
@@ -50,6 +51,8 @@ pub struct View {
 pub(crate) struct Store {
     pub(crate) offset: u64,
     pub(crate) bytes: Vec<u8>,
+    /// It is no store, but memory given back.
+    pub(crate) punched: bool,
 }
 
 // SAFETY: the pointer is to memory that any thread may access (V3); who writes is ruled by V4.
@@ -138,6 +141,12 @@ impl View {
             }
         }
         Err(Error::damaged(what, offset, length))
+    }
+
+    /// Looks at how much memory is taken: it may have become less, by a trim of this process, or of the region's owner before it.
+    pub(crate) fn look_at_limit(&self) {
+        let limit = self.size(at::LIMIT).min(self.capacity);
+        self.limit.store(self.size(at::TAKEN).min(limit), Ordering::Relaxed);
     }
 
     /// A word that is known to be inside the header.
@@ -352,7 +361,7 @@ impl View {
     #[inline(always)]
     pub(crate) fn known(&self, offset: u64) -> NonNull<u8> {
         debug_assert!(offset < self.capacity);
-        // SAFETY: the caller checked the place when it was found (V1); memory is not given back (V3).
+        // SAFETY: the caller checked the place when it was found (V1); and memory in use is not given back (V1).
         unsafe { self.base.add(offset as usize) }
     }
 
@@ -476,8 +485,23 @@ impl View {
                 stores.push(Store {
                     offset: offset + i as u64 * 8,
                     bytes: word.to_vec(),
+                    punched: false,
                 });
             }
+        }
+    }
+
+    /// Notes that a range was given back, and makes it what it would be then.
+    #[cfg(test)]
+    pub(crate) fn punched(&self, offset: u64, length: u64) {
+        // SAFETY: tests only view plain memory, all of which can be touched; nobody refers to what is given back (D1 of `heap::holes`).
+        unsafe { self.base.add(offset as usize).as_ptr().write_bytes(0, length as usize) };
+        if let Some(stores) = self.stores.lock().expect("recorder").as_mut() {
+            stores.push(Store {
+                offset,
+                bytes: vec![0; length as usize],
+                punched: true,
+            });
         }
     }
 
@@ -513,7 +537,8 @@ impl View {
 /// possible. Who gets such an answer asks for a [fresh](View::fresh_window) window, for the limit may have moved, and if that does not
 /// help looks again through the view, which says why: so nothing but the way that succeeds is in the hot code.
 ///
-/// Memory is never given back while a region is mapped, so a limit that was read stays true.
+/// Memory is only given back while the region is held exclusively (W5 of `trim`), so a limit that was read stays true for as long as the
+/// view is lent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'v> {
     base: NonNull<u8>,

@@ -106,6 +106,8 @@ fn world() -> (Region, Tables) {
             large.remove(tx, &5000).map(|_| ())
         })
         .expect("a large record");
+    region.trim(&pass, u64::MAX).expect("trim");
+    assert!(region.view.header(at::HOLES) > 0);
     drop(pass);
     assert!(crate::region::growth::log_extents(&region.view).count() > 0);
     (region, tables)
@@ -205,6 +207,8 @@ fn parts(region: &Region) -> Parts {
     // Faults of the heap may show at the words that say where it ends.
     p.add("class heads", HEAP, (at::CLASS_HEADS, classes::COUNT as u64 * 8), true);
     p.add("free runs", HEAP, (at::RUN_BINS, BINS * 8), true);
+    p.add("holes", HEAP, (at::HOLES, 16), true);
+    p.add("memory given back: figures", HEAD, (at::HOLES_STALE, 16), false);
     let layout = region.layout();
     let used = (view.size(at::HEAP_END) - layout.heap) / CHUNK;
     chunk_parts(&mut p, region, used);
@@ -345,7 +349,7 @@ fn chunk_parts(p: &mut Parts, region: &Region, used: u64) {
             }
             kind => {
                 p.add("run", HEAP, (entry, 8), true);
-                p.add("run: links", HEAP, (entry + 16, 8), kind == 4);
+                p.add("run: links", HEAP, (entry + 16, 8), matches!(kind, 4 | 7));
                 p.add(
                     "run: links of the owner",
                     HEAP,

@@ -172,22 +172,44 @@ fn write<V: Value>(
     if unused >= MANY {
         view.store(exact(home, header), unused, WHAT)?;
     }
+    let rest = u64::from(V::VERSION & 0xff) << 32 | unused.min(MANY) << UNUSED_SHIFT;
+    head(view, header, rest)?;
+    if home.checked {
+        let sum = checksum(view, block, header)?;
+        view.store(block.offset, sum, "checksum")?;
+    }
+    Ok(Written { header, archived })
+}
+
+/// Moves the record that fills the block `old` to the fresh block `new` of the same size, under a new generation. The old one is freed by the
+/// commit. Gives the offset of the new header.
+pub(crate) fn relocate(tx: &mut Tx<'_>, home: Home, old: Block, new: Block) -> Result<u64> {
+    let words = old.size / 8 - 1;
+    let [from, to] = [old, new].map(|block| block.offset + block.size - HEADER);
+    let view: &View = tx;
+    view.copy_words(old.offset, new.offset, words, "record")?;
+    let rest = view.load(from, WHAT)? & !(SEQUENCE | 0xffff_ffff);
+    head(view, to, rest)?;
+    if home.checked {
+        let sum = checksum(view, new, to)?;
+        view.store(new.offset, sum, "checksum")?;
+    }
+    bury(tx, from)?;
+    tx.free(old.offset);
+    Ok(to)
+}
+
+/// Writes the header of a fresh or logged record, with a new generation: the last that is written. `rest` is all but generation and
+/// sequence.
+fn head(view: &View, header: u64, rest: u64) -> Result<()> {
     let mut generation = view.header(at::RECORDS_MADE).wrapping_add(1);
     generation += u64::from(generation as u32 == 0);
     view.set_header(at::RECORDS_MADE, generation);
     compiler_fence(Ordering::SeqCst);
     // In place, the sequence goes on, so that an observer sees that the record changed.
     let sequence = view.load(header, WHAT)? & SEQUENCE;
-    let word = generation & 0xffff_ffff
-        | settled(sequence)
-        | u64::from(V::VERSION & 0xff) << 32
-        | unused.min(MANY) << UNUSED_SHIFT;
-    view.store(header, word, WHAT)?;
-    if home.checked {
-        let sum = checksum(view, block, header)?;
-        view.store(block.offset, sum, "checksum")?;
-    }
-    Ok(Written { header, archived })
+    let word = generation & 0xffff_ffff | settled(sequence) | rest;
+    view.store(header, word, WHAT)
 }
 
 /// Frees the record's block at commit; gives the bytes of its archive. `head` is the length of what its key has at the block's start.

@@ -418,15 +418,15 @@ impl Log {
         Ok(undone)
     }
 
-    /// An entry may only name what transactions change: the end of the heap, the lists, the catalog, the chunk table, the heap.
+    /// An entry may only name what transactions change: the ends of the heap and, where both move down, of the memory taken, the lists, the catalog, the chunk table, the heap.
     fn check_target(&self, view: &View, footer: u64, entry: &Entry) -> Result<()> {
         let l = &self.layout;
         let taken = view.size(at::TAKEN);
         let end = entry.target.saturating_add(entry.bytes);
         let within = |from: u64, to: u64| entry.target >= from && end <= to;
         let in_log = |from: u64, to: u64| self.extents.iter().any(|e| from < e.offset + e.length && to > e.offset);
-        let allowed = within(at::HEAP_END, at::HEAP_END + 8)
-            || within(at::CLASS_HEADS, at::RESERVED)
+        let allowed = within(at::TAKEN, at::HEAP_END + 8)
+            || within(at::CLASS_HEADS, at::HOLES_STALE)
             || within(l.catalog, l.log)
             || within(l.chunks, l.heap)
             || (within(l.heap, taken) && !in_log(entry.target, end));

@@ -68,6 +68,7 @@ impl Order {
             Kind::Sweep => "sweep",
             Kind::Trade => "trade",
             Kind::Purge => "purge",
+            Kind::Trim => "trim",
         };
         let mut arguments = vec![
             "child".to_owned(),

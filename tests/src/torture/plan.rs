@@ -68,7 +68,7 @@ impl Plan {
     /// The choices for the next kill.
     pub(super) fn shot(&mut self) -> Shot {
         let random = &mut self.random;
-        let (aim, kind) = match random.u8(..22) {
+        let (aim, kind) = match random.u8(..23) {
             0..3 => (Aim::Commit, Kind::Shrink),
             3..5 => (Aim::Growth, Kind::Grow),
             5..8 => (Aim::Anywhere, Kind::Mixed),
@@ -76,6 +76,7 @@ impl Plan {
             11..14 => (Aim::Anywhere, Kind::Shrink),
             14..17 => (Aim::Anywhere, Kind::Trade),
             17..20 => (Aim::Anywhere, Kind::Purge),
+            20 => (Aim::Anywhere, Kind::Trim),
             _ => (Aim::Anywhere, Kind::Sweep),
         };
         let (even, portion) = (random.bool(), random.f64());

@@ -68,6 +68,7 @@ pub(super) fn way(name: &str) -> Way {
         (_, "commit: one block freed") => way(Kind::Shrink, false, 3_000),
         ("checkpoint", "checkpoint: page saved by the writer") => way(Kind::Sweep, false, 40),
         ("checkpoint", _) => way(Kind::Mixed, false, 2),
+        ("hole" | "trim", _) => way(Kind::Trim, false, 3),
         ("field", _) => way(Kind::Sweep, false, 300),
         _ => way(Kind::Mixed, false, 6),
     }

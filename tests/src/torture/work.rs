@@ -24,6 +24,15 @@ const WAVE: std::ops::Range<u64> = 300..3_000;
 const CROWD: u64 = 24_000;
 /// Items of a large bag: more than half a chunk of the heap, so that the record is a run of chunks.
 const HOARD: std::ops::Range<usize> = 20_000..60_000;
+/// Items of a giant's bag, several MiB, and how many players can be giants.
+const GIANT: std::ops::Range<usize> = 500_000..2_400_000;
+const GIANTS: u64 = 4;
+/// One time in so many memory is given back before a transaction; where that is the matter, one in the other.
+const TRIM: [u32; 2] = [40, 2];
+/// Records of the crowd that are moved together at once.
+const COMPACT: u64 = 500;
+/// Most bytes that are given back at once.
+const MOST: u64 = 16 << 20;
 
 /// What most transactions of a life do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,18 +49,21 @@ pub(super) enum Kind {
     Trade,
     /// Many records of a table go at once, and come back.
     Purge,
+    /// Giants come and go, and the memory they had is given back.
+    Trim,
 }
 
 impl Kind {
-    /// Weights of small, medium, sweep, grow, shrink, renew, of little and much trade, and of purges.
-    fn weights(self) -> [u32; 9] {
+    /// Weights of small, medium, sweep, grow, shrink, renew, of little and much trade, of purges and giants.
+    fn weights(self) -> [u32; 10] {
         match self {
-            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3, 3],
-            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5, 0],
-            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5, 2],
-            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0, 2],
-            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50, 5],
-            Self::Purge => [20, 5, 2, 5, 0, 0, 20, 8, 40],
+            Self::Mixed => [50, 10, 3, 6, 4, 4, 20, 3, 3, 0],
+            Self::Grow => [20, 5, 0, 60, 5, 0, 5, 5, 0, 0],
+            Self::Shrink => [10, 5, 0, 15, 25, 35, 5, 5, 2, 0],
+            Self::Sweep => [20, 5, 60, 5, 0, 0, 10, 0, 2, 0],
+            Self::Trade => [10, 0, 0, 0, 0, 0, 40, 50, 5, 0],
+            Self::Purge => [20, 5, 2, 5, 0, 0, 20, 8, 40, 0],
+            Self::Trim => [10, 2, 0, 10, 10, 2, 5, 0, 0, 60],
         }
     }
 }
@@ -113,6 +125,10 @@ impl Worker {
     pub(super) fn transact(&mut self) -> std::result::Result<bool, Box<dyn Fault>> {
         let gate = self.region.gate().clone();
         let pass = gate.enter()?;
+        let seldom = TRIM[usize::from(self.kind == Kind::Trim)];
+        if self.random.u32(..seldom) == 0 {
+            self.region.trim(&pass, self.random.u64(..MOST))?;
+        }
         match self.random.u8(..16) {
             0..5 => {
                 let goods = self.tables.goods;
@@ -194,6 +210,7 @@ impl Change<'_, '_, '_> {
             Some(6) => self.trading().all(false),
             Some(7) => self.trading().all(true),
             Some(8) => self.purge(),
+            Some(9) => self.giant(),
             what => {
                 let rounds = if what == Some(1) {
                     self.random.usize(16..64)
@@ -367,6 +384,24 @@ impl Change<'_, '_, '_> {
         Ok(())
     }
 
+    /// One of the first players becomes a giant, or an ordinary one again.
+    fn giant(&mut self) -> Result<()> {
+        let id = self.random.u64(..GIANTS);
+        let there = self.tables.players.get(&self.tx, &id)?.map(|p| p.score.to_native());
+        let items = if self.random.bool() {
+            self.random.usize(GIANT)
+        } else {
+            5
+        };
+        let first = self.random.u16(..);
+        let bag = (0..items).map(|i| first.wrapping_add(i as u16)).collect();
+        let player = Player::new(id, self.clock.step, "giant".to_owned(), 7, bag);
+        self.clock.score = self.clock.score.wrapping_sub(there.unwrap_or(0).into()).wrapping_add(7);
+        self.clock.players = self.clock.players.wrapping_add(u64::from(there.is_none()));
+        self.tables.players.insert(&mut self.tx, &id, &player)?;
+        Ok(())
+    }
+
     fn grow(&mut self) -> Result<()> {
         let wave = self.random.u64(WAVE);
         for key in self.clock.crowd_to..self.clock.crowd_to + wave {
@@ -383,6 +418,9 @@ impl Change<'_, '_, '_> {
             self.tables.crowd.remove(self.tx, &key)?;
         }
         self.clock.crowd_from += wave;
+        if self.random.u8(..3) == 0 {
+            self.tables.crowd.compact(&mut self.tx, COMPACT)?;
+        }
         Ok(())
     }
 

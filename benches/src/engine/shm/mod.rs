@@ -23,6 +23,8 @@ const RESERVED: u64 = 320;
 const FILL: usize = 1024;
 /// Bytes of heap that one entry of the chunk table speaks for, and bytes of the entry (shmstate/DESIGN.md §2).
 const CHUNK: (u64, u64) = (64 << 10, 288);
+/// Records moved together in a transaction, and bytes given back in a call.
+const COMPACT: (u64, u64) = (1024, 16 << 20);
 /// Name of the table of players.
 const TABLE: &str = "players";
 
@@ -243,6 +245,13 @@ impl Engine for Shm {
     fn pass_all(&mut self) -> Answer {
         let pass = self.gate.enter()?;
         self.ways.pass_all(self.players, &mut self.region, &pass)
+    }
+
+    fn compact(&mut self) -> Result<()> {
+        let pass = self.gate.enter()?;
+        while self.region.write(&pass, |tx| self.players.compact(tx, COMPACT.0))? > 0 {}
+        while self.region.trim(&pass, COMPACT.1)?.more {}
+        Ok(())
     }
 
     /// Heap in use — records, index, what is free in chunks that are in use — and the chunk table's entries for it.

@@ -21,13 +21,18 @@
 use super::group::{self, Group};
 use crate::crash::{self, Point};
 use crate::error::{Error, Report};
-use crate::heap;
+use crate::heap::{self, Block};
 use crate::region::header::{Activity, at};
 use crate::region::view::{Bad, View, Window};
 use crate::table::catalog::ROOT;
 use crate::tx::Tx;
 
+use std::collections::HashMap;
+
 type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Bytes of a small and of a large segment.
+pub(crate) const BYTES: [u64; 2] = [(SMALL + 1) * 64, (LARGE + 1) * 64];
 
 const WHAT: &str = "index";
 /// Groups of a small and of a large segment; with the head that makes 3 and 4 KiB.
@@ -303,6 +308,31 @@ impl Index {
         let (mut group, slot) = (before, place.slot as usize);
         group.set(slot, before.tag(slot), record);
         group.put(tx, place.group, &before)
+    }
+
+    /// Where every segment lies, and which word of the directory names it first.
+    pub(crate) fn places(self, view: &View) -> Result<HashMap<u64, u64>> {
+        let mut places = HashMap::new();
+        self.segments(view, |segment, slot| {
+            places.insert(segment.offset, slot);
+            Ok(())
+        })?;
+        Ok(places)
+    }
+
+    /// Moves the segment that the directory's word `slot` names first to a fresh block of the same size.
+    pub(crate) fn relocate(self, tx: &mut Tx<'_>, slot: u64, block: Block) -> Result<()> {
+        let (directory, depth) = self.roots(tx)?;
+        let old = Segment::of(tx.load(directory.wrapping_add(slot * 8), WHAT)?);
+        let head = old.head(tx)?;
+        if head.depth > depth || old.bytes() > block.size {
+            return Err(Error::damaged(WHAT, old.offset, head.depth));
+        }
+        tx.copy_words(old.offset, block.offset, old.bytes() / 8, WHAT)?;
+        let new = Segment::of(block.offset | old.groups);
+        Self::point(tx, directory, slot, 1 << (depth - head.depth), new)?;
+        tx.free(old.offset);
+        Ok(())
     }
 
     /// Takes an entry out (I2), and joins its segment with the neighbour if both are nearly empty (I3).

@@ -4,9 +4,10 @@
 //! of their archives, shape of the keys ([`Stored`]).
 //!
 //! In reading order: this file finds one record by its key; `handle` finds it without the key; `entry` is for what std calls so;
-//! `bulk` goes over many at once; `iter` over all.
+//! `bulk` goes over many at once; `iter` over all; `compact` moves them together.
 
 mod bulk;
+mod compact;
 mod entry;
 pub(crate) mod group;
 mod handle;

@@ -1,0 +1,232 @@
+//! Giving memory back to the mount: free pieces inside the heap, and what lies behind its end.
+//!
+//! It is asked for, never done by itself: it needs a transaction, so only the writer can, and the writer's program knows which
+//! tick has time for it. What it costs is bounded by the bytes that it may give back.
+//!
+//! - **W1** The order is D1 of `heap::holes`: one transaction makes holes of free runs and moves the ends of the heap and of the memory
+//!   taken down; after it is committed, their memory is given back. A kill in between leaves memory that nobody counts on; `HOLES_STALE`
+//!   stands in the header from before the commit until all is done, and makes the next call do it again.
+//! - **W2** The heap's end never lies above the end of the memory taken, also for who looks in between: it goes down first. Both are
+//!   one entry of the log, which is restored upwards, so the other comes first there.
+//! - **W3** The heap does not draw back while an extent of the log lies behind it: what it ends with becomes a hole instead (B2).
+//! - **W4** While a checkpoint is being copied nothing is given back: its pages may be of the image.
+//! - **W5** No reference is left: a call needs the region exclusively. A limit that a [`View`](super::View) has cached falls here, and in another
+//!   process before its first transaction.
+//!
+//! It does not know what was in the memory.
+
+use crate::crash::{self, Point};
+use crate::error::Result;
+use crate::gate::Pass;
+use crate::heap::chunk::Table;
+use crate::heap::{self, holes};
+use crate::region::header::{CHUNK, at};
+use crate::region::seal::seal;
+use crate::region::{Region, growth};
+use crate::tx::Tx;
+
+/// Runs that one call takes hold of at most.
+const RUNS: usize = 256;
+
+/// What [`Region::trim`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// Bytes given back to the mount.
+    pub bytes: u64,
+    /// Whether there may be more to give back: call it again.
+    pub more: bool,
+    /// Nothing was done, because a checkpoint is being copied: try again when it is over.
+    pub postponed: bool,
+}
+
+/// What is to be given back after the commit.
+#[derive(Debug, Default)]
+struct Plan {
+    /// Where the heap and the memory taken end now, and how much less is taken, if they moved.
+    tail: Option<(u64, u64, u64)>,
+    /// New holes: offset and bytes.
+    dug: Vec<(u64, u64)>,
+    more: bool,
+}
+
+impl Region {
+    /// Gives free memory back to the mount: about `most` bytes at most, in pieces of 2 MiB where the region is laid out for large pages,
+    /// else of 64 KiB. First what lies behind the end of the heap, but for what [`reserve_ahead`](crate::Options::reserve_ahead) keeps
+    /// ready; then free pieces inside the heap. They are taken again when they are needed, which the transaction that needs them
+    /// waits for, without making large pages of them ([`reserve`](Self::reserve) does); on a mount that is full by then it gets [`OutOfSpace`](crate::Error::OutOfSpace), before anything is touched.
+    ///
+    /// Takes 10 µs for 2 MiB on a large page, half a millisecond for as much on small ones. Call it between ticks, until it says that there is no [`more`](Trimmed::more).
+    ///
+    /// ```
+    /// # fn main() -> shmstate::Result<()> {
+    /// # use shmstate::{Map, Region};
+    /// # let name = format!("doc-trim-{}", std::process::id());
+    /// let mut region = Region::options().capacity(8 << 20).create(&name)?;
+    /// let gate = region.gate().clone();
+    /// let pass = gate.enter()?;
+    /// let blobs: Map<u64, Vec<u8>> = region.write(&pass, |tx| Map::create(tx, "blobs"))?;
+    /// for i in 0..40 {
+    ///     region.write(&pass, |tx| blobs.insert(tx, &i, &vec![7; 100_000]))?;
+    /// }
+    /// region.write(&pass, |tx| blobs.clear(tx))?;
+    /// let before = region.memory(&pass)?.allocated;
+    /// while region.trim(&pass, 1 << 20)?.more {}
+    /// assert!(before - region.memory(&pass)?.allocated > 4_000_000);
+    /// # Region::remove(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ForeignPass`](crate::Error::ForeignPass), [`Error::Damaged`](crate::Error::Damaged); [`Error::Io`](crate::Error::Io) if the
+    /// mount takes nothing back: then the region is as before, and only the memory is still there.
+    pub fn trim(&mut self, pass: &Pass<'_>, most: u64) -> Result<Trimmed> {
+        self.prepare(pass)?;
+        if self.hook.as_ref().is_some_and(|hook| !hook.is_over()) {
+            return Ok(Trimmed {
+                postponed: true,
+                ..Trimmed::default()
+            });
+        }
+        if !self.layout().heap.is_multiple_of(self.backing.unit()) {
+            // A small region on large pages: no chunk is a page.
+            return Ok(Trimmed::default());
+        }
+        let stale = self.view.header(at::HOLES_STALE) != 0;
+        let mut tx = Tx::begin(self, pass);
+        let plan = plan(&mut tx, most)?;
+        let changed = plan.tail.is_some() || !plan.dug.is_empty();
+        if changed {
+            tx.set_header(at::HOLES_STALE, 1);
+            crash::point(Point::TrimMarked);
+        }
+        tx.commit()?;
+        if !changed && !stale {
+            return Ok(Trimmed::default());
+        }
+        crash::point(Point::TrimCommitted);
+        let bytes = self.give_back(&plan, stale)?;
+        let all = self.view.header(at::GIVEN_BACK).wrapping_add(bytes);
+        self.view.set_header(at::GIVEN_BACK, all);
+        self.view.set_header(at::HOLES_STALE, 0);
+        Ok(Trimmed {
+            bytes,
+            more: plan.more,
+            postponed: false,
+        })
+    }
+
+    /// Gives back what a plan that is committed says, and, if that was cut off before, everything that is no longer counted on.
+    fn give_back(&self, plan: &Plan, stale: bool) -> Result<u64> {
+        let mut bytes = 0;
+        if plan.tail.is_some() || stale {
+            let (end, taken) = (self.view.size(at::HEAP_END), self.view.size(at::TAKEN));
+            let limit = growth::capacity(&self.view, self.layout());
+            self.view.look_at_limit();
+            self.backing.retreat(end, taken, limit)?;
+            #[cfg(test)]
+            self.view.punched(taken, limit.saturating_sub(taken));
+            bytes += plan.tail.map_or(0, |(_, _, less)| less);
+            crash::point(Point::TrimTail);
+        }
+        let again = if stale {
+            holes::all(&self.view, self.layout())
+        } else {
+            Vec::new()
+        };
+        for (offset, length) in plan.dug.iter().chain(&again) {
+            self.backing.punch(*offset, *length)?;
+            #[cfg(test)]
+            self.view.punched(*offset, *length);
+            crash::point(Point::TrimPunched);
+        }
+        bytes += plan.dug.iter().map(|(_, length)| length).sum::<u64>();
+        Ok(bytes)
+    }
+
+    /// Gives the memory of all holes back that was taken to fill the region from elsewhere.
+    pub(super) fn punch_holes(&self) -> Result<()> {
+        for (offset, length) in holes::all(&self.view, self.layout()) {
+            self.backing.punch(offset, length)?;
+        }
+        Ok(())
+    }
+}
+
+fn plan(tx: &mut Tx<'_>, most: u64) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let piece = tx.region.layout().piece(tx.region.backing.unit());
+    let most = (most / piece).max(1) * piece;
+    heap::release_empty(tx)?;
+    let given = draw_back(tx, &mut plan, piece, most)?;
+    let mut left = most.saturating_sub(given) / CHUNK;
+    let table = Table::of(tx.region.layout());
+    for _ in 0..RUNS {
+        let Some((run, length)) = holes::candidate(tx, piece / CHUNK)? else {
+            return Ok(plan);
+        };
+        let Some((first, chunks)) = holes::dig(tx, run, length, piece / CHUNK, left)? else {
+            break;
+        };
+        plan.dug.push((table.start(first), chunks * CHUNK));
+        left -= chunks;
+    }
+    plan.more = true;
+    Ok(plan)
+}
+
+/// Moves the end of the memory taken down, and before it the end of the heap (W2, W3). Gives the bytes that are not taken any more.
+fn draw_back(tx: &mut Tx<'_>, plan: &mut Plan, piece: u64, most: u64) -> Result<u64> {
+    let (end, taken) = (growth::size(tx, at::HEAP_END)?, growth::size(tx, at::TAKEN)?);
+    let heap = tx.region.layout().heap;
+    let log = growth::log_extents(tx).map(|(offset, bytes)| offset + bytes).max();
+    let log = log.unwrap_or(heap).max(heap);
+    let keep = tx.region.backing.watermark();
+    let up = |offset: u64| heap + (offset - heap).next_multiple_of(piece);
+    let goal = |end: u64| up(end.saturating_add(keep).max(log)).min(taken);
+    // What was reserved and never used goes first, and alone, so that what comes next is bounded by `most` too.
+    let (new_end, new_taken) = if goal(end) < taken {
+        plan.more = true;
+        (end, goal(end).max(up(taken.saturating_sub(most).max(heap))))
+    } else if log > end {
+        (end, taken)
+    } else {
+        let (new_end, hole) = cut(tx, plan, end, most)?;
+        (new_end, goal(new_end).min(hole.unwrap_or(taken)))
+    };
+    if (new_end, new_taken) == (end, taken) {
+        return Ok(0);
+    }
+    tx.log(at::TAKEN, 16, 0)?;
+    tx.store(at::HEAP_END, seal(new_end), "end of the heap")?;
+    tx.store(at::TAKEN, seal(new_taken), "end of the memory taken")?;
+    plan.tail = Some((new_end, new_taken, taken - new_taken));
+    Ok(taken - new_taken)
+}
+
+/// Takes free runs and holes off the heap's end, of the former at most `most` bytes. Gives the new end, and where the lowest hole among them
+/// starts: there is no memory from there on.
+fn cut(tx: &mut Tx<'_>, plan: &mut Plan, end: u64, most: u64) -> Result<(u64, Option<u64>)> {
+    let table = Table::of(tx.region.layout());
+    let mut used = table.used(tx);
+    let mut left = most / CHUNK;
+    let mut lowest = None;
+    for _ in 0..RUNS {
+        if left == 0 {
+            plan.more = true;
+            break;
+        }
+        let Some((length, hole)) = holes::cut(tx, used, left)? else {
+            break;
+        };
+        used -= length;
+        if hole {
+            lowest = Some(table.start(used));
+        } else {
+            left -= length;
+        }
+    }
+    debug_assert!(table.start(used) <= end);
+    Ok((table.start(used), lowest))
+}
