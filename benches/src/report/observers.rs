@@ -6,6 +6,7 @@
 //! disturbs all of them; the owner alone has two turns in each round, and their ratio is the noise of the others.
 
 use super::plan::Plan;
+use super::results::Spread;
 use crate::Result;
 use crate::engine::unique_name;
 use crate::keys::shuffled;
@@ -55,7 +56,7 @@ impl Beside {
 pub(super) struct Ticks {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// Over the owner alone.
+    /// Over the owner alone, the median over the rounds.
     pub(super) p50_ratio: f64,
     /// See [`p50_ratio`](Self::p50_ratio).
     pub(super) p99_ratio: f64,
@@ -253,7 +254,7 @@ pub(super) fn run(plan: &Plan) -> Result<Observers> {
     let keys = shuffled(players, SEEDS[0]);
     let others = shuffled(players, SEEDS[1]);
     let mut world = World::new(players)?;
-    let mut times: [Vec<f64>; 5] = Default::default();
+    let mut turns: [Vec<Vec<f64>>; 5] = Default::default();
     let mut looked = [(0, Duration::ZERO); 5];
     let mut n = 0;
     for round in 0..plan.observer_rounds {
@@ -261,37 +262,43 @@ pub(super) fn run(plan: &Plan) -> Result<Observers> {
         for i in 0..Beside::ALL.len() {
             // Another one begins each round.
             let i = (i + round as usize) % Beside::ALL.len();
-            let (ticks, copied, took) = turn(
+            let (mut ticks, copied, took) = turn(
                 &mut world,
                 Beside::ALL[i],
                 [&keys, &others],
                 plan.observer_ticks,
                 &mut n,
             )?;
-            times[i].extend(ticks);
+            ticks.sort_unstable_by(f64::total_cmp);
+            turns[i].push(ticks);
             looked[i].0 += copied;
             looked[i].1 += took;
         }
     }
-    for times in &mut times {
-        times.sort_unstable_by(f64::total_cmp);
-    }
-    let [p50, p99] = [50, 99].map(|hundredths| quantile(&times[0], hundredths));
     let ticks = |i: usize| {
         let (records, took): (u64, Duration) = looked[i];
-        let [own50, own99] = [50, 99].map(|hundredths| quantile(&times[i], hundredths));
+        let mut all: Vec<f64> = turns[i].concat();
+        all.sort_unstable_by(f64::total_cmp);
+        // Each turn over the owner alone in the same round: what disturbs one round does not decide.
+        let ratio = |hundredths| {
+            let pairs = turns[i].iter().zip(&turns[0]);
+            let ratios: Vec<f64> = pairs
+                .map(|(beside, alone)| quantile(beside, hundredths) / quantile(alone, hundredths))
+                .collect();
+            Spread::of(&ratios).map_or(f64::NAN, |spread| spread.median)
+        };
         Ticks {
-            p50_us: own50 / 1e3,
-            p99_us: own99 / 1e3,
-            p50_ratio: own50 / p50,
-            p99_ratio: own99 / p99,
+            p50_us: quantile(&all, 50) / 1e3,
+            p99_us: quantile(&all, 99) / 1e3,
+            p50_ratio: ratio(50),
+            p99_ratio: ratio(99),
             records_per_second: records as f64 / took.as_secs_f64(),
         }
     };
     Ok(Observers {
         players,
         changed_a_tick: CHANGED.min(keys.len()),
-        ticks: times[0].len(),
+        ticks: turns[0].iter().map(Vec::len).sum(),
         alone: ticks(0),
         peek: ticks(1),
         snapshot: ticks(2),

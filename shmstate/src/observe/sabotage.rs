@@ -2,7 +2,7 @@
 //! cost nothing.
 
 #[cfg(test)]
-pub(crate) use switches::{Left, leave_out, overlay, sequence, twice};
+pub(crate) use switches::{Left, leave_out, overlay, round, sequence, twice, way};
 
 /// The sequence of a record is not compared.
 #[cfg(not(test))]
@@ -15,6 +15,20 @@ pub(crate) const fn sequence() -> bool {
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) const fn overlay() -> bool {
+    false
+}
+
+/// A sequence is believed, however many changes were made between two looks at it.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) const fn round() -> bool {
+    false
+}
+
+/// It is not looked whether the way still leads to a record that was found (N4).
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) const fn way() -> bool {
     false
 }
 
@@ -36,6 +50,8 @@ mod switches {
         Sequence,
         Overlay,
         Twice,
+        Round,
+        Way,
     }
 
     thread_local! {
@@ -48,6 +64,14 @@ mod switches {
 
     pub(crate) fn sequence() -> bool {
         LEFT.get() == Left::Sequence
+    }
+
+    pub(crate) fn round() -> bool {
+        LEFT.get() == Left::Round
+    }
+
+    pub(crate) fn way() -> bool {
+        LEFT.get() == Left::Way
     }
 
     pub(crate) fn twice() -> bool {

@@ -131,9 +131,8 @@ impl<'o> Snapshot<'o> {
             _ => Err(Error::damaged("undo log", at::LOG_LENGTH, log)),
         };
         acquire();
-        let now = memory.header(at::LOG_LENGTH);
-        acquire();
-        let open = memory.header(at::EPOCH) == epoch && now != 0;
+        // EPOCH pair: a log is not emptied or shortened before the epoch has changed.
+        let open = memory.header(at::EPOCH) == epoch;
         if open {
             read?;
             (self.log, self.epoch) = (log, epoch);
@@ -210,7 +209,7 @@ impl<'o> Snapshot<'o> {
         acquire();
         let commits = memory.header(at::COMMITS).wrapping_sub(self.start.commits);
         acquire();
-        commits == 0 || (commits < FEW_COMMITS && self.same_headers(memory))
+        commits == 0 || ((commits < FEW_COMMITS || sabotage::round()) && self.same_headers(memory))
     }
 
     fn same_headers(&self, memory: &Memory) -> bool {
@@ -228,7 +227,7 @@ impl<'o> Snapshot<'o> {
         let mut live = Live(memory);
         let mut still = |found: &Found| {
             let leads = found.way.leads_to(&mut live, &found.shape, found.record);
-            leads.unwrap_or(false)
+            leads.unwrap_or(false) || sabotage::way()
         };
         let led = idle && self.found.iter().all(&mut still);
         acquire();

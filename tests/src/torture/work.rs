@@ -387,7 +387,7 @@ impl Change<'_, '_, '_> {
     /// One of the first players becomes a giant, or an ordinary one again.
     fn giant(&mut self) -> Result<()> {
         let id = self.random.u64(..GIANTS);
-        let there = self.tables.players.get(&self.tx, &id)?.map(|p| p.score.to_native());
+        let there = self.tables.players.get(self.tx, &id)?.map(|p| p.score.to_native());
         let items = if self.random.bool() {
             self.random.usize(GIANT)
         } else {
@@ -398,7 +398,7 @@ impl Change<'_, '_, '_> {
         let player = Player::new(id, self.clock.step, "giant".to_owned(), 7, bag);
         self.clock.score = self.clock.score.wrapping_sub(there.unwrap_or(0).into()).wrapping_add(7);
         self.clock.players = self.clock.players.wrapping_add(u64::from(there.is_none()));
-        self.tables.players.insert(&mut self.tx, &id, &player)?;
+        self.tables.players.insert(self.tx, &id, &player)?;
         Ok(())
     }
 
@@ -419,7 +419,7 @@ impl Change<'_, '_, '_> {
         }
         self.clock.crowd_from += wave;
         if self.random.u8(..3) == 0 {
-            self.tables.crowd.compact(&mut self.tx, COMPACT)?;
+            self.tables.crowd.compact(self.tx, COMPACT)?;
         }
         Ok(())
     }

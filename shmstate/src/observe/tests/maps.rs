@@ -3,7 +3,7 @@
 use super::interleave::{Course, Object, Reading, Said, nothing, right, settled, wrong};
 use super::{Name, Player, Tables, create, owned, player, transfer};
 use crate::observe::Observer;
-use crate::observe::sabotage::Left;
+use crate::observe::sabotage::{Left, leave_out};
 use crate::region::header::at;
 use crate::{Region, Result, View};
 use std::collections::BTreeSet;
@@ -140,7 +140,7 @@ fn snapshot_of_two(observer: &Observer) -> Reading<'_> {
 }
 
 /// Changes a field of an account in a transaction of its own: one word, no log.
-fn word(region: &mut Region, tables: &Tables, account: u32, second: bool, value: u64) -> Result<()> {
+pub(super) fn word(region: &mut Region, tables: &Tables, account: u32, second: bool, value: u64) -> Result<()> {
     let gate = region.gate().clone();
     region.write(&gate.enter()?, |tx| {
         let mut record = tables.ledger.get_mut(tx, &account)?.expect("account");
@@ -267,6 +267,41 @@ fn snapshots_of_words() {
     right(&course_of("words", state, nothing, words), true, snapshot);
     right(&course_of("mixed", state, nothing, mixed), true, snapshot);
     right(&course_of("parts", state, nothing, parts), true, snapshot);
+}
+
+/// A record is made and taken back, after a transaction that ends the epoch: it stands in its free block as it was (N4).
+#[test]
+fn a_record_that_was_taken_back_is_not_there() {
+    let made = |region: &mut Region, tables: &Tables| {
+        let gate = region.gate().clone();
+        let pass = gate.enter()?;
+        region.write(&pass, |tx| both(tx, tables, 5, 1))?;
+        let mut tx = region.begin(&pass)?;
+        tables.players.insert(&mut tx, &100, &player(5))?;
+        tx.rollback();
+        Ok(())
+    };
+    let course = course_of("taken-back", one(100), nothing, made);
+    let total = course.stores.len();
+    let observer = Observer::open(&course.name).expect("observer");
+    let mut read = snapshot_of::<100>(&observer);
+    let mut found = |left| {
+        leave_out(left);
+        let (_, _, loads) = course.run(0, Vec::new(), &mut read);
+        let mut found = 0;
+        for now in 0..loads {
+            for later in (now + 1..loads * 2).step_by(3) {
+                for count in 1..total {
+                    let (said, ..) = course.run(0, vec![(now, count), (later, total)], &mut read);
+                    found += u64::from(said.is_ok_and(|said| said != "None"));
+                }
+            }
+        }
+        leave_out(Left::Nothing);
+        found
+    };
+    assert_eq!(found(Left::Nothing), 0);
+    assert!(found(Left::Way) > 0, "it is not looked again, and nobody noticed");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod maps;
 mod ordered;
 mod process;
 mod queue;
+mod round;
 mod slots;
 
 use crate::observe::Observer;
