@@ -116,6 +116,15 @@ pub trait Engine {
         Ok(())
     }
 
+    /// As `get`, but each key is only known when the answer before it is: what one lookup takes when nothing else runs beside it in
+    /// the processor.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn get_chained(&mut self, _keys: &[u64]) -> Answer {
+        Ok(None)
+    }
+
     /// Resolves keys for the operations by handle. Not measured; done for those only, since it warms the caches.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::Result;
 
 /// What is done, in this order. The last one changes players of those engines only that can do it; `replace_made` is left out, because
 /// an engine that cannot do it has nothing that does the same.
-const STEPS: [Operation; 12] = [
+const STEPS: [Operation; 13] = [
     Operation::Get,
     Operation::Update,
     Operation::UpdateBatched,
@@ -14,6 +14,7 @@ const STEPS: [Operation; 12] = [
     Operation::Tick,
     Operation::Insert,
     Operation::Remove,
+    Operation::GetChained,
     Operation::GetByHandle,
     Operation::BatchGet,
     Operation::UpdateByHandle,
@@ -24,7 +25,7 @@ const STEPS: [Operation; 12] = [
 /// The operation that does the same to players, for engines without `operation`.
 fn plain(operation: Operation) -> Option<Operation> {
     match operation {
-        Operation::GetByHandle | Operation::BatchGet => Some(Operation::Get),
+        Operation::GetChained | Operation::GetByHandle | Operation::BatchGet => Some(Operation::Get),
         Operation::UpdateByHandle | Operation::UpdateBatched => Some(Operation::Update),
         _ => None,
     }

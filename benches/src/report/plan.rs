@@ -16,6 +16,7 @@ const FEW: u64 = 100_000;
 #[serde(rename_all = "snake_case")]
 pub(super) enum Operation {
     Get,
+    GetChained,
     BatchGet,
     GetByHandle,
     Update,
@@ -34,6 +35,7 @@ impl Operation {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
+            Self::GetChained => "get_chained",
             Self::BatchGet => "batch_get",
             Self::GetByHandle => "get_by_handle",
             Self::Update => "update",
@@ -61,7 +63,7 @@ impl Operation {
 
     /// Whether it only looks.
     fn reads(self) -> bool {
-        matches!(self, Self::Get | Self::BatchGet | Self::GetByHandle)
+        matches!(self, Self::Get | Self::GetChained | Self::BatchGet | Self::GetByHandle)
     }
 }
 

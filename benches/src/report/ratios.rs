@@ -35,12 +35,20 @@ impl Serialize for Ratios {
 /// A ratio: our operation over theirs, whose, with popular keys or not, and the target.
 type Definition = (&'static str, Operation, Operation, Kind, bool, Option<f64>);
 
-const DEFINITIONS: [Definition; 16] = {
+const DEFINITIONS: [Definition; 17] = {
     use Kind::{Hashmap, Heed, Redb};
     use Operation as O;
     [
         ("get_vs_hashmap", O::Get, O::Get, Hashmap, false, Some(1.0)),
         ("get_vs_hashmap_zipf", O::Get, O::Get, Hashmap, true, Some(1.0)),
+        (
+            "get_chained_vs_hashmap",
+            O::GetChained,
+            O::GetChained,
+            Hashmap,
+            false,
+            None,
+        ),
         ("update_vs_hashmap", O::Update, O::Update, Hashmap, false, Some(1.5)),
         ("update_vs_hashmap_zipf", O::Update, O::Update, Hashmap, true, Some(1.5)),
         ("replace_vs_hashmap", O::Replace, O::Replace, Hashmap, false, Some(0.5)),

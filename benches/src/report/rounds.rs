@@ -16,8 +16,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// What is measured, in this order, and with which keys.
-const MEASURES: [(Operation, Distribution); 18] = [
+const MEASURES: [(Operation, Distribution); 19] = [
     (Operation::Get, Distribution::Uniform),
+    (Operation::GetChained, Distribution::Uniform),
     (Operation::GetByHandle, Distribution::Uniform),
     (Operation::BatchGet, Distribution::Uniform),
     (Operation::Get, Distribution::Zipf),
@@ -93,6 +94,7 @@ pub(super) struct Outcome {
 pub(super) fn answer(engine: &mut dyn Engine, operation: Operation, work: &Work<'_>) -> Answer {
     match operation {
         Operation::Get => engine.get(work.keys),
+        Operation::GetChained => engine.get_chained(work.keys),
         Operation::BatchGet => engine.batch_get(work.keys),
         Operation::GetByHandle => engine.get_by_handle(),
         Operation::Update => engine.update(work.keys),

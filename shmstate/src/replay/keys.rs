@@ -181,7 +181,7 @@ fn every_byte<K: Key>(checked: bool, key: impl Fn(u64) -> K) {
         for byte in start..start + size {
             let in_key = keys.iter().any(|range| range.contains(&byte));
             // A record's sequence is bound to nothing.
-            let sequence = (header + 4..header + 6).contains(&byte);
+            let sequence = (header + 6..header + 8).contains(&byte);
             for way in [0xff, 1] {
                 let word = region.view.load(byte & !7, "test").expect("inside");
                 let altered = word ^ way << (byte % 8 * 8);

@@ -1,7 +1,7 @@
 //! A group of an index: one cache line with ten entries.
 //!
 //! ```text
-//! 0 [u8; 10] tags: 0 empty, else from the hash · 10 u16 overflow · 12 [u8; 2] 0
+//! 0 [u8; 10] tags: 0 empty, else from the hash · 10 u16 overflow · 12 u16 check: 16 more bits of the hashes of all entries on one another
 //! 14 [u40; 10] places: offset of a record's header, in units of 8 bytes; 0 if empty
 //! ```
 //!
@@ -23,6 +23,7 @@ pub(crate) const BYTES: usize = 64;
 pub(crate) const ENTRIES: usize = 10;
 
 const OVERFLOW: usize = ENTRIES;
+const CHECK: usize = 12;
 const PLACES: usize = 14;
 /// Bytes of a place, and its unit as a shift.
 const PLACE: usize = 5;
@@ -32,7 +33,7 @@ const BELOW: usize = 8 - PLACE;
 
 const _: () = {
     assert!(PLACES + ENTRIES * PLACE == BYTES);
-    assert!(OVERFLOW + 2 + 2 == PLACES);
+    assert!(OVERFLOW + 2 == CHECK && CHECK + 2 == PLACES);
     assert!(MAX_CAPACITY <= 1 << (PLACE as u32 * 8 + UNIT));
 };
 
@@ -40,6 +41,11 @@ const _: () = {
 #[inline(always)]
 pub(crate) fn tag(hash: u64) -> u8 {
     ((hash >> 32) as u8).max(1)
+}
+
+/// What the check of a group has of a hash.
+pub(crate) fn check_of(hash: u64) -> u16 {
+    (hash >> 40) as u16
 }
 
 /// The entries with that tag, a bit each.
@@ -122,11 +128,26 @@ impl Group {
         overflow(&self.0)
     }
 
-    /// What lies between the count and the places: nothing.
-    pub(crate) fn spare(&self) -> u64 {
-        self.0[OVERFLOW + 2..PLACES]
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    /// The check, which lookups do not look at: with the tag, 24 bits of its hash bind a record's key to its entry.
+    pub(crate) fn check(&self) -> u16 {
+        u16::from_le_bytes([self.0[CHECK], self.0[CHECK + 1]])
+    }
+
+    fn turn(&mut self, hash: u64) {
+        let check = self.check() ^ check_of(hash);
+        self.0[CHECK..CHECK + 2].copy_from_slice(&check.to_le_bytes());
+    }
+
+    /// Fills an empty entry.
+    pub(crate) fn fill(&mut self, slot: usize, hash: u64, record: u64) {
+        self.set(slot, tag(hash), record);
+        self.turn(hash);
+    }
+
+    /// Empties the entry of a record with that hash.
+    pub(crate) fn clear(&mut self, slot: usize, hash: u64) {
+        self.set(slot, 0, 0);
+        self.turn(hash);
     }
 
     /// The first empty entry.
@@ -134,8 +155,12 @@ impl Group {
         self.0[..ENTRIES].iter().position(|tag| *tag == 0)
     }
 
-    /// Fills or empties an entry; a tag and a record of 0 empty it.
-    pub(crate) fn set(&mut self, slot: usize, tag: u8, record: u64) {
+    /// Lets an entry name another record with the same hash.
+    pub(crate) fn swap(&mut self, slot: usize, record: u64) {
+        self.set(slot, self.tag(slot), record);
+    }
+
+    fn set(&mut self, slot: usize, tag: u8, record: u64) {
         self.0[slot] = tag;
         let at = PLACES + slot * PLACE;
         self.0[at..at + PLACE].copy_from_slice(&(record >> UNIT).to_le_bytes()[..PLACE]);
@@ -160,6 +185,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_check_follows_the_entries() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut group = Group::EMPTY;
+        let hashes: [u64; ENTRIES] = std::array::from_fn(|_| random.u64(..));
+        for (slot, hash) in hashes.iter().enumerate() {
+            group.fill(slot, *hash, 8);
+        }
+        let all = hashes.iter().fold(0, |check, hash| check ^ check_of(*hash));
+        assert_eq!(group.check(), all);
+        group.swap(3, 16);
+        assert_eq!(
+            (group.check(), group.tag(3), group.record(3)),
+            (all, tag(hashes[3]), 16)
+        );
+        for (slot, hash) in hashes.iter().enumerate() {
+            group.clear(slot, *hash);
+        }
+        assert_eq!(group, Group::EMPTY);
+    }
+
+    #[test]
     fn what_was_set_is_read() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..1000 {
@@ -177,7 +223,7 @@ mod tests {
             }
             group.pass(300);
             group.pass(-299);
-            assert_eq!((group.overflow(), group.spare()), (1, 0));
+            assert_eq!((group.overflow(), group.check()), (1, 0));
             for (slot, (tag, record)) in model.iter().enumerate() {
                 assert_eq!((group.tag(slot), group.record(slot)), (*tag, *record));
             }

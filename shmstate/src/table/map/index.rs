@@ -289,7 +289,7 @@ impl Index {
             let before = Group::load(tx, at)?;
             let mut group = before;
             if let Some(slot) = before.vacant() {
-                group.set(slot, group::tag(hash), record);
+                group.fill(slot, hash, record);
                 group.put(tx, at, &before)?;
                 head.live += 1;
                 return tx.put(segment.offset, head.word(segment), WHAT);
@@ -306,7 +306,7 @@ impl Index {
     pub(crate) fn swap(self, tx: &mut Tx<'_>, place: Place, record: u64) -> Result<()> {
         let before = Group::load(tx, place.group)?;
         let (mut group, slot) = (before, place.slot as usize);
-        group.set(slot, before.tag(slot), record);
+        group.swap(slot, record);
         group.put(tx, place.group, &before)
     }
 
@@ -358,7 +358,7 @@ impl Index {
         }
         let before = Group::load(tx, place.group)?;
         let mut group = before;
-        group.set(place.slot as usize, 0, 0);
+        group.clear(place.slot as usize, hash);
         group.put(tx, place.group, &before)?;
         let mut head = segment.head(tx)?;
         head.live = head.live.saturating_sub(1);
@@ -627,9 +627,7 @@ fn check_segment(
     for index in 0..segment.groups {
         let at = segment.group(index);
         let group = Group::load(view, at)?;
-        if group.spare() != 0 {
-            return Err(Error::damaged(WHAT, at + 8, group.spare()));
-        }
+        let mut check = 0;
         for slot in 0..group::ENTRIES {
             let (tag, record) = (group.tag(slot), group.record(slot));
             if tag == 0 && record == 0 {
@@ -645,11 +643,15 @@ fn check_segment(
             }
             each(record)?;
             live += 1;
+            check ^= group::check_of(hash);
             let mut home = segment.home(hash);
             while home != index {
                 passed[home as usize] += 1;
                 home = segment.next(home);
             }
+        }
+        if check != group.check() {
+            return Err(Error::damaged(WHAT, at + 8, group.check().into()));
         }
     }
     for (index, passed) in passed.iter().enumerate() {
@@ -698,7 +700,7 @@ fn fill(tx: &Tx<'_>, segment: Segment, depth: u64, entries: &mut [(u64, u64)]) -
         for _ in 0..segment.groups {
             let group = &mut groups[index as usize];
             if let Some(slot) = group.vacant() {
-                group.set(slot, group::tag(*hash), *record);
+                group.fill(slot, *hash, *record);
                 break;
             }
             group.pass(1);
