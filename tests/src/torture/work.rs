@@ -386,8 +386,9 @@ impl Change<'_, '_, '_> {
 
     /// One of the first players becomes a giant, or an ordinary one again.
     fn giant(&mut self) -> Result<()> {
+        let Tables { players, ranks, .. } = self.tables;
         let id = self.random.u64(..GIANTS);
-        let there = self.tables.players.get(self.tx, &id)?.map(|p| p.score.to_native());
+        let there = players.get(self.tx, &id)?.map(Standing::from);
         let items = if self.random.bool() {
             self.random.usize(GIANT)
         } else {
@@ -395,10 +396,15 @@ impl Change<'_, '_, '_> {
         };
         let first = self.random.u16(..);
         let bag = (0..items).map(|i| first.wrapping_add(i as u16)).collect();
-        let player = Player::new(id, self.clock.step, "giant".to_owned(), 7, bag);
-        self.clock.score = self.clock.score.wrapping_sub(there.unwrap_or(0).into()).wrapping_add(7);
+        let player = Player::new(id, self.clock.step, format!("{id} giant"), 7, bag);
+        if let Some(was) = &there {
+            ranks.leave(self.tx, id, was)?;
+        }
+        ranks.enter(self.tx, id, &player.name, 7, self.clock.step)?;
+        let before = there.as_ref().map_or(0, |was| was.score);
+        self.clock.score = self.clock.score.wrapping_sub(before.into()).wrapping_add(7);
         self.clock.players = self.clock.players.wrapping_add(u64::from(there.is_none()));
-        self.tables.players.insert(self.tx, &id, &player)?;
+        players.insert(self.tx, &id, &player)?;
         Ok(())
     }
 
