@@ -364,9 +364,9 @@ fn compaction_gives_back_what_removals_left() -> Result<()> {
     }
     trim_all(&mut region, &pass);
     let dense = region.memory(&pass)?;
-    // 3000 records of 1.1 KiB, the index, the fixed parts, and what the thread keeps ready.
+    // 3000 records of 1.1 KiB, the index, the log, the fixed parts, and up to three pages of 2 MiB that the thread keeps ready.
     assert!(
-        sparse.allocated > 35 * MIB && dense.allocated <= 20 * MIB,
+        sparse.allocated > 35 * MIB && dense.allocated <= 24 * MIB,
         "{sparse:?} {dense:?}"
     );
     check(&region, &pass, blobs, (0..30_000).filter(|i| i % 10 == 3));
@@ -374,6 +374,35 @@ fn compaction_gives_back_what_removals_left() -> Result<()> {
     assert!(blobs.get_at(&reader, lost)?.is_none(), "it was moved");
     if let Some(found) = blobs.get_at(&reader, kept)? {
         assert!(*found.as_slice() == *blob(3));
+    }
+    Ok(())
+}
+
+/// What one call moves no later one moves back, also where the heap has kept an empty chunk: it comes to an end.
+#[test]
+fn compaction_ends_beside_an_empty_chunk() -> Result<()> {
+    const RECORDS: u64 = 6_000;
+    // Many times what there is to move.
+    const CALLS: usize = 200;
+    for keep in [1, 10, 500, 2_500] {
+        let mut region = Region::in_memory(32 << 20)?;
+        let gate = region.gate().clone();
+        let pass = gate.enter()?;
+        let numbers = region.write(&pass, |tx| Map::<u64, u64>::create(tx, "numbers"))?;
+        for key in 0..RECORDS {
+            region.write(&pass, |tx| numbers.insert(tx, &key, &key))?;
+        }
+        for key in 0..RECORDS - keep {
+            region.write(&pass, |tx| numbers.remove(tx, &key))?;
+        }
+        let mut calls = 0;
+        while region.write(&pass, |tx| numbers.compact(tx, 100))? > 0 {
+            calls += 1;
+            assert!(calls < CALLS, "{keep} records are moved to and fro");
+        }
+        let reader = region.read(&pass)?;
+        assert_eq!(numbers.len(&reader)?, keep);
+        assert!(verify(&reader)?.is_sound());
     }
     Ok(())
 }

@@ -4,8 +4,8 @@
 //!   one farthest back.
 //! - **E2** Then, where memory comes in large pieces, the last chunk that has a free chunk in a piece before its own: that gives no
 //!   chunk, but draws free chunks together where they can be given back. In regions of small pieces, wherever it is.
-//! - **E3** A chunk is emptied whole. E1 makes the chunks fewer, E2 brings one forward and leaves their number, so it comes to an end,
-//!   and what one call does is not undone by the next.
+//! - **E3** A chunk is emptied whole. E1 makes the chunks with a block fewer by one; E2 leaves their number and brings one of them into an earlier
+//!   piece. So it comes to an end, and what one call does is not undone by the next, whatever empty chunks lie about.
 //!
 //! Blocks of whole chunks stay where they are. It does not know what is in a block, nor who refers to it.
 
@@ -193,7 +193,8 @@ impl Compaction {
         let class = classes::of(old.size, 8);
         let fits = |chunk: &Slots| !chunk.moved && chunk.live < chunk.slots && Some(chunk.class) == class;
         let first = || {
-            let fitting = self.chunks.iter().enumerate().filter(|(_, chunk)| fits(chunk));
+            let fits = |(_, chunk): &(usize, &Slots)| fits(chunk) && chunk.live > 0;
+            let fitting = self.chunks.iter().enumerate().filter(fits);
             fitting.min_by_key(|(_, chunk)| chunk.index).map(|(place, _)| place)
         };
         let into = self.into.filter(|place| fits(&self.chunks[*place])).or_else(first);
@@ -212,7 +213,8 @@ impl Compaction {
     /// E1.
     fn emptiest(&self) -> Option<usize> {
         let mut room = vec![0; classes::COUNT];
-        for chunk in self.chunks.iter().filter(|chunk| !chunk.moved) {
+        // One that is empty is no room: to fill it is to empty nothing, and the next call would move the same blocks back (E3).
+        for chunk in self.chunks.iter().filter(|chunk| !chunk.moved && chunk.live > 0) {
             room[chunk.class] += chunk.slots - chunk.live;
         }
         let has_room = |place: &usize| {
