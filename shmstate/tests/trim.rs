@@ -137,7 +137,8 @@ fn given_back_kept_over_a_reopening_and_taken_again() {
         remove(&mut region, &pass, blobs, 0..14_000);
         trim_all(&mut region, &pass);
         let memory = region.memory(&pass).expect("memory");
-        assert!(memory.allocated < 12 * MIB, "{memory:?}");
+        // Of 20 MiB: fixed parts, log, what the thread keeps ready, pages in which a chunk is left.
+        assert!(memory.allocated <= 16 * MIB, "{memory:?}");
         check(&region, &pass, blobs, []);
     }
 }
