@@ -381,3 +381,23 @@ fn a_handle_of_another_region_is_refused() {
         Err(Error::ForeignTable)
     ));
 }
+
+/// A handle that was made up, or whose record lay where the heap has drawn back from, takes no memory of the mount to find that out.
+#[test]
+fn handles_behind_the_memory_taken_touch_nothing() {
+    let name = format!("shmstate-far-{}", std::process::id());
+    let options = Region::options().capacity(8 << 20).reserve(8 << 30).reserve_ahead(0);
+    let mut region = options.create(&name).expect("create");
+    let removed = Region::remove(&name).expect("remove");
+    assert!(removed);
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let map: Map<u64, u64> = region.write(&pass, |tx| Map::create(tx, "map")).expect("map");
+    let before = region.memory(&pass).expect("memory").allocated;
+    let reader = region.read(&pass).expect("read");
+    for at in (0..8u64 << 30).step_by(1 << 20).chain([u64::MAX, u64::MAX - 8]) {
+        let handle = Handle::from_bits(u128::from(at) | 1 << 64);
+        assert!(map.get_at(&reader, handle).expect("no damage").is_none(), "{at:#x}");
+    }
+    assert_eq!(region.memory(&pass).expect("memory").allocated, before);
+}

@@ -43,7 +43,7 @@ use crate::error::{Error, Result};
 use crate::gate::Pass;
 use crate::os::clock;
 use crate::region::header::at;
-use crate::region::{FormatVersion, Options, Region};
+use crate::region::{FormatVersion, Options, Region, growth};
 use copier::Mark;
 use format::Facts;
 use hook::Hook;
@@ -205,7 +205,7 @@ impl Region {
             .name("checkpoint".into())
             .spawn(move || copier::run(path, rate, &theirs, &receiver))
             .map_err(|e| Error::io("start a thread for a checkpoint of", self.name(), e))?;
-        let count = self.view.size(at::HEAP_END) / PAGE;
+        let count = growth::size(&self.view, at::HEAP_END)? / PAGE;
         Ok(PreparedCheckpoint {
             region: self.id(),
             file,
@@ -244,7 +244,8 @@ impl Region {
             running.wait(Instant::now())?;
         }
         let birth = self.birth();
-        let count = self.view.size(at::HEAP_END) / PAGE;
+        let heap_end = growth::size(&self.view, at::HEAP_END)?;
+        let count = heap_end / PAGE;
         if !pages.fit(count) {
             pages = Pages::new(count, image::FIXED_PAGES);
         }
@@ -260,7 +261,7 @@ impl Region {
             first,
             facts: Facts {
                 capacity: self.capacity(),
-                heap_end: self.view.size(at::HEAP_END),
+                heap_end,
                 region: birth.region_id,
                 boot: birth.boot_id,
                 node: birth.node_id,

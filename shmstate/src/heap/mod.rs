@@ -274,14 +274,14 @@ pub(crate) fn check_held(view: &View, owner: Owner, held: Held) -> Result<()> {
     }
 }
 
-/// Whether a block of `owner` that is in use ends 8 bytes after `header`.
+/// Whether a block of `owner` that is in use ends 8 bytes after `header`. `Bad` if the window does not reach there: neither record nor entry
+/// of the chunk table may have memory then.
 #[inline(always)]
 pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {
     let places = view.places();
     let inside = header.wrapping_sub(places.heap);
-    // What lies behind the heap's end has no chunk of anybody.
-    if inside >= view.capacity() - places.heap {
-        return Ok(false);
+    if !window.reaches(header, places.heap) {
+        return Err(Bad);
     }
     let index = inside / CHUNK;
     let entry = places.chunks + index * CHUNK_ENTRY;

@@ -16,7 +16,7 @@
 //! It does not know what was in the memory.
 
 use crate::crash::{self, Point};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gate::Pass;
 use crate::heap::chunk::Table;
 use crate::heap::{self, holes};
@@ -121,7 +121,12 @@ impl Region {
     fn give_back(&self, plan: &Plan, stale: bool) -> Result<u64> {
         let mut bytes = 0;
         if plan.tail.is_some() || stale {
-            let (end, taken) = (self.view.size(at::HEAP_END), self.view.size(at::TAKEN));
+            // Altered words must not say what is thrown away.
+            let end = growth::size(&self.view, at::HEAP_END)?;
+            let taken = growth::size(&self.view, at::TAKEN)?;
+            if taken < end || end < self.layout().heap {
+                return Err(Error::damaged(growth::what(at::TAKEN), at::TAKEN, taken));
+            }
             let limit = growth::capacity(&self.view, self.layout());
             self.view.look_at_limit();
             self.backing.retreat(end, taken, limit)?;
@@ -229,4 +234,82 @@ fn cut(tx: &mut Tx<'_>, plan: &mut Plan, end: u64, most: u64) -> Result<(u64, Op
     }
     debug_assert!(table.start(used) <= end);
     Ok((table.start(used), lowest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Map;
+    use crate::region::seal::seal;
+
+    /// A region with something in it.
+    fn region() -> (Region, Map<u64, u64>) {
+        let mut region = Region::in_memory(8 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let map = region.write(&pass, |tx| {
+            let map: Map<u64, u64> = Map::create(tx, "map")?;
+            map.insert(tx, &1, &2)?;
+            Result::Ok(map)
+        });
+        drop(pass);
+        (region, map.expect("map"))
+    }
+
+    /// The words that say how large a region is, each altered in its number and in its check, and made 0.
+    fn altered(region: &Region) -> Vec<(u64, u64)> {
+        let words = [at::TAKEN, at::LIMIT, at::HEAP_END];
+        let ways = |at| {
+            let word = region.view.header(at);
+            [(at, word ^ 0x10000), (at, word ^ 1 << 60), (at, 0)]
+        };
+        words.into_iter().flat_map(ways).collect()
+    }
+
+    #[test]
+    fn an_altered_size_makes_nothing_reachable() {
+        let (region, map) = region();
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        for (at, word) in altered(&region) {
+            let before = region.view.header(at);
+            region.view.set_header(at, word);
+            region.view.look_at_limit();
+            for window in [region.view.window(), region.view.fresh_window()] {
+                for offset in [1 << 42, u64::MAX, 0u64.wrapping_sub(8), region.layout().reserve] {
+                    assert!(
+                        window.array::<8>(offset).is_err() && window.tail(offset, 40).is_err(),
+                        "{offset:#x}"
+                    );
+                    assert!(!window.reaches(offset, region.layout().heap), "{offset:#x}");
+                }
+            }
+            let reader = region.read(&pass).expect("read");
+            assert_eq!(map.get(&reader, &1).expect("as before").map(|n| n.to_native()), Some(2));
+            region.view.set_header(at, before);
+        }
+    }
+
+    #[test]
+    fn an_altered_size_throws_nothing_away() {
+        let (region, map) = region();
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let layout = *region.layout();
+        let mut words = altered(&region);
+        // Whole words, but of no region.
+        words.extend([
+            (at::TAKEN, seal(layout.heap - CHUNK)),
+            (at::HEAP_END, seal(layout.catalog)),
+        ]);
+        for (at, word) in words {
+            let before = region.view.header(at);
+            region.view.set_header(at, word);
+            let given = region.give_back(&Plan::default(), true);
+            region.view.set_header(at, before);
+            assert!(given.is_err() || at == at::LIMIT, "{at:#x} {word:#x}");
+            let reader = region.read(&pass).expect("read");
+            assert_eq!(map.get(&reader, &1).expect("as before").map(|n| n.to_native()), Some(2));
+        }
+    }
 }

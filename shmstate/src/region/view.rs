@@ -21,6 +21,9 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+/// Header and catalog: every region has so much, and no limit is below it, so that differences from a limit do not wrap.
+const FIXED: u64 = HEADER + ROWS * ROW;
+
 /// What is the same for a region's whole life, kept beside the pointer so that no lookup has to read it from the header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
@@ -144,9 +147,13 @@ impl View {
     }
 
     /// Looks at how much memory is taken: it may have become less, by a trim of this process, or of the region's owner before it.
+    /// If the words that say so were altered, what was known stays: a limit below the fixed parts would let everything pass.
     pub(crate) fn look_at_limit(&self) {
         let limit = self.size(at::LIMIT).min(self.capacity);
-        self.limit.store(self.size(at::TAKEN).min(limit), Ordering::Relaxed);
+        let taken = self.size(at::TAKEN).min(limit);
+        if taken >= self.places.heap && taken >= FIXED {
+            self.limit.store(taken, Ordering::Relaxed);
+        }
     }
 
     /// A word that is known to be inside the header.
@@ -555,9 +562,15 @@ impl<'v> Window<'v> {
     /// of rows that were found there.
     #[inline(always)]
     pub(crate) fn row<const N: usize>(self, offset: u64) -> &'v [u64; N] {
-        debug_assert!(offset + N as u64 * 8 <= at::RESERVED + ROWS * ROW + HEADER && offset.is_multiple_of(8));
+        debug_assert!(offset + N as u64 * 8 <= FIXED && offset.is_multiple_of(8));
         // SAFETY: inside the fixed part and aligned, by the caller's word (V1); not written while lent out (V4).
         unsafe { self.base.add(offset as usize).cast::<[u64; N]>().as_ref() }
+    }
+
+    /// Whether `offset` lies in memory that was taken from the mount, `above` or behind.
+    #[inline(always)]
+    pub(crate) fn reaches(self, offset: u64, above: u64) -> bool {
+        offset.wrapping_sub(above) < self.limit.wrapping_sub(above)
     }
 
     /// The word at `offset`, wherever that is.

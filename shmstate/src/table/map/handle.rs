@@ -112,7 +112,12 @@ impl<K: Key, V: Value> Map<K, V> {
     #[cold]
     fn resolve_again<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
         self.admit(view)?;
-        self.resolve(view, view.fresh_window(), handle)
+        let window = view.fresh_window();
+        if !window.reaches(handle.record, view.places().heap) {
+            // It was made up, or the heap has drawn back since.
+            return Ok(None);
+        }
+        self.resolve(view, window, handle)
             .map_err(|Bad| Error::damaged("chunk table", handle.record, handle.generation.into()))
     }
 
