@@ -9,6 +9,7 @@
 //! It does not know what the bytes mean.
 
 use crate::error::{Error, Result};
+use crate::node::probation;
 use crate::node::shared::Shared;
 use rustix::event::{Timespec, epoll};
 use shmstate::{Io, Pass, Received, Region, Sent, StreamId, Streams, Tx, View};
@@ -152,6 +153,11 @@ impl Connections {
                 None => break,
             }
         }
+        if self.shared.probation.is_on() {
+            let held = accepted.iter().map(|id| id.token());
+            let held = held.filter_map(|token| Some((token, self.shared.registry.get(token)?)));
+            probation::mirror(&self.shared, held);
+        }
         Ok(accepted)
     }
 
@@ -178,6 +184,7 @@ impl Connections {
     /// the socket (C3). Call it after the commit.
     pub fn hang_up(&mut self, id: StreamId) {
         if let Some(fd) = self.shared.registry.remove(id.token()) {
+            probation::gone(&self.shared, id.token());
             // The connection may be broken already.
             let _ = rustix::net::shutdown(&*fd, rustix::net::Shutdown::Both);
         }

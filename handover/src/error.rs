@@ -193,6 +193,10 @@ pub enum Error {
     #[error("{0}")]
     Region(#[from] shmstate::Error),
 
+    /// There is no predecessor that could take the node back.
+    #[error("this process is on no probation: its predecessor drains or is gone, and nobody could take the node back")]
+    NotOnProbation,
+
     /// A successor declares a region that its predecessor does not have.
     #[error(
         "region {name:?} is new in this version and the predecessor does not have it: keep new tables in a region that exists"

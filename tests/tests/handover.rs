@@ -4,6 +4,8 @@
 mod bad;
 #[path = "handover/dead.rs"]
 mod dead;
+#[path = "handover/probation.rs"]
+mod probation;
 #[path = "handover/soak.rs"]
 mod soak;
 #[path = "handover/strangers.rs"]

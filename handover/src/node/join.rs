@@ -6,6 +6,7 @@
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Phase, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
+use crate::node::tether;
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::NodeDir;
 use crate::os::pidfd::{Pidfd, ProcessId};
@@ -13,7 +14,7 @@ use crate::os::poll;
 use crate::phase::successor::{Effect, Event, State};
 use crate::registry::Registry;
 use crate::wire::channel::Channel;
-use crate::wire::frame::{HIGHEST, LOWEST};
+use crate::wire::frame::{HIGHEST, LOWEST, Version};
 use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
 use shmstate::Gate;
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -42,6 +43,7 @@ pub(crate) struct Join {
     state: State,
     channel: Channel,
     predecessor: Option<Pidfd>,
+    predecessor_slot: u8,
     pub(crate) block: Arc<ControlBlock>,
     pub(crate) identity: NodeIdentity,
     pub(crate) me: u8,
@@ -166,6 +168,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     state,
                     channel,
                     predecessor: offered.predecessor,
+                    predecessor_slot: offered.owner,
                     block: offered.block,
                     identity: offered.identity,
                     me: offered.offer.slot as u8,
@@ -192,6 +195,8 @@ struct Offered {
     identity: NodeIdentity,
     block: Arc<ControlBlock>,
     predecessor: Option<Pidfd>,
+    /// Its slot.
+    owner: u8,
     offer: Offer,
 }
 
@@ -239,6 +244,7 @@ fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered
         identity,
         block: Arc::new(block),
         predecessor,
+        owner,
         offer: *offer,
     })
 }
@@ -272,6 +278,24 @@ impl Join {
             State::Failed { who, .. } => who,
             _ => WhoServes::Unknown,
         }
+    }
+
+    /// How long this process will be on probation; `None` if it will not.
+    pub(crate) fn probation(&self) -> Option<Duration> {
+        let speaks = self.offer.protocol >= Version::V2 as u16;
+        let length = Duration::from_nanos(self.offer.probation);
+        (speaks && !length.is_zero()).then_some(length)
+    }
+
+    /// What is left of the handover for the probation, if there is one: the predecessor lives and is parked.
+    pub(crate) fn into_probation(self) -> Option<tether::Terms> {
+        let length = self.probation().filter(|_| !self.inherited)?;
+        Some(tether::Terms {
+            length,
+            slot: self.predecessor_slot,
+            channel: self.channel,
+            predecessor: self.predecessor?,
+        })
     }
 
     /// From "prepared" to "owner": the gate is open when this returns. What is to be recorded is written by

@@ -3,12 +3,16 @@
 pub(crate) mod builder;
 pub(crate) mod config;
 pub(crate) mod join;
+mod parked;
+mod post;
+pub(crate) mod probation;
 mod reception;
 pub(crate) mod serving;
 pub(crate) mod shared;
 pub(crate) mod starting;
+mod tether;
 
 pub use builder::Builder;
 pub use config::{Deadlines, SPIN_SLACK};
-pub use serving::{Node, Stop};
-pub use starting::{Role, Starting};
+pub use serving::{Node, Parked, Stop};
+pub use starting::{Cause, Role, Starting};

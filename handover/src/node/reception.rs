@@ -7,12 +7,13 @@
 use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
 use crate::error::{Error, Result};
 use crate::node::shared::{Shared, Stage};
+use crate::node::{post, probation};
 use crate::os::clock::{self, Deadline};
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::predecessor::{Effect, Event, State};
 use crate::wire::channel::{Channel, Listener};
-use crate::wire::frame::{HIGHEST, LOWEST, common_version};
+use crate::wire::frame::{HIGHEST, LOWEST, Version, common_version};
 use crate::wire::message::{Descriptor, DescriptorKind, Hello, Message, Offer, batches};
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -61,7 +62,16 @@ fn run(shared: &Arc<Shared>, listener: &Listener) {
     while shared.stage() == Stage::Serving {
         // Whatever goes wrong with one who came must not keep the next one out.
         match wait_for_newcomer(shared, listener) {
-            Ok(Some(channel)) => Handover::new(shared, channel).run(),
+            Ok(Some(channel)) => {
+                if let Some(terms) = Handover::new(shared, channel).run() {
+                    // The server's thread parks with them; if it does not come for them, they must not hide the owner's death.
+                    shared.post.leave(terms);
+                    shared.set_stage(Stage::HandedOver);
+                    if !shared.post.wait_claimed() {
+                        shared.let_go();
+                    }
+                }
+            }
             Ok(None) => return,
             Err(_) => std::thread::sleep(WATCH),
         }
@@ -116,6 +126,8 @@ struct Handover<'a> {
     /// Generation before.
     generation: u64,
     ready_at: u64,
+    /// Wishes of operators before the probation.
+    requests: u32,
     deadline: Deadline,
     armed_at: Instant,
 }
@@ -136,12 +148,14 @@ impl<'a> Handover<'a> {
             descriptors: 0,
             generation: shared.gate.generation(),
             ready_at: 0,
+            requests: 0,
             deadline: Deadline::now(),
             armed_at: Instant::now(),
         }
     }
 
-    fn run(&mut self) {
+    /// Gives what is needed to park, if the node was handed over to one on probation.
+    fn run(mut self) -> Option<post::Terms> {
         let mut events = match self.greet() {
             Ok(()) => VecDeque::from([Event::Hello]),
             Err(error) => {
@@ -150,7 +164,7 @@ impl<'a> Handover<'a> {
                 let _ = self
                     .channel
                     .send(&Message::Refuse { reason }, &[], Deadline::after(WATCH));
-                return;
+                return None;
             }
         };
         loop {
@@ -169,11 +183,31 @@ impl<'a> Handover<'a> {
             }
             match self.state {
                 State::Serving => break,
-                State::HandedOver => return,
+                State::HandedOver => return self.park(),
                 _ => {}
             }
         }
         self.shared.block.set_phase(Phase::None, 0);
+        None
+    }
+
+    /// How long the successor is on probation; zero for not at all.
+    fn probation(&self) -> Duration {
+        let speaks = self.protocol >= Version::V2 as u16;
+        let length = self.shared.config.deadlines.probation;
+        if speaks { length } else { Duration::ZERO }
+    }
+
+    fn park(self) -> Option<post::Terms> {
+        let length = self.probation();
+        let successor = self.successor.filter(|_| !length.is_zero())?;
+        Some(post::Terms {
+            channel: self.channel,
+            successor,
+            slot: self.slot,
+            end: Deadline::after(length),
+            requests: self.requests,
+        })
     }
 
     fn greet(&mut self) -> Result<()> {
@@ -356,6 +390,10 @@ impl<'a> Handover<'a> {
                 })
             }
             Effect::SendStandBy { batches } => self.tell(&Message::StandBy { batches }, batch_by),
+            Effect::EndProbation => {
+                probation::confirm(&shared);
+                None
+            }
             Effect::ArmGate => self.arm().err().map(fault),
             Effect::CloseGate => {
                 shared.gate.close();
@@ -403,14 +441,25 @@ impl<'a> Handover<'a> {
                 None
             }
             Effect::StartDrain => {
-                let _ = shared.block.set_state(shared.me, ParticipantState::Draining);
-                for phase in [Phase::Closing, Phase::Offered] {
-                    shared.block.advance_phase(phase, Phase::Draining, 0);
-                }
-                // Otherwise this process, while it drains, would hide the successor's death.
                 self.staged.clear();
-                shared.let_go();
-                shared.set_stage(Stage::HandedOver);
+                let probation = self.probation();
+                let parks = !probation.is_zero() && self.successor.is_some();
+                let (state, phase, end) = if parks {
+                    let end = Deadline::after(probation).nanos();
+                    (ParticipantState::Parked, Phase::Probation, end)
+                } else {
+                    (ParticipantState::Draining, Phase::Draining, 0)
+                };
+                self.requests = shared.block.last_request().0;
+                let _ = shared.block.set_state(shared.me, state);
+                for from in [Phase::Closing, Phase::Offered] {
+                    shared.block.advance_phase(from, phase, end);
+                }
+                if !parks {
+                    // Otherwise this process, while it drains, would hide the successor's death.
+                    shared.let_go();
+                    shared.set_stage(Stage::HandedOver);
+                }
                 None
             }
             Effect::RefuseNewcomer => None,
@@ -478,6 +527,7 @@ impl<'a> Handover<'a> {
             listeners: listeners.len() as u32,
             others: 2,
             streams: self.streams as u32,
+            probation: self.probation().as_nanos() as u64,
         })
     }
 

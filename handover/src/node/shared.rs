@@ -1,8 +1,11 @@
 //! What the threads of a process have in common about its node.
 
 use crate::control::ControlBlock;
+use crate::drain::InFlight;
 use crate::error::{Error, Result};
 use crate::node::config::Config;
+use crate::node::post::Post;
+use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
@@ -22,6 +25,8 @@ pub(crate) enum Stage {
     Serving,
     /// A successor owns it.
     HandedOver,
+    /// Its predecessor owns it again.
+    GivenBack,
     /// It leaves, and nobody follows.
     Leaving,
 }
@@ -44,6 +49,12 @@ pub(crate) struct Shared {
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
     pub(crate) stop: OwnedFd,
+    /// Of this process as a new owner.
+    pub(crate) probation: Probation,
+    /// What the cutover left to this process as the old owner.
+    pub(crate) post: Post,
+    /// What a drain waits for.
+    pub(crate) work: InFlight,
     stage: Mutex<Stage>,
     changed: Condvar,
 }
@@ -90,6 +101,9 @@ impl Shared {
                 regions: parts.regions,
             })),
             stop,
+            probation: Probation::default(),
+            post: Post::default(),
+            work: InFlight::default(),
             stage: Mutex::new(Stage::Starting),
             changed: Condvar::new(),
         })
@@ -136,6 +150,21 @@ impl Shared {
             *stage = Stage::Leaving;
         }
         serving
+    }
+
+    /// The predecessor owns the node again: lets go of what only the owner holds, ends the reception, and wakes who waits for the gate.
+    pub(crate) fn given_back(&self) {
+        {
+            let mut stage = self.lock_stage();
+            if *stage == Stage::Serving {
+                *stage = Stage::GivenBack;
+            }
+        }
+        self.let_go();
+        self.close_listeners();
+        // A reception that is not woken ends with the process.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.changed.notify_all();
     }
 
     /// Runs `act` if this process serves, and keeps it from leaving meanwhile.

@@ -3,17 +3,18 @@
 //! The server takes its regions, opens its tables (a successor's schemas are compared here), warms up, and calls
 //! [`Starting::ready`]. Dropped or refused before that, a successor leaves the predecessor serving (H2).
 
-use crate::control::ControlBlock;
+use crate::control::{ControlBlock, HandoverRecord, Phase};
 use crate::error::{Error, Result, WhoServes};
 use crate::node::builder;
 use crate::node::config::Config;
 use crate::node::join::{Join, Stand};
-use crate::node::reception;
 use crate::node::serving::Node;
 use crate::node::shared::{Parts, Shared, Stage};
+use crate::node::{probation, reception};
 use crate::os::clock;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
+pub use crate::phase::parked::Cause;
 use crate::registry::Registry;
 use shmstate::lease::{Lease, LeaseCell};
 use shmstate::{Gate, Region};
@@ -35,6 +36,14 @@ pub enum Role {
         /// Generation of the predecessor.
         generation: u64,
     },
+    /// This process owned the node before, handed it over, and has it back: the regions are as the successor's last commit left them, the
+    /// connections are here, those that it accepted too.
+    Returned {
+        /// Generation of the successor that has lost it.
+        generation: u64,
+        /// Why.
+        cause: Cause,
+    },
 }
 
 /// A node that this process does not own yet.
@@ -50,6 +59,12 @@ pub struct Starting {
 enum Way {
     Owned(Lease),
     Join(Box<Join>),
+    Back {
+        lease: Lease,
+        /// Whether the successor died as owner.
+        dead: bool,
+        record: Option<HandoverRecord>,
+    },
 }
 
 impl Starting {
@@ -59,6 +74,23 @@ impl Starting {
             role,
             regions,
             way: Way::Owned(owned),
+        }
+    }
+
+    pub(crate) fn back(
+        shared: Arc<Shared>,
+        role: Role,
+        regions: Vec<(String, Region)>,
+        lease: Lease,
+        dead: bool,
+        record: Option<HandoverRecord>,
+    ) -> Self {
+        let way = Way::Back { lease, dead, record };
+        Self {
+            shared,
+            role,
+            regions,
+            way,
         }
     }
 
@@ -171,7 +203,7 @@ impl Starting {
     pub fn refuse(self, reason: &str) -> WhoServes {
         match self.way {
             Way::Join(join) => join.refuse(reason),
-            Way::Owned(_) => WhoServes::Nobody,
+            Way::Owned(_) | Way::Back { .. } => WhoServes::Nobody,
         }
     }
 
@@ -182,12 +214,30 @@ impl Starting {
     pub fn ready(self) -> Result<Node> {
         let Self { shared, role, way, .. } = self;
         let mut inherited = matches!(role, Role::Recovered { .. });
+        // A probation has a thread of its own, which sleeps until then.
+        let on_probation = match &way {
+            Way::Join(join) => join.probation().is_some(),
+            _ => false,
+        };
         // Everything that can be slow happens before, so that the gate opens into a process that is complete (H4).
         reception::start(&shared)?;
+        if on_probation {
+            probation::start(&shared)?;
+        }
         match way {
             Way::Owned(lease) => {
                 shared.gate.open(lease);
                 shared.set_stage(Stage::Serving);
+            }
+            Way::Back { lease, dead, record } => {
+                shared.gate.open(lease);
+                shared.set_stage(Stage::Serving);
+                inherited = dead;
+                if let Some(mut record) = record {
+                    record.first_tick = clock::now();
+                    shared.block.append(&record);
+                }
+                shared.block.set_phase(Phase::None, 0);
             }
             Way::Join(mut join) => {
                 let spin = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
@@ -203,6 +253,9 @@ impl Starting {
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
                 inherited = join.inherited;
+                if let Some(terms) = join.into_probation() {
+                    probation::begin(&shared, terms);
+                }
             }
         }
         Ok(Node::new(shared, role, inherited))

@@ -39,6 +39,9 @@ pub struct Options {
     /// How it fails.
     #[arg(long)]
     pub fault: Option<Fault>,
+    /// Stay parked for the successor's probation, instead of draining at once.
+    #[arg(long)]
+    pub park: bool,
     /// Say `ready` only when told to.
     #[arg(long)]
     pub wait: bool,
@@ -77,6 +80,9 @@ fn field<'d>(deadlines: &'d mut Deadlines, name: &str) -> Option<&'d mut Duratio
         "quiet" => &mut deadlines.quiet,
         "take" => &mut deadlines.take,
         "drain" => &mut deadlines.drain,
+        "probation" => &mut deadlines.probation,
+        "watchdog" => &mut deadlines.watchdog,
+        "give-back" => &mut deadlines.give_back,
         _ => return None,
     })
 }
