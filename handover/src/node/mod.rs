@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod config;
 pub(crate) mod join;
+mod late;
 mod parked;
 mod post;
 pub(crate) mod probation;

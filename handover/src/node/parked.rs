@@ -17,6 +17,7 @@ use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
 use crate::os::pidfd::Pidfd;
 use crate::phase::parked::{Cause, Effect, Event, State};
+use crate::registry::Newcomers;
 use crate::wire::channel::Channel;
 use crate::wire::message::{DescriptorKind, Message};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -81,7 +82,7 @@ pub(crate) fn wait(
         generation: lease.generation() - 1,
         cause,
     };
-    shared.registry.pause(false);
+    shared.registry.set_newcomers(Newcomers::Stay);
     shared.set_stage(Stage::Starting);
     let back = Starting::back(Arc::clone(shared), role, regions, lease, dead, parked.record);
     Ok(Ended::Back(Box::new(back)))

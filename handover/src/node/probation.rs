@@ -14,6 +14,7 @@ use crate::node::tether::{Out, Running, SLACK, Terms};
 use crate::os::clock::Deadline;
 use crate::os::poll;
 use crate::phase::probation::{Effect, Event, State};
+use crate::registry::Newcomers;
 use crate::wire::message::Message;
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -179,7 +180,7 @@ impl Running {
                 {
                     shared.gate.open(lease);
                 }
-                shared.registry.pause(false);
+                shared.registry.set_newcomers(Newcomers::Stay);
                 shared.gate_changed();
                 None
             }
@@ -225,7 +226,7 @@ impl Running {
         if armed != Some(true) {
             return false;
         }
-        shared.registry.pause(true);
+        shared.registry.set_newcomers(Newcomers::Wait);
         shared.gate.close();
         true
     }

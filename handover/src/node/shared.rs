@@ -4,6 +4,7 @@ use crate::control::ControlBlock;
 use crate::drain::InFlight;
 use crate::error::{Error, Result};
 use crate::node::config::Config;
+use crate::node::late::Late;
 use crate::node::post::Post;
 use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
     pub(crate) stop: OwnedFd,
+    /// The way of newcomers to a successor.
+    pub(crate) late: Late,
     /// Of this process as a new owner.
     pub(crate) probation: Probation,
     /// What the cutover left to this process as the old owner.
@@ -101,6 +104,7 @@ impl Shared {
                 regions: parts.regions,
             })),
             stop,
+            late: Late::default(),
             probation: Probation::default(),
             post: Post::default(),
             work: InFlight::default(),

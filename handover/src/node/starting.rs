@@ -252,6 +252,7 @@ impl Starting {
                     Err(_) => shared.set_stage(Stage::Leaving),
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
+                join.receive_late(&shared.registry);
                 inherited = join.inherited;
                 if let Some(terms) = join.into_probation() {
                     probation::begin(&shared, terms);
