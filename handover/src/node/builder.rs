@@ -5,6 +5,7 @@ use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome
 use crate::error::{Error, Result};
 use crate::node::config::{Config, Deadlines, ListenerSpec, RegionSpec};
 use crate::node::join::{self, Joined};
+use crate::node::new_regions::NewRegions;
 use crate::node::shared::{Parts, Shared};
 use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
@@ -173,7 +174,7 @@ pub(crate) fn options_of<'c>(config: &'c Config, object: &str) -> Option<&'c Opt
 const REGION_PREFIX: usize = "handover-".len() + 32 + 1;
 
 /// Name of a region's shared-memory object.
-fn region_object(node: &NodeIdentity, region: &str) -> String {
+pub(crate) fn region_object(node: &NodeIdentity, region: &str) -> String {
     format!("handover-{:032x}-{region}", node.id.0)
 }
 
@@ -244,6 +245,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         listeners,
         lock,
         control,
+        new_regions: NewRegions::default(),
     })?;
     Ok(Starting::first(shared, role, regions, owned))
 }

@@ -4,6 +4,7 @@ pub(crate) mod builder;
 pub(crate) mod config;
 pub(crate) mod join;
 mod late;
+mod new_regions;
 mod parked;
 mod post;
 pub(crate) mod probation;

@@ -36,6 +36,8 @@ pub(crate) fn begin(shared: &Shared, terms: Terms) {
     if shared.probation.begin(terms).is_ok() {
         shared.block.set_probation_end(end);
         shared.block.beat(shared.me);
+    } else {
+        shared.new_regions.keep();
     }
 }
 
@@ -145,6 +147,10 @@ impl Running {
             self.state = state;
             if before != state {
                 self.enter(shared);
+            }
+            if state == State::Over {
+                // They are the node's for good.
+                shared.new_regions.keep();
             }
             for effect in effects {
                 events.extend(self.apply(shared, effect));

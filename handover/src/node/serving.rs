@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::node::builder;
 use crate::node::shared::{Shared, Stage};
 use crate::node::starting::{Role, Starting};
-use crate::node::{parked, probation};
+use crate::node::{new_regions, parked, probation};
 use crate::os::clock::Deadline;
 use crate::os::lock;
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -254,6 +254,7 @@ impl Node {
             shared.set_stage(Stage::HandedOver);
             return Err(handed_over());
         }
+        shared.new_regions.keep();
         rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).map_err(|e| Error::io("wake", "the reception", e))?;
         let names: Vec<String> = regions.iter().map(|r| r.name().to_owned()).collect();
         drop(regions);
@@ -269,6 +270,7 @@ impl Node {
                     None => Region::remove(&name)?,
                 };
             }
+            new_regions::remove_all(shared.block.identity());
             shared.block.remove()?;
             shared.dir.remove()?;
             drop(start);

@@ -5,6 +5,7 @@ use crate::drain::InFlight;
 use crate::error::{Error, Result};
 use crate::node::config::Config;
 use crate::node::late::Late;
+use crate::node::new_regions::NewRegions;
 use crate::node::post::Post;
 use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) stop: OwnedFd,
     /// The way of newcomers to a successor.
     pub(crate) late: Late,
+    /// Regions that this process brought and that go with it as long as it may have to go.
+    pub(crate) new_regions: NewRegions,
     /// Of this process as a new owner.
     pub(crate) probation: Probation,
     /// What the cutover left to this process as the old owner.
@@ -83,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<Named<TcpListener>>,
     pub(crate) lock: OwnedLock,
     pub(crate) control: OwnedFd,
+    pub(crate) new_regions: NewRegions,
 }
 
 impl Shared {
@@ -105,6 +109,7 @@ impl Shared {
             })),
             stop,
             late: Late::default(),
+            new_regions: parts.new_regions,
             probation: Probation::default(),
             post: Post::default(),
             work: InFlight::default(),
@@ -166,6 +171,7 @@ impl Shared {
         }
         self.let_go();
         self.close_listeners();
+        self.new_regions.remove();
         // A reception that is not woken ends with the process.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         self.changed.notify_all();

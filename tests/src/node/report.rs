@@ -84,6 +84,13 @@ pub enum Report {
         /// Requests answered and committed so far.
         answered: u64,
     },
+    /// It has its other region.
+    Extra {
+        /// Whether it is new.
+        new: bool,
+        /// How many owners it has had.
+        count: u64,
+    },
     /// It owns the node again.
     Back {
         /// The successor's generation.
