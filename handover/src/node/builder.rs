@@ -3,6 +3,7 @@
 
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome, ParticipantState, Phase};
 use crate::error::{Error, Result};
+use crate::node::carry;
 use crate::node::config::{Config, Deadlines, ListenerSpec, RegionSpec};
 use crate::node::join::{self, Joined};
 use crate::node::new_regions::NewRegions;
@@ -97,6 +98,13 @@ impl Builder {
         self
     }
 
+    /// Room for blobs that are carried over (see [`Node::carry`](crate::Node::carry)), `bytes` in all, at most 1 GiB. It lies in a region of its
+    /// own; a version that declares less than the one before it finds the larger one.
+    #[must_use]
+    pub fn carry(self, bytes: u64) -> Self {
+        self.region_with(carry::REGION, carry::options(bytes.min(carry::MOST)))
+    }
+
     /// How long each step of a handover may take.
     #[must_use]
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
@@ -126,6 +134,13 @@ impl Builder {
             .chain(config.listeners.iter().map(|l| &l.name))
         {
             dir::check_node_name(name)?;
+        }
+        for (i, spec) in config.regions.iter().enumerate() {
+            if config.regions[..i].iter().any(|other| other.name == spec.name) {
+                let problem = "two regions of the node have this name (`carry` is that of Builder::carry)";
+                let name = spec.name.clone();
+                return Err(Error::NodeName { name, problem });
+            }
         }
         for _ in 0..MAX_STARTS {
             let dir = NodeDir::open(&config.base, &config.name)?;

@@ -53,6 +53,7 @@ pub(crate) fn wait(
 ) -> Result<Ended> {
     // K1.
     drop(regions);
+    shared.carry.leave();
     let mut regions = map_again(shared).map_err(|e| e.served_by(WhoServes::Successor))?;
     shared.block.set_state(shared.me, ParticipantState::Parked)?;
     let mut parked = Parked {

@@ -3,6 +3,7 @@
 use crate::control::ControlBlock;
 use crate::drain::InFlight;
 use crate::error::{Error, Result};
+use crate::node::carry::Carry;
 use crate::node::config::Config;
 use crate::node::late::Late;
 use crate::node::new_regions::NewRegions;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
     pub(crate) stop: OwnedFd,
+    /// What is carried over.
+    pub(crate) carry: Carry,
     /// The way of newcomers to a successor.
     pub(crate) late: Late,
     /// Regions that this process brought and that go with it as long as it may have to go.
@@ -108,6 +111,7 @@ impl Shared {
                 regions: parts.regions,
             })),
             stop,
+            carry: Carry::default(),
             late: Late::default(),
             new_regions: parts.new_regions,
             probation: Probation::default(),

@@ -69,7 +69,8 @@ enum Way {
 }
 
 impl Starting {
-    pub(crate) fn first(shared: Shared, role: Role, regions: Vec<(String, Region)>, owned: Lease) -> Self {
+    pub(crate) fn first(shared: Shared, role: Role, mut regions: Vec<(String, Region)>, owned: Lease) -> Self {
+        shared.carry.claim(&mut regions);
         Self {
             shared: Arc::new(shared),
             role,
@@ -81,11 +82,12 @@ impl Starting {
     pub(crate) fn back(
         shared: Arc<Shared>,
         role: Role,
-        regions: Vec<(String, Region)>,
+        mut regions: Vec<(String, Region)>,
         lease: Lease,
         dead: bool,
         record: Option<HandoverRecord>,
     ) -> Self {
+        shared.carry.claim(&mut regions);
         let way = Way::Back { lease, dead, record };
         Self {
             shared,
@@ -98,7 +100,8 @@ impl Starting {
     pub(crate) fn joining(config: Config, dir: NodeDir, mut join: Join) -> Result<Self> {
         let new = NewRegions::default();
         match Self::claim(config, dir, &mut join, new) {
-            Ok((shared, regions)) => {
+            Ok((shared, mut regions)) => {
+                shared.carry.claim(&mut regions);
                 let role = Role::Successor {
                     generation: join.offer.generation,
                 };

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const CAPACITY: u64 = 64 << 20;
 /// Between two looks at whether a drain is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// Room for what is carried.
+const CARRY: u64 = 64 << 10;
 /// Address space of another region.
 const EXTRA: u64 = 8 << 20;
 /// Exit code when standard input ends: the test is gone (N2).
@@ -106,6 +108,7 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
         Some(name) => builder.region(name, EXTRA),
         None => builder,
     };
+    let builder = if options.carry { builder.carry(CARRY) } else { builder };
     let starting = builder.start()?;
     let (role, before) = match starting.role() {
         Role::Recovered { generation } => ("recovered", generation),
@@ -179,6 +182,22 @@ fn own(
         })?;
         say(&Report::Extra { new, count });
         regions.push(extra);
+    }
+    if options.carry {
+        let pass = node.enter()?;
+        let carried = node.carried(&pass, "owners")?;
+        let owners = carried
+            .as_ref()
+            .map_or("", |c| std::str::from_utf8(&c.bytes).unwrap_or("?"));
+        let owners = format!("{owners}{}", options.build);
+        node.carry(&pass, "owners", node.generation() as u32, owners.as_bytes())?;
+        let too_large = node.carry(&pass, "owners", 0, &vec![0; 64 << 20]).is_err();
+        let before = carried.map(|c| (c.version, c.generation));
+        say(&Report::Carried {
+            before,
+            owners,
+            too_large,
+        });
     }
     say(&Report::Serving {
         generation: node.generation(),

@@ -70,3 +70,44 @@ fn a_new_region_goes_with_the_version_that_does_not_last() {
     drop(swarm.finish());
     scene.close(old);
 }
+
+#[test]
+fn what_is_carried_goes_there_and_back_and_outlives_a_kill() {
+    let scene = scene();
+    let carry = [LONG, &["--carry"]].concat();
+    let carried = |actor: &mut Actor, before: Option<u64>, owners: &str| {
+        let report = loop {
+            match actor.report() {
+                Report::Started { .. } | Report::HandedOver | Report::Back { .. } => {}
+                other => break other,
+            }
+        };
+        let expected = Report::Carried {
+            before: before.map(|generation| (generation as u32, generation)),
+            owners: owners.into(),
+            too_large: true,
+        };
+        assert_eq!(report, expected);
+    };
+    let mut old = scene.spawn("A", &carry);
+    carried(&mut old, None, "A");
+    assert_eq!(old.serving(), 1);
+    let mut new = scene.spawn("B", &carry);
+    carried(&mut new, Some(1), "AB");
+    assert_eq!(new.serving(), 2);
+    new.tell(Order::GiveBack);
+    carried(&mut old, Some(2), "ABA");
+    assert_eq!(old.serving(), 3);
+    let mut new = scene.spawn("C", &carry);
+    carried(&mut new, Some(3), "ABAC");
+    assert_eq!(new.serving(), 4);
+    new.kill();
+    carried(&mut old, Some(4), "ABACA");
+    assert_eq!(old.serving(), 5);
+    // Alone and killed: the next start finds it.
+    old.kill();
+    let mut next = scene.spawn("D", &carry);
+    carried(&mut next, Some(5), "ABACAD");
+    assert_eq!(next.serving(), 6);
+    scene.close(next);
+}
