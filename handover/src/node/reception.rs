@@ -71,6 +71,8 @@ fn run(shared: &Arc<Shared>, listener: &Listener) {
                     if !shared.post.wait_claimed() {
                         shared.let_go();
                     }
+                    // Taken back, the node gets a reception of its own.
+                    return;
                 }
             }
             Ok(None) => return,
