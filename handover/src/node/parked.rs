@@ -309,6 +309,7 @@ impl Parked<'_> {
                 })
             }
             Effect::CloseChannel => {
+                shared.moves.close();
                 self.channel = None;
                 None
             }
