@@ -6,6 +6,8 @@ mod bad;
 mod dead;
 #[path = "handover/probation.rs"]
 mod probation;
+#[path = "handover/regions.rs"]
+mod regions;
 #[path = "handover/soak.rs"]
 mod soak;
 #[path = "handover/strangers.rs"]

@@ -351,7 +351,7 @@ impl Join {
             Effect::SendReady => {
                 self.ready_at = clock::now();
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
-                    events.push_back(self.unsent(e));
+                    events.push_back(self.unsent(e, stand.registry));
                 }
             }
             Effect::StageBatch { .. } => {
@@ -365,14 +365,14 @@ impl Join {
             }
             Effect::SendAck { batch } => {
                 if let Err(e) = self.channel.send(&Message::Ack { batch }, &[], batch_deadline) {
-                    events.push_back(self.unsent(e));
+                    events.push_back(self.unsent(e, stand.registry));
                 }
             }
             Effect::SendStanding => {
                 drain_ready(stand.registry);
                 self.seen = self.block.last_signal()?.0;
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
-                    events.push_back(self.unsent(e));
+                    events.push_back(self.unsent(e, stand.registry));
                 }
             }
             Effect::Spin => {
@@ -441,14 +441,36 @@ impl Join {
         match self.state {
             State::Standing => self.next_signal(stand),
             _ => {
-                let wait = self.deadlines.stand_by + self.deadlines.batch;
-                Ok(self.next_message(Deadline::after(wait)))
+                let wait = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
+                loop {
+                    if let Some(event) = self.next_message(stand.registry, wait) {
+                        return Ok(event);
+                    }
+                }
             }
         }
     }
 
-    fn next_message(&mut self, deadline: Deadline) -> Event {
-        match self.channel.recv(deadline) {
+    /// The connections that came last, for who owns the node by now: they were sent before the release.
+    pub(crate) fn receive_late(&mut self, registry: &Registry) {
+        // Whatever else comes, or does not: the lease has decided.
+        while self.next_message(registry, Deadline::now()).is_none() {}
+    }
+
+    /// The next message; `None` if it was a connection that has come meanwhile, which is registered at once.
+    fn next_message(&mut self, registry: &Registry, deadline: Deadline) -> Option<Event> {
+        Some(match self.channel.recv(deadline) {
+            Ok((Message::Mirror { entries }, fds)) => {
+                let mut late = Staged::default();
+                late.take(entries, fds);
+                for (token, fd) in late.streams {
+                    if let Err(error) = registry.insert(token, fd) {
+                        let reason = error.to_string();
+                        return Some(Event::Fault { reason });
+                    }
+                }
+                return None;
+            }
             Ok((Message::Descriptors { batch, entries }, fds)) => {
                 self.message = Some((Message::Descriptors { batch, entries }, fds));
                 Event::Descriptors { batch }
@@ -459,15 +481,18 @@ impl Join {
                 got: other.name().into(),
             },
             Err(e) => failed_event(e),
-        }
+        })
     }
 
     /// What a failed send means. A reason that the predecessor sent before it closed may still be waiting.
-    fn unsent(&mut self, error: Error) -> Event {
+    fn unsent(&mut self, error: Error, registry: &Registry) -> Event {
         match failed_event(error) {
-            Event::PeerClosed => match self.next_message(Deadline::now()) {
-                aborted @ Event::Aborted { .. } => aborted,
-                _ => Event::PeerClosed,
+            Event::PeerClosed => loop {
+                match self.next_message(registry, Deadline::now()) {
+                    None => {}
+                    Some(aborted @ Event::Aborted { .. }) => break aborted,
+                    Some(_) => break Event::PeerClosed,
+                }
             },
             other => other,
         }
@@ -492,8 +517,10 @@ impl Join {
                     return Ok(Event::Signalled(signal));
                 }
             }
-            if poll::readable(self.channel.as_fd(), Deadline::now())? {
-                return Ok(self.next_message(Deadline::now()));
+            if poll::readable(self.channel.as_fd(), Deadline::now())?
+                && let Some(event) = self.next_message(stand.registry, Deadline::now())
+            {
+                return Ok(event);
             }
             if end.passed() {
                 return Ok(Event::Deadline);

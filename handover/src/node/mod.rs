@@ -1,8 +1,11 @@
 //! A node as a server's author sees it: [`Builder`] → [`Starting`] → [`Node`].
 
 pub(crate) mod builder;
+pub(crate) mod carry;
 pub(crate) mod config;
 pub(crate) mod join;
+mod late;
+mod new_regions;
 mod parked;
 mod post;
 pub(crate) mod probation;
@@ -13,6 +16,7 @@ pub(crate) mod starting;
 mod tether;
 
 pub use builder::Builder;
+pub use carry::Carried;
 pub use config::{Deadlines, SPIN_SLACK};
 pub use serving::{Node, Parked, Stop};
 pub use starting::{Cause, Role, Starting};

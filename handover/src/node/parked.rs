@@ -3,7 +3,7 @@
 //! - **K1** Parked means: no reference into a region, no pass, nothing read or written on a descriptor of the node. Its regions are mapped
 //!   anew behind the closed gate, so that taking back enters the same code as a successor does (H9).
 //! - **K2** It holds duplicates of everything the owner has, also of what that accepts ([`Message::Mirror`]), until it is told that a connection is
-//!   gone. It reads them out of the channel before it looks whether the owner is dead: what a dying owner accepted is here.
+//!   gone. It reads them out of the channel after it knows that the owner is dead or has released, and before it takes: what the owner accepted is here.
 //! - **K3** Every wait ends after [`LOOK`] to look at what nobody wakes it for: the lease, the operator's wish, the watchdog.
 //!
 //! It does not know why the owner dies or hangs.
@@ -17,6 +17,7 @@ use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
 use crate::os::pidfd::Pidfd;
 use crate::phase::parked::{Cause, Effect, Event, State};
+use crate::registry::Newcomers;
 use crate::wire::channel::Channel;
 use crate::wire::message::{DescriptorKind, Message};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -52,6 +53,7 @@ pub(crate) fn wait(
 ) -> Result<Ended> {
     // K1.
     drop(regions);
+    shared.carry.leave();
     let mut regions = map_again(shared).map_err(|e| e.served_by(WhoServes::Successor))?;
     shared.block.set_state(shared.me, ParticipantState::Parked)?;
     let mut parked = Parked {
@@ -82,7 +84,7 @@ pub(crate) fn wait(
         generation: lease.generation() - 1,
         cause,
     };
-    shared.registry.pause(false);
+    shared.registry.set_newcomers(Newcomers::Stay);
     shared.set_stage(Stage::Starting);
     let back = Starting::back(Arc::clone(shared), role, regions, lease, dead, parked.record);
     Ok(Ended::Back(Box::new(back)))
@@ -295,6 +297,8 @@ impl Parked<'_> {
             // Asked again with every look.
             Effect::ProveDeath => None,
             Effect::Take => {
+                // What the successor accepted before it released, or died, was sent before: the look that led here may have been too early for it (K2).
+                while let Some(Event::Confirmed) = self.read_channel() {}
                 let me = shared.me;
                 self.lease = lease::change(shared.block.word(), |lease| lease.take(me)).ok();
                 Some(match self.lease {

@@ -14,6 +14,7 @@ use crate::node::tether::{Out, Running, SLACK, Terms};
 use crate::os::clock::Deadline;
 use crate::os::poll;
 use crate::phase::probation::{Effect, Event, State};
+use crate::registry::Newcomers;
 use crate::wire::message::Message;
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -35,6 +36,8 @@ pub(crate) fn begin(shared: &Shared, terms: Terms) {
     if shared.probation.begin(terms).is_ok() {
         shared.block.set_probation_end(end);
         shared.block.beat(shared.me);
+    } else {
+        shared.new_regions.keep();
     }
 }
 
@@ -145,6 +148,10 @@ impl Running {
             if before != state {
                 self.enter(shared);
             }
+            if state == State::Over {
+                // They are the node's for good.
+                shared.new_regions.keep();
+            }
             for effect in effects {
                 events.extend(self.apply(shared, effect));
             }
@@ -179,7 +186,7 @@ impl Running {
                 {
                     shared.gate.open(lease);
                 }
-                shared.registry.pause(false);
+                shared.registry.set_newcomers(Newcomers::Stay);
                 shared.gate_changed();
                 None
             }
@@ -225,7 +232,7 @@ impl Running {
         if armed != Some(true) {
             return false;
         }
-        shared.registry.pause(true);
+        shared.registry.set_newcomers(Newcomers::Wait);
         shared.gate.close();
         true
     }

@@ -1,7 +1,7 @@
 //! The owner's reception: a thread that waits for successors and does what `phase::predecessor` says.
 //!
 //! One handover at a time; who comes meanwhile waits in the socket's queue. Nothing here stops the server but what the
-//! phase orders: accepting pauses from `ready` to the cutover, the gate closes for the last tick (H4). After the cutover
+//! phase orders: accepting pauses from `ready` to the cutover if the successor speaks version 1 only, the gate closes for the last tick (H4). After the cutover
 //! the thread ends; the socket lives on in the successor.
 
 use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
@@ -12,6 +12,7 @@ use crate::os::clock::{self, Deadline};
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::predecessor::{Effect, Event, State};
+use crate::registry::Newcomers;
 use crate::wire::channel::{Channel, Listener};
 use crate::wire::frame::{HIGHEST, LOWEST, Version, common_version};
 use crate::wire::message::{Descriptor, DescriptorKind, Hello, Message, Offer, batches};
@@ -70,6 +71,8 @@ fn run(shared: &Arc<Shared>, listener: &Listener) {
                     if !shared.post.wait_claimed() {
                         shared.let_go();
                     }
+                    // Taken back, the node gets a reception of its own.
+                    return;
                 }
             }
             Ok(None) => return,
@@ -92,6 +95,14 @@ fn wait_for_newcomer(shared: &Shared, listener: &Listener) -> Result<Option<Chan
     match listener.accept(Deadline::now()) {
         Ok(channel) => Ok(Some(channel)),
         Err(e) => Err(e),
+    }
+}
+
+/// A connection that came late could not be sent.
+fn unsent() -> Error {
+    Error::Protocol {
+        expected: "a successor that reads what is sent to it",
+        got: "one to which a connection that came could not be sent".into(),
     }
 }
 
@@ -191,11 +202,16 @@ impl<'a> Handover<'a> {
         None
     }
 
+    fn speaks_v2(&self) -> bool {
+        self.protocol >= Version::V2 as u16
+    }
+
     /// How long the successor is on probation; zero for not at all.
     fn probation(&self) -> Duration {
-        let speaks = self.protocol >= Version::V2 as u16;
-        let length = self.shared.config.deadlines.probation;
-        if speaks { length } else { Duration::ZERO }
+        match self.speaks_v2() {
+            true => self.shared.config.deadlines.probation,
+            false => Duration::ZERO,
+        }
     }
 
     fn park(self) -> Option<post::Terms> {
@@ -314,6 +330,10 @@ impl<'a> Handover<'a> {
             if let Some(event) = self.look_at_channel() {
                 return event;
             }
+            if self.shared.late.failed() {
+                let reason = unsent().to_string();
+                return Event::Fault { reason };
+            }
             if self.shared.gate.is_open() && self.armed_at.elapsed() > d.tick {
                 return Event::NoTick;
             }
@@ -374,12 +394,20 @@ impl<'a> Handover<'a> {
             Effect::SendBatch { batch } => self.send_batch(batch, batch_by).err().map(|e| self.broken(e)),
             Effect::SendOffered { batches } => self.tell(&Message::Offered { batches }, batch_by),
             Effect::PauseAccepting => {
-                shared.registry.pause(true);
+                if self.speaks_v2() {
+                    shared.late.open(self.channel.sender());
+                } else {
+                    shared.registry.set_newcomers(Newcomers::Wait);
+                }
                 None
             }
             Effect::StageLate => {
                 let from = self.staged.len();
-                self.stage_connections(shared.registry.since());
+                let then = match self.speaks_v2() {
+                    true => Newcomers::GoOver,
+                    false => Newcomers::Wait,
+                };
+                self.stage_connections(shared.registry.since(then));
                 let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
                 self.descriptors = self.staged.len();
                 let late = batches(&entries);
@@ -421,7 +449,8 @@ impl<'a> Handover<'a> {
                 })
             }
             Effect::ResumeAccepting => {
-                shared.registry.pause(false);
+                shared.registry.set_newcomers(Newcomers::Stay);
+                shared.late.close();
                 None
             }
             Effect::SendAbort { reason } => {
@@ -442,6 +471,7 @@ impl<'a> Handover<'a> {
             }
             Effect::StartDrain => {
                 self.staged.clear();
+                shared.late.close();
                 let probation = self.probation();
                 let parks = !probation.is_zero() && self.successor.is_some();
                 let (state, phase, end) = if parks {
@@ -572,10 +602,11 @@ impl<'a> Handover<'a> {
             let _ = block.wake();
         });
         // A server that is being stopped arms nothing any more.
-        match self
-            .shared
-            .while_serving(|| self.shared.gate.arm(Plan { rehearse, quiet }))
-        {
+        let arm = || {
+            self.shared
+                .while_serving(|| self.shared.gate.arm(Plan { rehearse, quiet }))
+        };
+        match self.shared.late.unless_failed(arm).ok_or_else(unsent)? {
             Some(true) => Ok(()),
             Some(false) => Err(Error::Protocol {
                 expected: "an open gate",

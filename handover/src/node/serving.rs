@@ -5,9 +5,10 @@ use crate::control::{ControlBlock, ParticipantState, Phase};
 use crate::drain::{Drained, InFlight};
 use crate::error::{Error, Result};
 use crate::node::builder;
+use crate::node::carry::Carried;
 use crate::node::shared::{Shared, Stage};
 use crate::node::starting::{Role, Starting};
-use crate::node::{parked, probation};
+use crate::node::{new_regions, parked, probation};
 use crate::os::clock::Deadline;
 use crate::os::lock;
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -158,6 +159,27 @@ impl Node {
         &self.shared.work
     }
 
+    /// Carries a blob over to whoever owns the node next, under a name and a version of the server's choice: private state that lives in no table. It
+    /// is written whole or not at all, replaces the one of that name, and is found by a successor, by a predecessor that takes the node
+    /// back, and by a start after a kill. At most as many bytes in all as [`Builder::carry`](crate::Builder::carry) declared.
+    ///
+    /// Inside a pass, as part of what the tick does: the pass may be the last one.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if nothing was declared; [`Error::Region`] if there is no room for it (the old blob stays), for a name of 0 or more than
+    /// 64 KiB.
+    pub fn carry(&self, pass: &Pass<'_>, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
+        self.shared.carry.put(pass, name, version, bytes)
+    }
+
+    /// The blob of this name, as the last owner that wrote it left it; `None` if nobody did.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if nothing was declared; damage of the region.
+    pub fn carried(&self, pass: &Pass<'_>, name: &str) -> Result<Option<Carried>> {
+        self.shared.carry.get(pass, name)
+    }
+
     /// How much is left of the probation that this process is on; `None` if it is on none (any more).
     #[must_use]
     pub fn probation(&self) -> Option<Duration> {
@@ -214,6 +236,7 @@ impl Node {
     #[must_use]
     pub fn drain(self, regions: Vec<Region>) -> Drained {
         drop(regions);
+        self.shared.carry.leave();
         // Nobody parks: the channel closes, and the successor's probation is over.
         drop(self.shared.post.claim());
         self.shared.let_go();
@@ -254,9 +277,11 @@ impl Node {
             shared.set_stage(Stage::HandedOver);
             return Err(handed_over());
         }
+        shared.new_regions.keep();
         rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).map_err(|e| Error::io("wake", "the reception", e))?;
         let names: Vec<String> = regions.iter().map(|r| r.name().to_owned()).collect();
         drop(regions);
+        shared.carry.leave();
         shared.registry.clear();
         if remove {
             let start = lock::lock_until(
@@ -269,6 +294,7 @@ impl Node {
                     None => Region::remove(&name)?,
                 };
             }
+            new_regions::remove_all(shared.block.identity());
             shared.block.remove()?;
             shared.dir.remove()?;
             drop(start);

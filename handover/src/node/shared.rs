@@ -3,7 +3,10 @@
 use crate::control::ControlBlock;
 use crate::drain::InFlight;
 use crate::error::{Error, Result};
+use crate::node::carry::Carry;
 use crate::node::config::Config;
+use crate::node::late::Late;
+use crate::node::new_regions::NewRegions;
 use crate::node::post::Post;
 use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
@@ -49,6 +52,12 @@ pub(crate) struct Shared {
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
     pub(crate) stop: OwnedFd,
+    /// What is carried over.
+    pub(crate) carry: Carry,
+    /// The way of newcomers to a successor.
+    pub(crate) late: Late,
+    /// Regions that this process brought and that go with it as long as it may have to go.
+    pub(crate) new_regions: NewRegions,
     /// Of this process as a new owner.
     pub(crate) probation: Probation,
     /// What the cutover left to this process as the old owner.
@@ -80,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<Named<TcpListener>>,
     pub(crate) lock: OwnedLock,
     pub(crate) control: OwnedFd,
+    pub(crate) new_regions: NewRegions,
 }
 
 impl Shared {
@@ -101,6 +111,9 @@ impl Shared {
                 regions: parts.regions,
             })),
             stop,
+            carry: Carry::default(),
+            late: Late::default(),
+            new_regions: parts.new_regions,
             probation: Probation::default(),
             post: Post::default(),
             work: InFlight::default(),
@@ -162,6 +175,7 @@ impl Shared {
         }
         self.let_go();
         self.close_listeners();
+        self.new_regions.remove();
         // A reception that is not woken ends with the process.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         self.changed.notify_all();

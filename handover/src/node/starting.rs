@@ -8,6 +8,7 @@ use crate::error::{Error, Result, WhoServes};
 use crate::node::builder;
 use crate::node::config::Config;
 use crate::node::join::{Join, Stand};
+use crate::node::new_regions::NewRegions;
 use crate::node::serving::Node;
 use crate::node::shared::{Parts, Shared, Stage};
 use crate::node::{probation, reception};
@@ -68,7 +69,8 @@ enum Way {
 }
 
 impl Starting {
-    pub(crate) fn first(shared: Shared, role: Role, regions: Vec<(String, Region)>, owned: Lease) -> Self {
+    pub(crate) fn first(shared: Shared, role: Role, mut regions: Vec<(String, Region)>, owned: Lease) -> Self {
+        shared.carry.claim(&mut regions);
         Self {
             shared: Arc::new(shared),
             role,
@@ -80,11 +82,12 @@ impl Starting {
     pub(crate) fn back(
         shared: Arc<Shared>,
         role: Role,
-        regions: Vec<(String, Region)>,
+        mut regions: Vec<(String, Region)>,
         lease: Lease,
         dead: bool,
         record: Option<HandoverRecord>,
     ) -> Self {
+        shared.carry.claim(&mut regions);
         let way = Way::Back { lease, dead, record };
         Self {
             shared,
@@ -95,8 +98,10 @@ impl Starting {
     }
 
     pub(crate) fn joining(config: Config, dir: NodeDir, mut join: Join) -> Result<Self> {
-        match Self::claim(config, dir, &mut join) {
-            Ok((shared, regions)) => {
+        let new = NewRegions::default();
+        match Self::claim(config, dir, &mut join, new) {
+            Ok((shared, mut regions)) => {
+                shared.carry.claim(&mut regions);
                 let role = Role::Successor {
                     generation: join.offer.generation,
                 };
@@ -115,7 +120,12 @@ impl Starting {
     }
 
     /// Takes what came over: maps regions, registers connections (H4). What this version does not know is closed (H6).
-    fn claim(config: Config, dir: NodeDir, join: &mut Join) -> Result<(Shared, Vec<(String, Region)>)> {
+    fn claim(
+        config: Config,
+        dir: NodeDir,
+        join: &mut Join,
+        new_regions: NewRegions,
+    ) -> Result<(Shared, Vec<(String, Region)>)> {
         let staged = std::mem::take(&mut join.staged);
         let missing = |what: &'static str| Error::Protocol {
             expected: what,
@@ -130,9 +140,8 @@ impl Starting {
         }
         for spec in &config.regions {
             if !regions.iter().any(|(name, _)| *name == spec.name) {
-                return Err(Error::NewRegion {
-                    name: spec.name.clone(),
-                });
+                let region = new_regions.make(&join.identity, spec, &gate)?;
+                regions.push((spec.name.clone(), region));
             }
         }
         let mut listeners = Vec::new();
@@ -163,6 +172,7 @@ impl Starting {
             listeners,
             lock: OwnedLock::from_fd(staged.lock.ok_or_else(|| missing("the liveness lock"))?)?,
             control: staged.control.ok_or_else(|| missing("the control socket"))?,
+            new_regions,
         })?;
         Ok((shared, regions))
     }
@@ -190,6 +200,14 @@ impl Starting {
             name: name.into(),
         })?;
         Ok(self.regions.swap_remove(index).1)
+    }
+
+    /// Whether the region that was declared with this name is new in this version: it has no tables yet, and gets them when this process
+    /// owns the node.
+    #[must_use]
+    pub fn is_new(&self, name: &str) -> bool {
+        let object = builder::region_object(self.shared.block.identity(), name);
+        matches!(self.role, Role::First) || self.shared.new_regions.has(&object)
     }
 
     /// The node's control block.
@@ -249,12 +267,17 @@ impl Starting {
                 let taken = join.take_over(&stand);
                 match taken {
                     Ok(_) => shared.set_stage_quietly(Stage::Serving),
-                    Err(_) => shared.set_stage(Stage::Leaving),
+                    Err(_) => {
+                        shared.set_stage(Stage::Leaving);
+                        shared.new_regions.remove();
+                    }
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
+                join.receive_late(&shared.registry);
                 inherited = join.inherited;
-                if let Some(terms) = join.into_probation() {
-                    probation::begin(&shared, terms);
+                match join.into_probation() {
+                    Some(terms) => probation::begin(&shared, terms),
+                    None => shared.new_regions.keep(),
                 }
             }
         }

@@ -145,7 +145,8 @@ pub enum Effect {
         /// How many batches.
         batches: u32,
     },
-    /// Accept no connections until [`Effect::ResumeAccepting`].
+    /// From the end of [`Effect::StageLate`] to [`Effect::ResumeAccepting`] what is accepted goes over at once; with a successor that does not
+    /// read it then (version 1), nothing is accepted.
     PauseAccepting,
     /// Put what was accepted since the offer into further batches. Answered by [`Event::Staged`].
     StageLate,

@@ -51,6 +51,12 @@ pub struct Options {
     /// The directory, on a tmpfs, in which the world is, instead of /dev/shm.
     #[arg(long)]
     pub world_in: Option<PathBuf>,
+    /// Carry over how many owners there were.
+    #[arg(long)]
+    pub carry: bool,
+    /// A region that other builds do not know.
+    #[arg(long)]
+    pub extra: Option<String>,
     /// Descriptors this process may have open.
     #[arg(long)]
     pub nofile: Option<u64>,

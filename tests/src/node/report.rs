@@ -84,6 +84,22 @@ pub enum Report {
         /// Requests answered and committed so far.
         answered: u64,
     },
+    /// What was carried over, and what it carries on.
+    Carried {
+        /// Version and generation of what it found.
+        before: Option<(u32, u64)>,
+        /// The builds of all owners, this one last.
+        owners: String,
+        /// Whether more than was declared was refused.
+        too_large: bool,
+    },
+    /// It has its other region.
+    Extra {
+        /// Whether it is new.
+        new: bool,
+        /// How many owners it has had.
+        count: u64,
+    },
     /// It owns the node again.
     Back {
         /// The successor's generation.

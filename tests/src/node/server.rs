@@ -6,7 +6,7 @@ use crate::node::world::World;
 use clap::Parser;
 use handover::{Connections, Drained, Ended, Node, Parked, Role, Starting, Stop, Work};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use shmstate::{Region, StreamId};
+use shmstate::{Cell, Region, StreamId};
 use std::collections::HashSet;
 use std::io::{BufRead, Write};
 use std::net::TcpListener;
@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 const CAPACITY: u64 = 64 << 20;
 /// Between two looks at whether a drain is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// Room for what is carried.
+const CARRY: u64 = 64 << 10;
+/// Address space of another region.
+const EXTRA: u64 = 8 << 20;
 /// Exit code when standard input ends: the test is gone (N2).
 const ORPHAN: i32 = 9;
 
@@ -93,14 +97,19 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
     if let Some(directory) = &options.world_in {
         world = world.directory(directory);
     }
-    let starting = Node::builder(&options.node)
+    let builder = Node::builder(&options.node)
         .directory(options.dir.clone())
         .build_id(&options.build)
         .tick(Duration::from_millis(options.tick))
         .deadlines(options.deadlines())
         .listener("clients", options.listen)
-        .region_with("world", world)
-        .start()?;
+        .region_with("world", world);
+    let builder = match &options.extra {
+        Some(name) => builder.region(name, EXTRA),
+        None => builder,
+    };
+    let builder = if options.carry { builder.carry(CARRY) } else { builder };
+    let starting = builder.start()?;
     let (role, before) = match starting.role() {
         Role::Recovered { generation } => ("recovered", generation),
         Role::Successor { generation } => ("successor", generation),
@@ -138,6 +147,10 @@ fn own(
         Role::Successor { .. } | Role::Returned { .. } => Some(World::open(&region)?),
         _ => None,
     };
+    let extra = match &options.extra {
+        Some(name) => Some((starting.region(name)?, starting.is_new(name))),
+        None => None,
+    };
     let node = starting.ready()?;
     let world = match found {
         Some(world) => world,
@@ -158,6 +171,34 @@ fn own(
         };
         (gone, world.totals.get(&*region.read(&pass)?)?.answered.to_native())
     };
+    let mut regions = vec![];
+    if let Some((mut extra, new)) = extra {
+        let pass = node.enter()?;
+        let count = extra.write(&pass, |tx| {
+            let cell: Cell<u64> = Cell::open_or_create(tx, "count", &0)?;
+            let count = cell.get(tx)?.to_native() + 1;
+            cell.set(tx, &count)?;
+            shmstate::Result::Ok(count)
+        })?;
+        say(&Report::Extra { new, count });
+        regions.push(extra);
+    }
+    if options.carry {
+        let pass = node.enter()?;
+        let carried = node.carried(&pass, "owners")?;
+        let owners = carried
+            .as_ref()
+            .map_or("", |c| std::str::from_utf8(&c.bytes).unwrap_or("?"));
+        let owners = format!("{owners}{}", options.build);
+        node.carry(&pass, "owners", node.generation() as u32, owners.as_bytes())?;
+        let too_large = node.carry(&pass, "owners", 0, &vec![0; 64 << 20]).is_err();
+        let before = carried.map(|c| (c.version, c.generation));
+        say(&Report::Carried {
+            before,
+            owners,
+            too_large,
+        });
+    }
     say(&Report::Serving {
         generation: node.generation(),
         inherited: node.inherited(),
@@ -166,10 +207,11 @@ fn own(
     });
     let stop = server.run(&node, &mut region, orders, work, Duration::from_millis(options.tick))?;
     drop(server);
+    regions.push(region);
     match stop {
         Stop::HandedOver if options.park => {
             say(&Report::HandedOver);
-            match node.park(vec![region])? {
+            match node.park(regions)? {
                 Parked::Back(back) => {
                     if let Role::Returned { generation, cause } = back.role() {
                         let cause = format!("{cause:?}");
@@ -186,7 +228,7 @@ fn own(
             let over = AtomicBool::new(false);
             say_drained(std::thread::scope(|s| {
                 let drained = s.spawn(|| {
-                    let drained = node.drain(vec![region]);
+                    let drained = node.drain(regions);
                     over.store(true, Ordering::Release);
                     drained
                 });
@@ -201,10 +243,10 @@ fn own(
         }
         Stop::GivenBack => {
             say(&Report::GivenBack);
-            say_drained(node.drain(vec![region]));
+            say_drained(node.drain(regions));
         }
         Stop::Leaving => {
-            node.stop(vec![region], true)?;
+            node.stop(regions, true)?;
             say(&Report::Stopped);
         }
         Stop::Failed(error) => return Err(error.into()),
