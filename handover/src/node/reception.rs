@@ -6,8 +6,10 @@
 
 use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
 use crate::error::{Error, Result};
+use crate::node::descriptors::item::Item;
 use crate::node::shared::{Shared, Stage};
 use crate::os::clock::{self, Deadline};
+use crate::os::limits::{self, Reserve};
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::predecessor::{Effect, Event, State};
@@ -33,6 +35,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Starts the reception of a node. The thread sleeps until this process owns it, so that nothing is left to do then (H4).
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     let shared = Arc::clone(shared);
+    let reserve = Reserve::new();
     std::thread::Builder::new()
         .name("handover".into())
         .spawn(move || {
@@ -43,7 +46,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
             // Only the owner listens: from here on the kernel names this process to those who connect.
             match shared.reception() {
-                Ok(listener) => run(&shared, &listener),
+                Ok(listener) => run(&shared, &listener, reserve),
                 // Without a reception nobody can take over; the server itself is well, and its end frees the node.
                 Err(error) => {
                     let reason = format!("no successor can be received: {error}");
@@ -57,14 +60,23 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-fn run(shared: &Arc<Shared>, listener: &Listener) {
+fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
     while shared.stage() == Stage::Serving {
         // Whatever goes wrong with one who came must not keep the next one out.
         match wait_for_newcomer(shared, listener) {
             Ok(Some(channel)) => Handover::new(shared, channel).run(),
             Ok(None) => return,
+            Err(error @ Error::DescriptorLimit { .. }) => reserve.lend(|| turn_away(listener, &error)),
             Err(_) => std::thread::sleep(WATCH),
         }
+    }
+}
+
+/// Whoever came is told why not, with the one descriptor that is left for this.
+fn turn_away(listener: &Listener, error: &Error) {
+    let reason = error.to_string();
+    if let Ok(mut channel) = listener.accept(Deadline::after(WATCH)) {
+        let _ = channel.send(&Message::Refuse { reason }, &[], Deadline::after(WATCH));
     }
 }
 
@@ -79,23 +91,23 @@ fn wait_for_newcomer(shared: &Shared, listener: &Listener) -> Result<Option<Chan
     if !fds[1].revents().is_empty() {
         return Ok(None);
     }
-    match listener.accept(Deadline::now()) {
-        Ok(channel) => Ok(Some(channel)),
-        Err(e) => Err(e),
-    }
+    limits::make_room("a handover, on the side of the owner", limits::FOR_A_HANDOVER)?;
+    listener.accept(Deadline::now()).map(Some)
 }
 
-/// A descriptor that goes over: those that every handover sends are borrowed from the node, connections are held.
+/// A descriptor that goes over. What is shared costs no descriptor more.
 enum Sending {
     Node(OwnedFd),
-    Connection(Arc<OwnedFd>),
+    Held(Arc<OwnedFd>),
+    Named(Item),
 }
 
 impl Sending {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Node(fd) => fd.as_fd(),
-            Self::Connection(fd) => fd.as_fd(),
+            Self::Held(fd) => fd.as_fd(),
+            Self::Named(item) => item.as_fd(),
         }
     }
 }
@@ -341,11 +353,13 @@ impl<'a> Handover<'a> {
             Effect::SendOffered { batches } => self.tell(&Message::Offered { batches }, batch_by),
             Effect::PauseAccepting => {
                 shared.registry.pause(true);
+                shared.descriptors.pause(true);
                 None
             }
             Effect::StageLate => {
                 let from = self.staged.len();
                 self.stage_connections(shared.registry.since());
+                self.stage_named(shared.descriptors.since(self.protocol));
                 let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
                 self.descriptors = self.staged.len();
                 let late = batches(&entries);
@@ -384,6 +398,7 @@ impl<'a> Handover<'a> {
             }
             Effect::ResumeAccepting => {
                 shared.registry.pause(false);
+                shared.descriptors.pause(false);
                 None
             }
             Effect::SendAbort { reason } => {
@@ -443,27 +458,38 @@ impl<'a> Handover<'a> {
             fd.try_clone_to_owned()
                 .map_err(|e| Error::io("duplicate", "a descriptor of the node", e))
         };
-        let mut add = |kind, name: &str, fd: BorrowedFd<'_>| -> Result<()> {
+        let staged = &mut self.staged;
+        let mut add = |kind, name: &str, sending| {
             let entry = Descriptor {
                 kind,
                 token: 0,
                 name: name.into(),
             };
-            self.staged.push((entry, Sending::Node(duplicate(fd)?)));
-            Ok(())
+            staged.push((entry, sending));
         };
         let regions = shared.ownership(|owner| {
-            add(DescriptorKind::Lock, "lock", owner.lock.as_fd())?;
-            add(DescriptorKind::Control, "control", owner.control.as_fd())?;
+            add(
+                DescriptorKind::Lock,
+                "lock",
+                Sending::Node(duplicate(owner.lock.as_fd())?),
+            );
+            add(
+                DescriptorKind::Control,
+                "control",
+                Sending::Node(duplicate(owner.control.as_fd())?),
+            );
             for (name, fd) in &owner.regions {
-                add(DescriptorKind::Region, name, fd.as_fd())?;
+                add(DescriptorKind::Region, name, Sending::Held(Arc::clone(fd)));
             }
             Ok(owner.regions.len())
         })?;
-        let listeners = shared.listeners();
-        for (name, listener) in &listeners {
-            add(DescriptorKind::Listener, name, listener.as_fd())?;
-        }
+        let named = shared.descriptors.snapshot(self.protocol);
+        let listeners = named
+            .iter()
+            .filter(|(entry, _)| entry.kind == DescriptorKind::Listener)
+            .count();
+        let others = 2 + named.len() - listeners;
+        self.stage_named(named);
         self.stage_connections(shared.registry.snapshot());
         let entries: Vec<_> = self.staged.iter().map(|(entry, _)| entry.clone()).collect();
         self.descriptors = self.staged.len();
@@ -475,10 +501,15 @@ impl<'a> Handover<'a> {
             slot: self.slot.into(),
             tick: shared.config.tick.as_nanos() as u64,
             regions: regions as u32,
-            listeners: listeners.len() as u32,
-            others: 2,
+            listeners: listeners as u32,
+            others: others as u32,
             streams: self.streams as u32,
         })
+    }
+
+    fn stage_named(&mut self, named: Vec<(Descriptor, Item)>) {
+        let named = named.into_iter().map(|(entry, item)| (entry, Sending::Named(item)));
+        self.staged.extend(named);
     }
 
     fn stage_connections(&mut self, connections: Vec<crate::registry::Held>) {
@@ -489,7 +520,7 @@ impl<'a> Handover<'a> {
                 token,
                 name: String::new(),
             };
-            self.staged.push((entry, Sending::Connection(fd)));
+            self.staged.push((entry, Sending::Held(fd)));
         }
     }
 

@@ -12,7 +12,6 @@ use crate::os::lock;
 use shmstate::lease::{self, Lease, LeaseCell};
 use shmstate::{Gate, Pass, Region, Streams};
 use std::fmt;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ impl std::error::Error for Stop {}
 /// A node that this process serves.
 #[derive(Debug)]
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     role: Role,
     inherited: bool,
     work: InFlight,
@@ -116,18 +115,6 @@ impl Node {
         }
     }
 
-    /// A listener by its name.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`].
-    pub fn listener(&self, name: &str) -> Result<Arc<TcpListener>> {
-        let found = self.shared.listeners().into_iter().find(|(n, _)| n == name);
-        found.map(|(_, l)| l).ok_or_else(|| Error::Unknown {
-            what: "listener",
-            name: name.into(),
-        })
-    }
-
     /// The live connections whose rings are in `streams`.
     ///
     /// # Errors
@@ -195,6 +182,7 @@ impl Node {
                     None => Region::remove(&name)?,
                 };
             }
+            shared.descriptors.remove()?;
             shared.block.remove()?;
             shared.dir.remove()?;
             drop(start);

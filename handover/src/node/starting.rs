@@ -7,6 +7,7 @@ use crate::control::ControlBlock;
 use crate::error::{Error, Result, WhoServes};
 use crate::node::builder;
 use crate::node::config::Config;
+use crate::node::descriptors::set::Descriptors;
 use crate::node::join::{Join, Stand};
 use crate::node::reception;
 use crate::node::serving::Node;
@@ -17,7 +18,6 @@ use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
 use shmstate::lease::{Lease, LeaseCell};
 use shmstate::{Gate, Region};
-use std::net::TcpListener;
 use std::sync::Arc;
 
 /// What this process is to the node.
@@ -40,7 +40,7 @@ pub enum Role {
 /// A node that this process does not own yet.
 #[derive(Debug)]
 pub struct Starting {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     role: Role,
     regions: Vec<(String, Region)>,
     way: Way,
@@ -103,19 +103,7 @@ impl Starting {
                 });
             }
         }
-        let mut listeners = Vec::new();
-        for (name, fd) in staged.listeners {
-            if config.listeners.iter().any(|spec| spec.name == name) {
-                listeners.push((name, Arc::new(TcpListener::from(fd))));
-            }
-        }
-        for spec in &config.listeners {
-            if listeners.iter().any(|(name, _)| *name == spec.name) {
-                continue;
-            }
-            let listener = builder::listen(spec)?;
-            listeners.push((spec.name.clone(), Arc::new(listener)));
-        }
+        let descriptors = Descriptors::joining(&config.descriptors, staged.named, config.activation)?;
         let registry = Registry::new()?;
         for (token, fd) in staged.streams {
             registry.insert(token, fd)?;
@@ -128,7 +116,7 @@ impl Starting {
             gate,
             registry,
             regions: builder::duplicates(&regions)?,
-            listeners,
+            descriptors,
             lock: OwnedLock::from_fd(staged.lock.ok_or_else(|| missing("the liveness lock"))?)?,
             control: staged.control.ok_or_else(|| missing("the control socket"))?,
         })?;
@@ -194,6 +182,7 @@ impl Starting {
                 let stand = Stand {
                     gate: &shared.gate,
                     registry: &shared.registry,
+                    descriptors: &shared.descriptors,
                     spin,
                 };
                 let taken = join.take_over(&stand);
@@ -202,6 +191,7 @@ impl Starting {
                     Err(_) => shared.set_stage(Stage::Leaving),
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
+                shared.descriptors.own(&shared.config.descriptors, false);
                 inherited = join.inherited;
             }
         }
