@@ -74,7 +74,7 @@ pub(crate) fn drain(shared: &Shared, work: &InFlight) -> Drained {
         let _ = shared.block.set_load(shared.me, connections, left);
         let _ = shared.block.set_drain_deadline(shared.me, deadline.nanos());
     };
-    let closed = shared.registry.len() + shared.close_listeners();
+    let closed = shared.registry.len() + shared.descriptors.close();
     shared.registry.clear();
     let mut left = work.count();
     report(0, left);

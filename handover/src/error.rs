@@ -140,6 +140,43 @@ pub enum Error {
         limit: u64,
     },
 
+    /// The limits of this process are too low for what is to come.
+    #[error("{}", short_of_descriptors(what, *needed, *open, *soft, *hard))]
+    DescriptorLimit {
+        /// What they are for.
+        what: &'static str,
+        /// How many more are needed.
+        needed: u64,
+        /// How many are open.
+        open: u64,
+        /// The soft RLIMIT_NOFILE of this process.
+        soft: u64,
+        /// The hard one, up to which this library raises the soft one.
+        hard: u64,
+    },
+
+    /// A file is in the way of a socket.
+    #[error("socket file {}: {problem}", path.display())]
+    SocketFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+
+    /// What a builder declares, or a server keeps, does not fit together.
+    #[error("descriptor {name:?}: {problem}")]
+    Descriptor {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// A service manager handed descriptors over in a way that is none.
+    #[error("socket activation: {0}")]
+    Activation(#[from] ActivationProblem),
+
     /// More descriptors than one message may carry.
     #[error("{given} descriptors in one message, at most {limit} are possible: split them into batches")]
     TooManyDescriptors {
@@ -256,6 +293,69 @@ fn truncated(received: usize, needed: Option<usize>, limit: u64) -> String {
          raise it to {} or more (`ulimit -n`, systemd LimitNOFILE=) and start the successor again",
         limit.saturating_add(missing)
     )
+}
+
+fn short_of_descriptors(what: &str, needed: u64, open: u64, soft: u64, hard: u64) -> String {
+    let enough = open.saturating_add(needed);
+    let raise = if enough <= hard {
+        format!("raise the soft limit to {enough} or more (`ulimit -n`)")
+    } else {
+        format!("raise the hard limit to {enough} or more (`ulimit -n`, systemd LimitNOFILE=, docker --ulimit nofile=)")
+    };
+    format!(
+        "{needed} more descriptors are needed for {what}; {open} are open, and RLIMIT_NOFILE allows {soft} (hard limit {hard}): \
+         {raise} and start again"
+    )
+}
+
+/// What can be wrong with the descriptors of a service manager.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActivationProblem {
+    /// A variable does not hold a number that can be one.
+    #[error("{variable}={found:?} is no number from {least} to {most}")]
+    Number {
+        /// The variable.
+        variable: &'static str,
+        /// What it holds, cut.
+        found: String,
+        /// The least that means something.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+    /// As many names as descriptors are needed.
+    #[error("LISTEN_FDNAMES has {names} names for {descriptors} descriptors")]
+    Names {
+        /// How many names.
+        names: usize,
+        /// How many descriptors.
+        descriptors: usize,
+    },
+    /// A name that none can have.
+    #[error("LISTEN_FDNAMES: name {index} is longer than {limit} bytes, or has bytes that no name has")]
+    Name {
+        /// Which, from 0.
+        index: usize,
+        /// Longest name.
+        limit: usize,
+    },
+    /// One of the announced descriptors is not open.
+    #[error("descriptor {number}, {name:?}, is not open")]
+    Closed {
+        /// Its number.
+        number: i32,
+        /// Its name.
+        name: String,
+    },
+    /// A descriptor of the right name is of another kind than the one declared.
+    #[error("descriptor {name:?} is no {expected}")]
+    Kind {
+        /// Its name.
+        name: String,
+        /// What is declared.
+        expected: &'static str,
+    },
 }
 
 /// What can be wrong with a control block.
@@ -468,5 +568,22 @@ mod tests {
         assert!(text.contains("only 3 of 10"), "{text}");
         assert!(text.contains("RLIMIT_NOFILE"), "{text}");
         assert!(text.contains("raise it to 71"), "{text}");
+    }
+
+    #[test]
+    fn a_low_limit_is_told_with_its_numbers() {
+        let text = short_of_descriptors("a test", 500, 12, 100, 200);
+        for part in [
+            "500 more",
+            "12 are open",
+            "allows 100",
+            "hard limit 200",
+            "to 512 or more",
+            "LimitNOFILE=",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let text = short_of_descriptors("a test", 50, 12, 32, 200);
+        assert!(text.contains("soft limit to 62"), "{text}");
     }
 }

@@ -21,9 +21,13 @@ pub mod cli;
 
 pub use connections::{Connections, Ended};
 pub use drain::{Drained, InFlight, Work};
-pub use error::{ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
-pub use node::{Builder, Carried, Cause, Deadlines, Moved, Mover, Node, Parked, Role, SPIN_SLACK, Starting, Stop};
+pub use error::{ActivationProblem, ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
+pub use node::{
+    Activation, Builder, Carried, Cause, Datagrams, Deadlines, DescriptorPlan, Moved, Mover, Node, Parked, Role,
+    SPIN_SLACK, Starting, Stop, Udp,
+};
 pub use os::dir::base as runtime_base;
+pub use os::sockets::ListenOptions;
 pub use status::{Status, nodes, status};
 
 /// The snippet in the repository's README compiles.

@@ -4,7 +4,9 @@
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome, ParticipantState, Phase};
 use crate::error::{Error, Result};
 use crate::node::carry;
-use crate::node::config::{Config, Deadlines, ListenerSpec, RegionSpec};
+use crate::node::config::{Config, Deadlines, RegionSpec};
+use crate::node::descriptors::activation::Activation;
+use crate::node::descriptors::set::{self, Descriptors};
 use crate::node::join::{self, Joined};
 use crate::node::new_regions::NewRegions;
 use crate::node::shared::{Parts, Shared};
@@ -18,7 +20,6 @@ use crate::wire::channel::{Channel, Listener};
 use crate::wire::message::MAX_BUILD_ID;
 use shmstate::lease::{self, LeaseCell};
 use shmstate::{Gate, Options, Region};
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const MAX_STARTS: usize = 4;
 
 /// Builder of a node: name, then listeners and regions, then [`start`](Builder::start).
 #[derive(Clone, Debug)]
-pub struct Builder(Config);
+pub struct Builder(pub(crate) Config);
 
 impl Builder {
     /// A node called `name`: 1 to 64 of `A-Z a-z 0-9 . _ -`, no dot in front.
@@ -44,7 +45,8 @@ impl Builder {
             build_id: env!("CARGO_PKG_VERSION").into(),
             tick: DEFAULT_TICK,
             regions: Vec::new(),
-            listeners: Vec::new(),
+            descriptors: Vec::new(),
+            activation: Activation::default(),
             deadlines: Deadlines::default(),
             base: dir::base(),
         })
@@ -61,16 +63,6 @@ impl Builder {
     #[must_use]
     pub fn tick(mut self, tick: Duration) -> Self {
         self.0.tick = tick;
-        self
-    }
-
-    /// A listening TCP socket, found again by its name in every version. The first process binds it.
-    #[must_use]
-    pub fn listener(mut self, name: &str, address: SocketAddr) -> Self {
-        self.0.listeners.push(ListenerSpec {
-            name: name.into(),
-            address,
-        });
         self
     }
 
@@ -127,13 +119,8 @@ impl Builder {
     /// Anything from the runtime directory to the predecessor's refusal. Where it matters, [`Error::who_serves`] tells.
     pub fn start(self) -> Result<Starting> {
         let config = self.0;
-        for name in config
-            .regions
-            .iter()
-            .map(|r| &r.name)
-            .chain(config.listeners.iter().map(|l| &l.name))
-        {
-            dir::check_node_name(name)?;
+        for region in &config.regions {
+            dir::check_node_name(&region.name)?;
         }
         for (i, spec) in config.regions.iter().enumerate() {
             if config.regions[..i].iter().any(|other| other.name == spec.name) {
@@ -142,6 +129,7 @@ impl Builder {
                 return Err(Error::NodeName { name, problem });
             }
         }
+        set::check(&config.descriptors)?;
         for _ in 0..MAX_STARTS {
             let dir = NodeDir::open(&config.base, &config.name)?;
             let connect = Deadline::after(config.deadlines.connect);
@@ -196,10 +184,7 @@ pub(crate) fn region_object(node: &NodeIdentity, region: &str) -> String {
 /// Nobody living owns the node: make it, or take up what a dead owner left. `lock` proves that all owners are dead (H5).
 fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
     // What fails most often, a port in use, fails before anything is made.
-    let mut listeners = Vec::new();
-    for spec in &config.listeners {
-        listeners.push((spec.name.clone(), Arc::new(listen(spec)?)));
-    }
+    let named = Descriptors::first(&config.descriptors, config.activation)?;
     let identity = NodeIdentity::of(&dir)?;
     let (block, origin) = ControlBlock::open_or_create(&identity)?;
     let block = Arc::new(block);
@@ -246,7 +231,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
     } else {
         Role::First
     };
-    let descriptors = duplicates(&regions)?;
+    let region_descriptors = duplicates(&regions)?;
     let registry = Registry::new()?;
     made.keep();
     let shared = Shared::new(Parts {
@@ -256,8 +241,8 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         me,
         gate,
         registry,
-        regions: descriptors,
-        listeners,
+        regions: region_descriptors,
+        descriptors: named,
         lock,
         control,
         new_regions: NewRegions::default(),
@@ -289,15 +274,6 @@ impl Drop for Made<'_> {
             let _ = dir.remove();
         }
     }
-}
-
-/// Binds a listener of this version.
-pub(crate) fn listen(spec: &ListenerSpec) -> Result<TcpListener> {
-    let listener = TcpListener::bind(spec.address).map_err(|e| Error::io("listen on", spec.address, e))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(|e| Error::io("configure", spec.address, e))?;
-    Ok(listener)
 }
 
 /// Descriptors of the regions, for handovers to come; the regions themselves go to the server.

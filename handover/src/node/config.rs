@@ -1,7 +1,8 @@
 //! What a node is made of: names, sizes, deadlines.
 
+use crate::node::descriptors::activation::Activation;
+use crate::node::descriptors::spec::Spec;
 use shmstate::Options;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long a spinning successor outlasts a tick (H4).
@@ -67,13 +68,6 @@ pub(crate) struct RegionSpec {
     pub(crate) options: Options,
 }
 
-/// A listener of the node.
-#[derive(Clone, Debug)]
-pub(crate) struct ListenerSpec {
-    pub(crate) name: String,
-    pub(crate) address: SocketAddr,
-}
-
 /// All a builder collects.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -81,7 +75,8 @@ pub(crate) struct Config {
     pub(crate) build_id: String,
     pub(crate) tick: Duration,
     pub(crate) regions: Vec<RegionSpec>,
-    pub(crate) listeners: Vec<ListenerSpec>,
+    pub(crate) descriptors: Vec<Spec>,
+    pub(crate) activation: Activation,
     pub(crate) deadlines: Deadlines,
     pub(crate) base: std::path::PathBuf,
 }

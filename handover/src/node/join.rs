@@ -6,9 +6,11 @@
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Phase, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
+use crate::node::descriptors::set::{Descriptors, Inherited};
 use crate::node::tether;
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::NodeDir;
+use crate::os::limits;
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::successor::{Effect, Event, State};
@@ -65,7 +67,7 @@ pub(crate) struct Join {
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     pub(crate) regions: Vec<(String, OwnedFd)>,
-    pub(crate) listeners: Vec<(String, OwnedFd)>,
+    pub(crate) named: Vec<Inherited>,
     pub(crate) streams: Vec<(u64, OwnedFd)>,
     pub(crate) lock: Option<OwnedFd>,
     pub(crate) control: Option<OwnedFd>,
@@ -75,6 +77,7 @@ pub(crate) struct Staged {
 pub(crate) struct Stand<'a> {
     pub(crate) gate: &'a Gate,
     pub(crate) registry: &'a Registry,
+    pub(crate) descriptors: &'a Descriptors,
     /// Spinning is worth it only where the predecessor can run at the same time.
     pub(crate) spin: bool,
 }
@@ -222,6 +225,7 @@ fn failed_event(error: Error) -> Event {
 }
 
 fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered> {
+    make_room_for(offer)?;
     let identity = NodeIdentity::of(dir)?;
     if identity.id.0 != offer.node_id {
         return Err(Error::Protocol {
@@ -249,12 +253,21 @@ fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered
     })
 }
 
+/// Before anything is received: what the limits of this process do not allow is refused with the numbers.
+fn make_room_for(offer: &Offer) -> Result<()> {
+    let counts = [offer.regions, offer.listeners, offer.others, offer.streams];
+    let all: u64 = counts.into_iter().map(u64::from).sum();
+    // The regions' descriptors are kept twice: mapped, and for the next handover.
+    let needed = all + u64::from(offer.regions) + limits::FOR_A_HANDOVER;
+    limits::make_room("what the predecessor hands over", needed).map(drop)
+}
+
 impl Staged {
     fn take(&mut self, entries: Vec<crate::wire::message::Descriptor>, fds: Vec<OwnedFd>) {
         for (entry, fd) in entries.into_iter().zip(fds) {
             match entry.kind {
                 DescriptorKind::Region => self.regions.push((entry.name, fd)),
-                DescriptorKind::Listener => self.listeners.push((entry.name, fd)),
+                DescriptorKind::Listener | DescriptorKind::Named => self.named.push((entry.name, entry.token, fd)),
                 DescriptorKind::Stream => self.streams.push((entry.token, fd)),
                 DescriptorKind::Lock => self.lock = Some(fd),
                 DescriptorKind::Control => self.control = Some(fd),
@@ -361,6 +374,7 @@ impl Join {
                     for (token, fd) in late.streams {
                         stand.registry.insert(token, fd)?;
                     }
+                    stand.descriptors.late(late.named);
                 }
             }
             Effect::SendAck { batch } => {

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod carry;
 pub(crate) mod config;
+pub(crate) mod descriptors;
 pub(crate) mod join;
 mod late;
 mod moves;
@@ -19,6 +20,7 @@ mod tether;
 pub use builder::Builder;
 pub use carry::Carried;
 pub use config::{Deadlines, SPIN_SLACK};
+pub use descriptors::{Activation, Datagrams, DescriptorPlan, Udp};
 pub use moves::{Moved, Mover};
 pub use serving::{Node, Parked, Stop};
 pub use starting::{Cause, Role, Starting};

@@ -85,6 +85,7 @@ pub(crate) fn wait(
         cause,
     };
     shared.registry.set_newcomers(Newcomers::Stay);
+    shared.descriptors.pause(false);
     shared.set_stage(Stage::Starting);
     let back = Starting::back(Arc::clone(shared), role, regions, lease, dead, parked.record);
     Ok(Ended::Back(Box::new(back)))

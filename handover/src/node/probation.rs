@@ -38,6 +38,7 @@ pub(crate) fn begin(shared: &Shared, terms: Terms) {
         shared.block.beat(shared.me);
     } else {
         shared.new_regions.keep();
+        shared.descriptors.settle();
     }
 }
 
@@ -151,6 +152,7 @@ impl Running {
             if state == State::Over {
                 // They are the node's for good.
                 shared.new_regions.keep();
+                shared.descriptors.settle();
             }
             for effect in effects {
                 events.extend(self.apply(shared, effect));

@@ -6,9 +6,11 @@
 
 use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
 use crate::error::{Error, Result};
+use crate::node::descriptors::item::Item;
 use crate::node::shared::{Shared, Stage};
 use crate::node::{post, probation};
 use crate::os::clock::{self, Deadline};
+use crate::os::limits::{self, Reserve};
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::predecessor::{Effect, Event, State};
@@ -35,6 +37,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Starts the reception of a node. The thread sleeps until this process owns it, so that nothing is left to do then (H4).
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     let shared = Arc::clone(shared);
+    let reserve = Reserve::new();
     std::thread::Builder::new()
         .name("handover".into())
         .spawn(move || {
@@ -45,7 +48,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
             // Only the owner listens: from here on the kernel names this process to those who connect.
             match shared.reception() {
-                Ok(listener) => run(&shared, &listener),
+                Ok(listener) => run(&shared, &listener, reserve),
                 // Without a reception nobody can take over; the server itself is well, and its end frees the node.
                 Err(error) => {
                     let reason = format!("no successor can be received: {error}");
@@ -59,7 +62,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-fn run(shared: &Arc<Shared>, listener: &Listener) {
+fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
     while shared.stage() == Stage::Serving {
         // Whatever goes wrong with one who came must not keep the next one out.
         match wait_for_newcomer(shared, listener) {
@@ -78,8 +81,17 @@ fn run(shared: &Arc<Shared>, listener: &Listener) {
                 }
             }
             Ok(None) => return,
+            Err(error @ Error::DescriptorLimit { .. }) => reserve.lend(|| turn_away(listener, &error)),
             Err(_) => std::thread::sleep(WATCH),
         }
+    }
+}
+
+/// Whoever came is told why not, with the one descriptor that is left for this.
+fn turn_away(listener: &Listener, error: &Error) {
+    let reason = error.to_string();
+    if let Ok(mut channel) = listener.accept(Deadline::after(WATCH)) {
+        let _ = channel.send(&Message::Refuse { reason }, &[], Deadline::after(WATCH));
     }
 }
 
@@ -94,10 +106,8 @@ fn wait_for_newcomer(shared: &Shared, listener: &Listener) -> Result<Option<Chan
     if !fds[1].revents().is_empty() {
         return Ok(None);
     }
-    match listener.accept(Deadline::now()) {
-        Ok(channel) => Ok(Some(channel)),
-        Err(e) => Err(e),
-    }
+    limits::make_room("a handover, on the side of the owner", limits::FOR_A_HANDOVER)?;
+    listener.accept(Deadline::now()).map(Some)
 }
 
 /// A connection that came late could not be sent.
@@ -108,17 +118,19 @@ fn unsent() -> Error {
     }
 }
 
-/// A descriptor that goes over: those that every handover sends are borrowed from the node, connections are held.
+/// A descriptor that goes over. What is shared costs no descriptor more.
 enum Sending {
     Node(OwnedFd),
-    Connection(Arc<OwnedFd>),
+    Held(Arc<OwnedFd>),
+    Named(Item),
 }
 
 impl Sending {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Node(fd) => fd.as_fd(),
-            Self::Connection(fd) => fd.as_fd(),
+            Self::Held(fd) => fd.as_fd(),
+            Self::Named(item) => item.as_fd(),
         }
     }
 }
@@ -401,6 +413,7 @@ impl<'a> Handover<'a> {
                 } else {
                     shared.registry.set_newcomers(Newcomers::Wait);
                 }
+                shared.descriptors.pause(true);
                 None
             }
             Effect::StageLate => {
@@ -410,6 +423,7 @@ impl<'a> Handover<'a> {
                     false => Newcomers::Wait,
                 };
                 self.stage_connections(shared.registry.since(then));
+                self.stage_named(shared.descriptors.since(self.protocol));
                 let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
                 self.descriptors = self.staged.len();
                 let late = batches(&entries);
@@ -453,6 +467,7 @@ impl<'a> Handover<'a> {
             Effect::ResumeAccepting => {
                 shared.registry.set_newcomers(Newcomers::Stay);
                 shared.late.close();
+                shared.descriptors.pause(false);
                 None
             }
             Effect::SendAbort { reason } => {
@@ -524,27 +539,38 @@ impl<'a> Handover<'a> {
             fd.try_clone_to_owned()
                 .map_err(|e| Error::io("duplicate", "a descriptor of the node", e))
         };
-        let mut add = |kind, name: &str, fd: BorrowedFd<'_>| -> Result<()> {
+        let staged = &mut self.staged;
+        let mut add = |kind, name: &str, sending| {
             let entry = Descriptor {
                 kind,
                 token: 0,
                 name: name.into(),
             };
-            self.staged.push((entry, Sending::Node(duplicate(fd)?)));
-            Ok(())
+            staged.push((entry, sending));
         };
         let regions = shared.ownership(|owner| {
-            add(DescriptorKind::Lock, "lock", owner.lock.as_fd())?;
-            add(DescriptorKind::Control, "control", owner.control.as_fd())?;
+            add(
+                DescriptorKind::Lock,
+                "lock",
+                Sending::Node(duplicate(owner.lock.as_fd())?),
+            );
+            add(
+                DescriptorKind::Control,
+                "control",
+                Sending::Node(duplicate(owner.control.as_fd())?),
+            );
             for (name, fd) in &owner.regions {
-                add(DescriptorKind::Region, name, fd.as_fd())?;
+                add(DescriptorKind::Region, name, Sending::Held(Arc::clone(fd)));
             }
             Ok(owner.regions.len())
         })?;
-        let listeners = shared.listeners();
-        for (name, listener) in &listeners {
-            add(DescriptorKind::Listener, name, listener.as_fd())?;
-        }
+        let named = shared.descriptors.snapshot(self.protocol);
+        let listeners = named
+            .iter()
+            .filter(|(entry, _)| entry.kind == DescriptorKind::Listener)
+            .count();
+        let others = 2 + named.len() - listeners;
+        self.stage_named(named);
         self.stage_connections(shared.registry.snapshot());
         let entries: Vec<_> = self.staged.iter().map(|(entry, _)| entry.clone()).collect();
         self.descriptors = self.staged.len();
@@ -556,11 +582,16 @@ impl<'a> Handover<'a> {
             slot: self.slot.into(),
             tick: shared.config.tick.as_nanos() as u64,
             regions: regions as u32,
-            listeners: listeners.len() as u32,
-            others: 2,
+            listeners: listeners as u32,
+            others: others as u32,
             streams: self.streams as u32,
             probation: self.probation().as_nanos() as u64,
         })
+    }
+
+    fn stage_named(&mut self, named: Vec<(Descriptor, Item)>) {
+        let named = named.into_iter().map(|(entry, item)| (entry, Sending::Named(item)));
+        self.staged.extend(named);
     }
 
     fn stage_connections(&mut self, connections: Vec<crate::registry::Held>) {
@@ -571,7 +602,7 @@ impl<'a> Handover<'a> {
                 token,
                 name: String::new(),
             };
-            self.staged.push((entry, Sending::Connection(fd)));
+            self.staged.push((entry, Sending::Held(fd)));
         }
     }
 

@@ -15,7 +15,6 @@ use crate::os::lock;
 use shmstate::lease::{self, Lease, LeaseCell};
 use shmstate::{Gate, Pass, Region, Streams};
 use std::fmt;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ impl std::error::Error for Stop {}
 /// A node that this process serves.
 #[derive(Debug)]
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     role: Role,
     inherited: bool,
 }
@@ -132,18 +131,6 @@ impl Node {
                 Err(e) => return Err(Stop::Failed(e.into())),
             }
         }
-    }
-
-    /// A listener by its name.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`].
-    pub fn listener(&self, name: &str) -> Result<Arc<TcpListener>> {
-        let found = self.shared.listeners().into_iter().find(|(n, _)| n == name);
-        found.map(|(_, l)| l).ok_or_else(|| Error::Unknown {
-            what: "listener",
-            name: name.into(),
-        })
     }
 
     /// The live connections whose rings are in `streams`.
@@ -309,6 +296,7 @@ impl Node {
                 };
             }
             new_regions::remove_all(shared.block.identity());
+            shared.descriptors.remove()?;
             shared.block.remove()?;
             shared.dir.remove()?;
             drop(start);

@@ -5,6 +5,7 @@ use crate::drain::InFlight;
 use crate::error::{Error, Result};
 use crate::node::carry::Carry;
 use crate::node::config::Config;
+use crate::node::descriptors::set::Descriptors;
 use crate::node::late::Late;
 use crate::node::moves::Moves;
 use crate::node::new_regions::NewRegions;
@@ -15,7 +16,6 @@ use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
 use crate::wire::channel::Listener;
 use shmstate::Gate;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) me: u8,
     pub(crate) gate: Gate,
     pub(crate) registry: Registry,
-    listeners: Mutex<Vec<Named<TcpListener>>>,
+    /// Listeners, sockets, and whatever has a name.
+    pub(crate) descriptors: Descriptors,
     /// What proves that an owner lives, and where successors come; both go to the successor and are then let go here.
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
@@ -89,7 +90,7 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     pub(crate) registry: Registry,
     pub(crate) regions: Vec<Named<OwnedFd>>,
-    pub(crate) listeners: Vec<Named<TcpListener>>,
+    pub(crate) descriptors: Descriptors,
     pub(crate) lock: OwnedLock,
     pub(crate) control: OwnedFd,
     pub(crate) new_regions: NewRegions,
@@ -107,7 +108,7 @@ impl Shared {
             me: parts.me,
             gate: parts.gate,
             registry: parts.registry,
-            listeners: Mutex::new(parts.listeners),
+            descriptors: parts.descriptors,
             owner: Mutex::new(Some(Ownership {
                 lock: parts.lock,
                 control: parts.control,
@@ -178,7 +179,7 @@ impl Shared {
             }
         }
         self.let_go();
-        self.close_listeners();
+        self.descriptors.close();
         self.new_regions.remove();
         // A reception that is not woken ends with the process.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
@@ -212,17 +213,6 @@ impl Shared {
                 .0;
         }
         *stage
-    }
-
-    /// The node's listeners; none any more while this process drains.
-    pub(crate) fn listeners(&self) -> Vec<Named<TcpListener>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Lets go of the listeners, and says how many there were. Held by a process that drains, they would take connections
-    /// that nobody accepts once their owner is dead, and keep the next owner from binding the address.
-    pub(crate) fn close_listeners(&self) -> usize {
-        std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner)).len()
     }
 
     /// Lends what only the owner holds.

@@ -7,6 +7,7 @@ use crate::control::{ControlBlock, HandoverRecord, Phase};
 use crate::error::{Error, Result, WhoServes};
 use crate::node::builder;
 use crate::node::config::Config;
+use crate::node::descriptors::set::Descriptors;
 use crate::node::join::{Join, Stand};
 use crate::node::new_regions::NewRegions;
 use crate::node::serving::Node;
@@ -19,7 +20,6 @@ pub use crate::phase::parked::Cause;
 use crate::registry::Registry;
 use shmstate::lease::{Lease, LeaseCell};
 use shmstate::{Gate, Region};
-use std::net::TcpListener;
 use std::sync::Arc;
 
 /// What this process is to the node.
@@ -50,7 +50,7 @@ pub enum Role {
 /// A node that this process does not own yet.
 #[derive(Debug)]
 pub struct Starting {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     role: Role,
     regions: Vec<(String, Region)>,
     way: Way,
@@ -144,19 +144,7 @@ impl Starting {
                 regions.push((spec.name.clone(), region));
             }
         }
-        let mut listeners = Vec::new();
-        for (name, fd) in staged.listeners {
-            if config.listeners.iter().any(|spec| spec.name == name) {
-                listeners.push((name, Arc::new(TcpListener::from(fd))));
-            }
-        }
-        for spec in &config.listeners {
-            if listeners.iter().any(|(name, _)| *name == spec.name) {
-                continue;
-            }
-            let listener = builder::listen(spec)?;
-            listeners.push((spec.name.clone(), Arc::new(listener)));
-        }
+        let descriptors = Descriptors::joining(&config.descriptors, staged.named, config.activation)?;
         let registry = Registry::new()?;
         for (token, fd) in staged.streams {
             registry.insert(token, fd)?;
@@ -169,7 +157,7 @@ impl Starting {
             gate,
             registry,
             regions: builder::duplicates(&regions)?,
-            listeners,
+            descriptors,
             lock: OwnedLock::from_fd(staged.lock.ok_or_else(|| missing("the liveness lock"))?)?,
             control: staged.control.ok_or_else(|| missing("the control socket"))?,
             new_regions,
@@ -251,6 +239,8 @@ impl Starting {
                 shared.gate.open(lease);
                 shared.set_stage(Stage::Serving);
                 inherited = dead;
+                // What the other version had let go of takes clients again. One whose address is taken meanwhile is missing, and the rest serves.
+                let _ = shared.descriptors.revive(&shared.config.descriptors);
                 if let Some(mut record) = record {
                     record.first_tick = clock::now();
                     shared.block.append(&record);
@@ -262,6 +252,7 @@ impl Starting {
                 let stand = Stand {
                     gate: &shared.gate,
                     registry: &shared.registry,
+                    descriptors: &shared.descriptors,
                     spin,
                 };
                 let taken = join.take_over(&stand);
@@ -274,10 +265,14 @@ impl Starting {
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
                 join.receive_late(&shared.registry);
+                shared.descriptors.own(&shared.config.descriptors, on_probation);
                 inherited = join.inherited;
                 match join.into_probation() {
                     Some(terms) => probation::begin(&shared, terms),
-                    None => shared.new_regions.keep(),
+                    None => {
+                        shared.new_regions.keep();
+                        shared.descriptors.settle();
+                    }
                 }
             }
         }

@@ -5,11 +5,15 @@
 pub mod clock;
 pub mod dir;
 pub mod futex;
+pub(crate) mod inherited;
+pub mod limits;
 pub mod lock;
 pub mod peer;
 pub mod pidfd;
 pub mod poll;
 pub mod rights;
+pub mod silence;
+pub mod sockets;
 
 #[cfg(test)]
 pub(crate) mod alone;

@@ -10,6 +10,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::io::Errno;
@@ -20,12 +21,16 @@ use rustix::net::{
 use rustix::process::{Resource, getrlimit};
 
 use super::clock::Deadline;
+use super::limits;
 use super::peer::Peer;
 use super::poll;
 use crate::error::{Error, FrameProblem, Result};
 
 /// Descriptors that one message can carry: SCM_MAX_FD of the kernel.
 pub const MAX_DESCRIPTORS: usize = 253;
+
+/// Between two attempts to send while too many descriptors are in flight.
+const IN_FLIGHT: Duration = Duration::from_millis(1);
 
 /// Sends one message. Returns when the kernel has it.
 ///
@@ -66,16 +71,21 @@ pub fn send_with_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>
                     Errno::MSGSIZE,
                 ));
             }
+            // More descriptors of this user are under way, in messages that nobody has received yet, than this process may have
+            // open. Others receive theirs in time.
             Err(Errno::TOOMANYREFS) => {
-                return Err(Error::io(
-                    "send",
-                    format!(
-                        "{} descriptors: more are in flight than RLIMIT_NOFILE ({}) allows; raise it",
-                        fds.len(),
-                        open_limit()
-                    ),
-                    Errno::TOOMANYREFS,
-                ));
+                if !limits::raise_to_the_limit() && !deadline.pause(IN_FLIGHT) {
+                    return Err(Error::io(
+                        "send",
+                        format!(
+                            "{} descriptors: those of this user that are in flight are more than RLIMIT_NOFILE allows, which is {} \
+                             here; raise it (`ulimit -n`, systemd LimitNOFILE=), or end what does not receive",
+                            fds.len(),
+                            open_limit()
+                        ),
+                        Errno::TOOMANYREFS,
+                    ));
+                }
             }
             Err(e) => return Err(Error::io("send on", "the handover channel", e)),
         }
@@ -167,7 +177,6 @@ fn open_limit() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd, AsRawFd};
-    use std::time::Duration;
 
     use rustix::io::{FdFlags, fcntl_getfd};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -248,6 +257,54 @@ mod tests {
             }
             assert_eq!(open_descriptors(), before, "descriptors leaked");
         });
+    }
+
+    /// The kernel counts what is in flight for each user; who may do everything is not counted, so the test gives that up.
+    #[test]
+    fn too_many_in_flight_are_waited_for_and_then_an_error() {
+        alone(
+            "os::rights::tests::too_many_in_flight_are_waited_for_and_then_an_error",
+            || {
+                use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+                let mut mine = capabilities(None).expect("capabilities");
+                mine.effective
+                    .remove(CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_ADMIN);
+                set_capabilities(None, mine).expect("give up rights");
+                let (a, b) = pair();
+                let fds = [a.as_fd(); 10];
+                let limit = |current, maximum| {
+                    let limit = Rlimit {
+                        current: Some(current),
+                        maximum: Some(maximum),
+                    };
+                    setrlimit(Resource::Nofile, limit).expect("lower the limit");
+                };
+                limit(30, 60);
+                let brief = || Deadline::after(Duration::from_millis(20));
+                let mut sent = 0;
+                let error = loop {
+                    match send_with_fds(a.as_fd(), b"hello", &fds, brief()) {
+                        Ok(()) => sent += 1,
+                        Err(e) => break e,
+                    }
+                    assert!(sent < 20, "no limit at all");
+                };
+                assert_eq!(open_limit(), 60, "the soft limit was raised first");
+                let text = error.to_string();
+                for part in ["10 descriptors", "in flight", "which is 60", "ulimit -n"] {
+                    assert!(text.contains(part), "{part}: {text}");
+                }
+                // Received meanwhile, they are no reason any more.
+                let thread = std::thread::spawn(move || {
+                    let mut buffer = [0; 16];
+                    for _ in 0..=sent {
+                        recv_with_fds(b.as_fd(), &mut buffer, soon()).expect("recv");
+                    }
+                });
+                send_with_fds(a.as_fd(), b"hello", &fds, soon()).expect("it was waited for");
+                thread.join().expect("received");
+            },
+        );
     }
 
     #[test]

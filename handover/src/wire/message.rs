@@ -168,6 +168,9 @@ pub enum DescriptorKind {
     Lock = 4,
     /// The listening control socket.
     Control = 5,
+    /// Anything else that has a name; the kernel says what it is. For this kind and for listeners the token is the mark of the
+    /// declaration, see "Descriptors" in DESIGN.md.
+    Named = 16,
 }
 
 impl DescriptorKind {
@@ -178,6 +181,7 @@ impl DescriptorKind {
             3 => Self::Stream,
             4 => Self::Lock,
             5 => Self::Control,
+            16 => Self::Named,
             _ => return None,
         })
     }

@@ -63,6 +63,9 @@ pub struct Options {
     /// Descriptors this process may have open.
     #[arg(long)]
     pub nofile: Option<u64>,
+    /// How far it may raise that by itself; as `nofile` if not given.
+    #[arg(long)]
+    pub nofile_most: Option<u64>,
     /// Length of a tick, ms.
     #[arg(long, default_value_t = 4)]
     pub tick: u64,

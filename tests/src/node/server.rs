@@ -72,7 +72,7 @@ fn listen() -> Receiver<Order> {
 }
 
 fn limit(options: &Options) -> Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, setrlimit};
     // A crash that is meant leaves no core behind.
     let none = Rlimit {
         current: Some(0),
@@ -82,7 +82,7 @@ fn limit(options: &Options) -> Result<()> {
     if let Some(most) = options.nofile {
         let lower = Rlimit {
             current: Some(most),
-            ..getrlimit(Resource::Nofile)
+            maximum: Some(options.nofile_most.unwrap_or(most)),
         };
         setrlimit(Resource::Nofile, lower)?;
     }

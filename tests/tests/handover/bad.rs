@@ -4,6 +4,7 @@ use crate::scene;
 use actors::node::wait::until;
 use actors::node::{Actor, Fault, Order, Report, Scene, Swarm};
 use handover::control::{Outcome, Phase};
+use handover::os::limits;
 use std::os::unix::process::ExitStatusExt;
 
 /// Aborted handovers in a row that must leak nothing.
@@ -252,13 +253,29 @@ fn one_that_is_short_of_descriptors_says_so() {
     let mut short = scene.spawn("B", &["--nofile", "100"]);
     let (who, text) = short.failed();
     assert_eq!(who, "Predecessor");
-    assert!(text.contains("RLIMIT_NOFILE") && text.contains("ulimit -n"), "{text}");
+    // A region twice, the listener, the lock, the control socket, the connections, and what a handover takes.
+    let needed = format!("{} more descriptors", 2 + 3 + 300 + limits::FOR_A_HANDOVER);
+    for part in [
+        &needed,
+        "RLIMIT_NOFILE allows 100",
+        "hard limit 100",
+        "ulimit -n",
+        "LimitNOFILE=",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     assert!(!text.contains("refused by the predecessor"), "it was not: {text}");
     short.exit();
     let record = scene.outcome(1, Outcome::RefusedBySuccessor);
-    assert!(record.reason.contains("descriptors"), "{record:?}");
+    assert!(record.reason.contains(&needed), "{record:?}");
     before.assert_unchanged(&scene, &owner, &swarm);
-    assert_upgradable(scene, owner, swarm);
+    // One that may raise its limit does.
+    let mut owner = owner;
+    let mut next = scene.spawn("C", &["--nofile", "100", "--nofile-most", "1000"]);
+    assert_eq!(next.serving(), 2);
+    swarm.wait_generation(2);
+    owner.drained();
+    assert_upgradable(scene, next, swarm);
 }
 
 #[test]
