@@ -22,7 +22,7 @@ pub mod cli;
 pub use connections::{Connections, Ended};
 pub use drain::{Drained, InFlight, Work};
 pub use error::{ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
-pub use node::{Builder, Deadlines, Node, Role, SPIN_SLACK, Starting, Stop};
+pub use node::{Builder, Carried, Cause, Deadlines, Moved, Mover, Node, Parked, Role, SPIN_SLACK, Starting, Stop};
 pub use os::dir::base as runtime_base;
 pub use status::{Status, nodes, status};
 

@@ -1,8 +1,15 @@
 //! What the threads of a process have in common about its node.
 
 use crate::control::ControlBlock;
+use crate::drain::InFlight;
 use crate::error::{Error, Result};
+use crate::node::carry::Carry;
 use crate::node::config::Config;
+use crate::node::late::Late;
+use crate::node::moves::Moves;
+use crate::node::new_regions::NewRegions;
+use crate::node::post::Post;
+use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
@@ -22,6 +29,8 @@ pub(crate) enum Stage {
     Serving,
     /// A successor owns it.
     HandedOver,
+    /// Its predecessor owns it again.
+    GivenBack,
     /// It leaves, and nobody follows.
     Leaving,
 }
@@ -44,6 +53,20 @@ pub(crate) struct Shared {
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
     pub(crate) stop: OwnedFd,
+    /// What is carried over.
+    pub(crate) carry: Carry,
+    /// The way of newcomers to a successor.
+    pub(crate) late: Late,
+    /// Connections that move after the cutover.
+    pub(crate) moves: Arc<Moves>,
+    /// Regions that this process brought and that go with it as long as it may have to go.
+    pub(crate) new_regions: NewRegions,
+    /// Of this process as a new owner.
+    pub(crate) probation: Probation,
+    /// What the cutover left to this process as the old owner.
+    pub(crate) post: Post,
+    /// What a drain waits for.
+    pub(crate) work: InFlight,
     stage: Mutex<Stage>,
     changed: Condvar,
 }
@@ -69,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: Vec<Named<TcpListener>>,
     pub(crate) lock: OwnedLock,
     pub(crate) control: OwnedFd,
+    pub(crate) new_regions: NewRegions,
 }
 
 impl Shared {
@@ -90,6 +114,13 @@ impl Shared {
                 regions: parts.regions,
             })),
             stop,
+            carry: Carry::default(),
+            late: Late::default(),
+            moves: Arc::default(),
+            new_regions: parts.new_regions,
+            probation: Probation::default(),
+            post: Post::default(),
+            work: InFlight::default(),
             stage: Mutex::new(Stage::Starting),
             changed: Condvar::new(),
         })
@@ -136,6 +167,22 @@ impl Shared {
             *stage = Stage::Leaving;
         }
         serving
+    }
+
+    /// The predecessor owns the node again: lets go of what only the owner holds, ends the reception, and wakes who waits for the gate.
+    pub(crate) fn given_back(&self) {
+        {
+            let mut stage = self.lock_stage();
+            if *stage == Stage::Serving {
+                *stage = Stage::GivenBack;
+            }
+        }
+        self.let_go();
+        self.close_listeners();
+        self.new_regions.remove();
+        // A reception that is not woken ends with the process.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.changed.notify_all();
     }
 
     /// Runs `act` if this process serves, and keeps it from leaving meanwhile.
