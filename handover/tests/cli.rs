@@ -297,7 +297,8 @@ fn status_shows_who_serves() {
         "age_ms": N,
         "connections": 0,
         "in_flight": 0,
-        "drain_left_ms": null
+        "drain_left_ms": null,
+        "drain": null
       },
       "handover": null,
       "completed": 0,
@@ -313,7 +314,8 @@ fn status_shows_who_serves() {
           "age_ms": N,
           "connections": 0,
           "in_flight": 0,
-          "drain_left_ms": null
+          "drain_left_ms": null,
+          "drain": null
         }
       ],
       "handovers": []

@@ -131,6 +131,7 @@ mod tests {
             connections: 0,
             in_flight: 0,
             drain_deadline: 0,
+            drain: crate::control::DrainNote::default(),
         }
     }
 

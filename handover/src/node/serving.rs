@@ -116,6 +116,24 @@ impl Node {
         }
     }
 
+    /// As [`enter`](Self::enter), for a task of any executor: it waits without holding a thread. A pass cannot be kept over
+    /// an `await` by a task that may move between threads, see [`Gate::entered`]. How long is the caller's matter: dropping the
+    /// future ends the wait.
+    ///
+    /// # Errors
+    /// [`Stop`], when this process is not the owner any more.
+    pub async fn enter_async(&self) -> std::result::Result<Pass<'_>, Stop> {
+        let stop = || match self.shared.stage() {
+            Stage::HandedOver => Some(Stop::HandedOver),
+            Stage::Leaving => Some(Stop::Leaving),
+            Stage::Serving | Stage::Starting => None,
+        };
+        match self.shared.gate.entered_unless(stop).await {
+            Ok(outcome) => outcome.map_err(|e| Stop::Failed(e.into())),
+            Err(stop) => Err(stop),
+        }
+    }
+
     /// A listener by its name.
     ///
     /// # Errors
@@ -136,14 +154,14 @@ impl Node {
         Connections::new(&self.shared, streams)
     }
 
-    /// Work in flight: a drain waits for its guards.
+    /// What a drain waits for: pieces of work, and connections that are not handed over, each with its name.
     #[must_use]
     pub fn work(&self) -> &InFlight {
         &self.work
     }
 
-    /// After [`Stop::HandedOver`]: phase 1 closes listeners and what was not handed over, phase 2 waits for work in flight,
-    /// no longer than the deadline. Then this process can end. The regions are unmapped first: they are the successor's.
+    /// After [`Stop::HandedOver`]: phase 1 closes listeners and what was not handed over and asks idle connections of
+    /// [`work`](Self::work) to close, phase 2 waits for what is busy, each no longer than its deadline. Then this process can end. The regions are unmapped first: they are the successor's.
     #[must_use]
     pub fn drain(self, regions: Vec<Region>) -> Drained {
         drop(regions);
@@ -202,5 +220,73 @@ impl Node {
             shared.block.set_state(shared.me, ParticipantState::Draining)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_waits_for_the_gate_and_is_told_why_there_is_no_pass() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let node = Node::builder("tasks")
+            .directory(directory.path().to_path_buf())
+            .start()
+            .expect("start")
+            .ready()
+            .expect("ready");
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        let woken = || wakes.0.swap(0, Ordering::Relaxed) > 0;
+
+        let lease = node.control().lease().expect("a lease");
+        node.gate().close();
+        {
+            let mut task = Box::pin(node.enter_async());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            assert!(!woken(), "nothing has changed");
+            node.gate().open(lease);
+            assert!(woken());
+            assert!(matches!(task.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+        }
+        node.gate().close();
+        {
+            let mut task: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(node.enter_async());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            node.shared.set_stage(Stage::HandedOver);
+            assert!(woken());
+            assert!(matches!(
+                task.as_mut().poll(&mut context),
+                Poll::Ready(Err(Stop::HandedOver))
+            ));
+        }
+        node.shared.set_stage(Stage::Serving);
+        {
+            let mut task = Box::pin(node.enter_async());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            assert!(node.shared.leave());
+            assert!(woken());
+            assert!(matches!(
+                task.as_mut().poll(&mut context),
+                Poll::Ready(Err(Stop::Leaving))
+            ));
+        }
+        node.shared.set_stage(Stage::Serving);
+        node.gate().open(lease);
+        node.stop(Vec::new(), true).expect("stop");
     }
 }

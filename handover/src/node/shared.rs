@@ -107,6 +107,7 @@ impl Shared {
     pub(crate) fn set_stage(&self, stage: Stage) {
         *self.lock_stage() = stage;
         self.changed.notify_all();
+        self.gate.look_again();
     }
 
     /// Moves on without a system call: who waits finds out when it looks again. For the cutover, where a thread that wakes
@@ -135,6 +136,8 @@ impl Shared {
         if serving {
             *stage = Stage::Leaving;
         }
+        drop(stage);
+        self.gate.look_again();
         serving
     }
 
@@ -148,6 +151,7 @@ impl Shared {
     pub(crate) fn gate_changed(&self) {
         drop(self.lock_stage());
         self.changed.notify_all();
+        self.gate.look_again();
     }
 
     /// Waits until the gate is open or the stage is no longer `Serving`; gives the stage.
