@@ -20,7 +20,8 @@ mod status;
 pub mod cli;
 
 pub use connections::{Connections, Ended};
-pub use drain::{Drained, InFlight, Work};
+pub use control::DrainPhase;
+pub use drain::{Ask, Busy, DrainEvent, Drained, Held, HeldConnection, HeldKind, InFlight, Work};
 pub use error::{ActivationProblem, ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
 pub use node::{
     Activation, Builder, Carried, Cause, Datagrams, Deadlines, DescriptorPlan, Moved, Mover, Node, Parked, Role,

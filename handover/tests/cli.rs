@@ -374,7 +374,8 @@ fn status_shows_who_serves() {
         "age_ms": N,
         "connections": 0,
         "in_flight": 0,
-        "drain_left_ms": null
+        "drain_left_ms": null,
+        "drain": null
       },
       "handover": null,
       "probation": null,
@@ -391,7 +392,8 @@ fn status_shows_who_serves() {
           "age_ms": N,
           "connections": 0,
           "in_flight": 0,
-          "drain_left_ms": null
+          "drain_left_ms": null,
+          "drain": null
         }
       ],
       "handovers": []
@@ -803,7 +805,8 @@ fn a_new_version_on_probation_is_rolled_back() {
         "age_ms": N,
         "connections": 0,
         "in_flight": 0,
-        "drain_left_ms": null
+        "drain_left_ms": null,
+        "drain": null
       },
       "handover": null,
       "probation": {
@@ -827,7 +830,8 @@ fn a_new_version_on_probation_is_rolled_back() {
           "age_ms": N,
           "connections": 0,
           "in_flight": 0,
-          "drain_left_ms": null
+          "drain_left_ms": null,
+          "drain": null
         },
         {
           "slot": 1,
@@ -839,7 +843,8 @@ fn a_new_version_on_probation_is_rolled_back() {
           "age_ms": N,
           "connections": 0,
           "in_flight": 0,
-          "drain_left_ms": null
+          "drain_left_ms": null,
+          "drain": null
         }
       ],
       "handovers": [

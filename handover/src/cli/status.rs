@@ -10,7 +10,7 @@ use super::args;
 use super::exit::{Exit, Failure, Report};
 use super::look::Found;
 use super::text::{self, Align, Table};
-use super::view::{HandoverView, NodeView, ParticipantView, ProbationView, ProgressView};
+use super::view::{DrainView, HandoverView, NodeView, ParticipantView, ProbationView, ProgressView};
 use crate::error::Result;
 
 /// Why a node has no control block.
@@ -288,7 +288,24 @@ fn participants(rows: &[ParticipantView]) -> String {
             ago(row.drain_left_ms),
         ]);
     }
-    table.render(2)
+    let mut out = table.render(2);
+    for row in rows {
+        if let Some(drain) = row.drain.as_ref().filter(|_| row.alive) {
+            out += &draining(row.pid, drain);
+        }
+    }
+    out
+}
+
+fn draining(pid: u32, drain: &DrainView) -> String {
+    let phase = match drain.phase {
+        "idle" => "phase 1 of 2, idle connections are asked to close",
+        _ => "phase 2 of 2, it waits for what is busy",
+    };
+    let oldest = drain.oldest.as_ref().map_or_else(String::new, |name| {
+        format!("; the oldest is '{name}', for {}", ago(drain.oldest_ms))
+    });
+    format!("  process {pid} drains: {phase}{oldest}\n")
 }
 
 fn handovers(rows: &[HandoverView]) -> String {

@@ -161,6 +161,7 @@ mod tests {
             in_flight: 0,
             drain_deadline: 0,
             heartbeat: 0,
+            drain: crate::control::DrainNote::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use shmstate::lease::Lease;
 
 use super::look::identity;
 use super::probation::{Probation, is_way_back};
-use crate::control::{ControlBlock, HandoverRecord, Outcome, Participant, ParticipantState, Phase};
+use crate::control::{ControlBlock, DrainPhase, HandoverRecord, Outcome, Participant, ParticipantState, Phase};
 use crate::error::Result;
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::NodeId;
@@ -65,6 +65,18 @@ pub(super) struct ParticipantView {
     pub(super) in_flight: u64,
     /// What is left until its drain must end.
     pub(super) drain_left_ms: Option<u64>,
+    /// How its drain goes; null if it does not drain.
+    pub(super) drain: Option<DrainView>,
+}
+
+/// A drain.
+#[derive(Debug, Serialize)]
+pub(super) struct DrainView {
+    /// `idle` (phase 1: idle connections are asked to close) or `in_flight` (phase 2).
+    pub(super) phase: &'static str,
+    /// What the oldest that it holds is called, and how long that is as it is.
+    pub(super) oldest: Option<String>,
+    pub(super) oldest_ms: Option<u64>,
 }
 
 /// A probation: the owner serves, and its predecessor could take the node back.
@@ -214,6 +226,22 @@ impl ParticipantView {
                 0 => None,
                 at => Some(at.saturating_sub(clock::now()) / NANOS_PER_MILLI),
             },
+            drain: DrainView::of(participant),
+        })
+    }
+}
+
+impl DrainView {
+    fn of(participant: &Participant) -> Option<Self> {
+        let note = &participant.drain;
+        Some(Self {
+            phase: match note.phase {
+                DrainPhase::None => return None,
+                DrainPhase::Idle => "idle",
+                DrainPhase::InFlight => "in_flight",
+            },
+            oldest: (note.oldest_since != 0).then(|| note.oldest.clone()),
+            oldest_ms: millis_since(note.oldest_since),
         })
     }
 }

@@ -328,6 +328,7 @@ mod tests {
             in_flight: 1,
             drain_deadline: 0,
             heartbeat: 0,
+            drain: crate::control::DrainNote::default(),
         };
         let status = |row: &Participant| Status {
             node: "n".into(),

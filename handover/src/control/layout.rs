@@ -25,6 +25,8 @@ pub const NAME_LEN: usize = 64;
 pub const BUILD_ID_LEN: usize = 64;
 /// Bytes of a reason in the history.
 pub const REASON_LEN: usize = 112;
+/// Bytes of the name of what a drain waits for.
+pub const OLDEST_LEN: usize = 48;
 
 /// The block.
 #[repr(C)]
@@ -104,7 +106,14 @@ pub struct ParticipantRow {
     pub drain_deadline: AtomicU64,
     /// When it last had a pass, ns; kept while it is on probation.
     pub heartbeat: AtomicU64,
-    _reserved: [AtomicU64; 9],
+    _reserved: [AtomicU64; 1],
+    /// Phase of its drain, see [`DrainPhase`](super::DrainPhase).
+    pub drain_phase: AtomicU32,
+    _to_oldest: AtomicU32,
+    /// Since when the oldest that it holds is as it is, ns; 0 if it holds nothing.
+    pub oldest_since: AtomicU64,
+    /// What that is called.
+    pub oldest: [AtomicU8; OLDEST_LEN],
 }
 
 /// One handover, or an attempt at one.
@@ -179,6 +188,9 @@ const _: () = {
     assert!(offset_of!(ParticipantRow, drain_deadline) == 104);
     assert!(offset_of!(ParticipantRow, heartbeat) == 112);
     assert!(offset_of!(ParticipantRow, _reserved) == 120);
+    assert!(offset_of!(ParticipantRow, drain_phase) == 128);
+    assert!(offset_of!(ParticipantRow, oldest_since) == 136);
+    assert!(offset_of!(ParticipantRow, oldest) == 144);
 
     assert!(size_of::<HistoryRow>() == 192);
     assert!(offset_of!(HistoryRow, sequence) == 0);

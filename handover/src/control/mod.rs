@@ -7,4 +7,4 @@ pub mod participants;
 
 pub use block::{ControlBlock, NodeIdentity, Origin, Phase, Request, Signal};
 pub use history::{HandoverRecord, Outcome};
-pub use participants::{Participant, ParticipantState};
+pub use participants::{DrainNote, DrainPhase, Participant, ParticipantState};

@@ -49,6 +49,41 @@ impl ParticipantState {
     }
 }
 
+/// How far a process is that drains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum DrainPhase {
+    /// It does not drain.
+    #[default]
+    None = 0,
+    /// Phase 1: listeners are closed, idle connections are asked to close.
+    Idle = 1,
+    /// Phase 2: it waits for what is busy.
+    InFlight = 2,
+}
+
+impl DrainPhase {
+    /// A word that means nothing is no drain: nothing decides on it.
+    const fn from_word(word: u32) -> Self {
+        match word {
+            1 => Self::Idle,
+            2 => Self::InFlight,
+            _ => Self::None,
+        }
+    }
+}
+
+/// What a process that drains says about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainNote {
+    /// How far it is.
+    pub phase: DrainPhase,
+    /// What the oldest that it holds is called, cut to [`layout::OLDEST_LEN`] bytes; empty for nothing.
+    pub oldest: String,
+    /// Since when that is as it is, ns of CLOCK_MONOTONIC; 0 for nothing.
+    pub oldest_since: u64,
+}
+
 /// The word of a free row.
 const FREE: u32 = 0;
 
@@ -73,6 +108,8 @@ pub struct Participant {
     pub drain_deadline: u64,
     /// When it last had a pass, ns of CLOCK_MONOTONIC; kept while it is on probation, else old or 0.
     pub heartbeat: u64,
+    /// How its drain goes.
+    pub drain: DrainNote,
 }
 
 impl Participant {
@@ -112,6 +149,7 @@ impl ControlBlock {
             row.in_flight.store(0, Ordering::Relaxed);
             row.drain_deadline.store(0, Ordering::Relaxed);
             row.heartbeat.store(0, Ordering::Relaxed);
+            store_drain(row, &DrainNote::default());
             // ROW pair: publishes the fields.
             row.state.store(state as u32, Ordering::Release);
             return Ok(slot);
@@ -185,6 +223,15 @@ impl ControlBlock {
         Ok(self.row(slot)?.heartbeat.load(Ordering::Relaxed))
     }
 
+    /// Says how the drain of the process in `slot` goes.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn set_drain(&self, slot: u8, note: &DrainNote) -> Result<()> {
+        store_drain(self.row(slot)?, note);
+        Ok(())
+    }
+
     /// Copies one row. `None` if it is free, is just being claimed, or holds a state that means nothing.
     ///
     /// # Errors
@@ -207,6 +254,11 @@ impl ControlBlock {
                 in_flight: row.in_flight.load(Ordering::Relaxed),
                 drain_deadline: row.drain_deadline.load(Ordering::Relaxed),
                 heartbeat: row.heartbeat.load(Ordering::Relaxed),
+                drain: DrainNote {
+                    phase: DrainPhase::from_word(row.drain_phase.load(Ordering::Relaxed)),
+                    oldest: layout::load_text(&row.oldest),
+                    oldest_since: row.oldest_since.load(Ordering::Relaxed),
+                },
             };
             // ROW pair: a row claimed anew meanwhile shows another state or another identity, so that pid and start
             // time are always of one process. The other fields are for those who watch; nothing decides on them.
@@ -268,6 +320,12 @@ impl ControlBlock {
             self.problem(ControlProblem::Slot { slot })
         })
     }
+}
+
+fn store_drain(row: &ParticipantRow, note: &DrainNote) {
+    row.drain_phase.store(note.phase as u32, Ordering::Relaxed);
+    row.oldest_since.store(note.oldest_since, Ordering::Relaxed);
+    layout::store_text(&row.oldest, &note.oldest);
 }
 
 fn identity(row: &ParticipantRow) -> ProcessId {
@@ -358,6 +416,15 @@ mod tests {
         assert_eq!(row.build_id, "v3");
         assert_eq!(row.state, ParticipantState::Draining);
         assert_eq!((row.connections, row.in_flight, row.drain_deadline), (11, 12, 13));
+        assert_eq!(row.drain, DrainNote::default());
+        let mut note = DrainNote {
+            phase: DrainPhase::InFlight,
+            oldest: "ä".repeat(layout::OLDEST_LEN),
+            oldest_since: 14,
+        };
+        block.set_drain(2, &note).expect("drain");
+        note.oldest = "ä".repeat(layout::OLDEST_LEN / 2);
+        assert_eq!(block.participant(2).expect("read").expect("claimed").drain, note);
         assert!(block.participant(8).is_err() && block.free(255).is_err());
     }
 

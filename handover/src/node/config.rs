@@ -28,6 +28,8 @@ pub struct Deadlines {
     pub quiet: Duration,
     /// From the release to the take.
     pub take: Duration,
+    /// Phase 1 of the drain: idle connections that were asked to close.
+    pub drain_idle: Duration,
     /// Phase 2 of the drain: work in flight.
     pub drain: Duration,
     /// The successor's probation: how long its predecessor stays parked after the cutover and could take the node back. The
@@ -52,6 +54,7 @@ impl Default for Deadlines {
             tick: Duration::from_millis(200),
             quiet: Duration::from_secs(5),
             take: Duration::from_secs(2),
+            drain_idle: Duration::from_secs(5),
             drain: Duration::from_secs(30),
             probation: Duration::from_secs(10),
             watchdog: Duration::ZERO,

@@ -56,6 +56,9 @@ pub(crate) fn wait(
     shared.carry.leave();
     let mut regions = map_again(shared).map_err(|e| e.served_by(WhoServes::Successor))?;
     shared.block.set_state(shared.me, ParticipantState::Parked)?;
+    for from in [Phase::Closing, Phase::Offered] {
+        shared.block.advance_phase(from, Phase::Probation, terms.end.nanos());
+    }
     let mut parked = Parked {
         shared,
         state: State::Watching,

@@ -74,6 +74,7 @@ fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
                     shared.set_stage(Stage::HandedOver);
                     if !shared.post.wait_claimed() {
                         shared.moves.close();
+                        shared.say_draining();
                         shared.let_go();
                     }
                     // Taken back, the node gets a reception of its own.
@@ -495,20 +496,10 @@ impl<'a> Handover<'a> {
             Effect::StartDrain => {
                 self.staged.clear();
                 shared.late.close();
-                let probation = self.probation();
-                let parks = !probation.is_zero() && self.successor.is_some();
-                let (state, phase, end) = if parks {
-                    let end = Deadline::after(probation).nanos();
-                    (ParticipantState::Parked, Phase::Probation, end)
-                } else {
-                    (ParticipantState::Draining, Phase::Draining, 0)
-                };
                 self.requests = shared.block.last_request().0;
-                let _ = shared.block.set_state(shared.me, state);
-                for from in [Phase::Closing, Phase::Offered] {
-                    shared.block.advance_phase(from, phase, end);
-                }
-                if !parks {
+                // With a probation the server's thread says which it is: parked or draining.
+                if self.probation().is_zero() || self.successor.is_none() {
+                    shared.say_draining();
                     // Otherwise this process, while it drains, would hide the successor's death.
                     shared.let_go();
                     shared.set_stage(Stage::HandedOver);

@@ -1,8 +1,8 @@
 //! A node that this process owns, or owned: passes, connections, and the way out.
 
 use crate::connections::Connections;
-use crate::control::{ControlBlock, ParticipantState, Phase};
-use crate::drain::{Drained, InFlight};
+use crate::control::{ControlBlock, ParticipantState};
+use crate::drain::{self, Drained, InFlight};
 use crate::error::{Error, Result};
 use crate::node::builder;
 use crate::node::carry::Carried;
@@ -133,6 +133,25 @@ impl Node {
         }
     }
 
+    /// As [`enter`](Self::enter), for a task of any executor: it waits without holding a thread. A pass cannot be kept over
+    /// an `await` by a task that may move between threads, see [`Gate::entered`]. How long is the caller's matter: dropping the
+    /// future ends the wait.
+    ///
+    /// # Errors
+    /// [`Stop`], when this process is not the owner any more.
+    pub async fn enter_async(&self) -> std::result::Result<Pass<'_>, Stop> {
+        let stop = || match self.shared.stage() {
+            Stage::HandedOver => Some(Stop::HandedOver),
+            Stage::GivenBack => Some(Stop::GivenBack),
+            Stage::Leaving => Some(Stop::Leaving),
+            Stage::Serving | Stage::Starting => None,
+        };
+        match self.shared.gate.entered_unless(stop).await {
+            Ok(outcome) => outcome.map_err(|e| Stop::Failed(e.into())),
+            Err(stop) => Err(stop),
+        }
+    }
+
     /// The live connections whose rings are in `streams`.
     ///
     /// # Errors
@@ -141,7 +160,7 @@ impl Node {
         Connections::new(&self.shared, streams)
     }
 
-    /// Work in flight: a drain waits for its guards.
+    /// What a drain waits for: pieces of work, and connections that are not handed over, each with its name.
     #[must_use]
     pub fn work(&self) -> &InFlight {
         &self.shared.work
@@ -221,10 +240,19 @@ impl Node {
         let Some(terms) = self.shared.post.claim() else {
             return Ok(Parked::Over(self.drain(regions)));
         };
+        // What was not handed over drains meanwhile: it need not wait for the end of the probation.
+        let draining = drain::begin(&self.shared, &self.shared.work, drain::Descriptors::Keep);
         match parked::wait(&self.shared, regions, terms, leave) {
-            Ok(parked::Ended::Back(starting)) => Ok(Parked::Back(starting)),
-            Ok(parked::Ended::Over) => Ok(Parked::Over(self.drain(Vec::new()))),
+            Ok(parked::Ended::Back(starting)) => {
+                draining.call_off();
+                Ok(Parked::Back(starting))
+            }
+            Ok(parked::Ended::Over) => {
+                self.leave();
+                Ok(Parked::Over(draining.finish()))
+            }
             Err(error) => {
+                drop(draining);
                 let _ = self.drain(Vec::new());
                 Err(error)
             }
@@ -233,19 +261,23 @@ impl Node {
 
     /// After [`Stop::HandedOver`] or [`Stop::GivenBack`]: phase 1 closes listeners and what was not handed over, phase 2 waits for work in flight,
     /// no longer than the deadline. Then this process can end. The regions are unmapped first: they are the successor's.
+    /// After [`Stop::HandedOver`]: phase 1 closes listeners and what was not handed over and asks idle connections of
+    /// [`work`](Self::work) to close, phase 2 waits for what is busy, each no longer than its deadline. Then this process can end. The regions are unmapped first: they are the successor's.
     #[must_use]
     pub fn drain(self, regions: Vec<Region>) -> Drained {
         drop(regions);
         self.shared.carry.leave();
+        self.leave();
+        crate::drain::drain(&self.shared, &self.shared.work)
+    }
+
+    /// Lets go of what only one who may own the node again holds.
+    fn leave(&self) {
         // Nobody parks: the channel closes, and the successor's probation is over.
         drop(self.shared.post.claim());
         self.shared.moves.close();
         self.shared.let_go();
-        let _ = self.shared.block.set_state(self.shared.me, ParticipantState::Draining);
-        for phase in [Phase::Probation, Phase::Returning] {
-            self.shared.block.advance_phase(phase, Phase::Draining, 0);
-        }
-        crate::drain::drain(&self.shared, &self.shared.work)
+        self.shared.say_draining();
     }
 
     /// Ends the node: nobody serves after this. With `remove` its regions and its directory's files go too; without, the next
@@ -304,5 +336,73 @@ impl Node {
             shared.block.set_state(shared.me, ParticipantState::Draining)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_waits_for_the_gate_and_is_told_why_there_is_no_pass() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let node = Node::builder("tasks")
+            .directory(directory.path().join("nodes"))
+            .start()
+            .expect("start")
+            .ready()
+            .expect("ready");
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        let woken = || wakes.0.swap(0, Ordering::Relaxed) > 0;
+
+        let lease = node.control().lease().expect("a lease");
+        node.gate().close();
+        {
+            let mut task = Box::pin(node.enter_async());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            assert!(!woken(), "nothing has changed");
+            node.gate().open(lease);
+            assert!(woken());
+            assert!(matches!(task.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+        }
+        node.gate().close();
+        {
+            let mut task: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(node.enter_async());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            node.shared.set_stage(Stage::HandedOver);
+            assert!(woken());
+            assert!(matches!(
+                task.as_mut().poll(&mut context),
+                Poll::Ready(Err(Stop::HandedOver))
+            ));
+        }
+        node.shared.set_stage(Stage::Serving);
+        {
+            let mut task = Box::pin(node.enter_async());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            assert!(node.shared.leave());
+            assert!(woken());
+            assert!(matches!(
+                task.as_mut().poll(&mut context),
+                Poll::Ready(Err(Stop::Leaving))
+            ));
+        }
+        node.shared.set_stage(Stage::Serving);
+        node.gate().open(lease);
+        node.stop(Vec::new(), true).expect("stop");
     }
 }

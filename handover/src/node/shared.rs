@@ -1,6 +1,6 @@
 //! What the threads of a process have in common about its node.
 
-use crate::control::ControlBlock;
+use crate::control::{ControlBlock, ParticipantState, Phase};
 use crate::drain::InFlight;
 use crate::error::{Error, Result};
 use crate::node::carry::Carry;
@@ -139,6 +139,7 @@ impl Shared {
     pub(crate) fn set_stage(&self, stage: Stage) {
         *self.lock_stage() = stage;
         self.changed.notify_all();
+        self.gate.look_again();
     }
 
     /// Moves on without a system call: who waits finds out when it looks again. For the cutover, where a thread that wakes
@@ -167,7 +168,17 @@ impl Shared {
         if serving {
             *stage = Stage::Leaving;
         }
+        drop(stage);
+        self.gate.look_again();
         serving
+    }
+
+    /// For those who watch: this process has handed over and drains.
+    pub(crate) fn say_draining(&self) {
+        let _ = self.block.set_state(self.me, ParticipantState::Draining);
+        for from in [Phase::Closing, Phase::Offered, Phase::Probation, Phase::Returning] {
+            self.block.advance_phase(from, Phase::Draining, 0);
+        }
     }
 
     /// The predecessor owns the node again: lets go of what only the owner holds, ends the reception, and wakes who waits for the gate.
@@ -184,6 +195,7 @@ impl Shared {
         // A reception that is not woken ends with the process.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         self.changed.notify_all();
+        self.gate.look_again();
     }
 
     /// Runs `act` if this process serves, and keeps it from leaving meanwhile.
@@ -196,6 +208,7 @@ impl Shared {
     pub(crate) fn gate_changed(&self) {
         drop(self.lock_stage());
         self.changed.notify_all();
+        self.gate.look_again();
     }
 
     /// Waits until the gate is open or the stage is no longer `Serving`; gives the stage.

@@ -91,6 +91,7 @@ fn field<'d>(deadlines: &'d mut Deadlines, name: &str) -> Option<&'d mut Duratio
         "tick" => &mut deadlines.tick,
         "quiet" => &mut deadlines.quiet,
         "take" => &mut deadlines.take,
+        "drain-idle" => &mut deadlines.drain_idle,
         "drain" => &mut deadlines.drain,
         "probation" => &mut deadlines.probation,
         "watchdog" => &mut deadlines.watchdog,
