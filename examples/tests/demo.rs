@@ -165,6 +165,23 @@ fn a_small_demo_has_no_fault_and_leaves_nothing() {
     fs::remove_dir(&directory).expect("empty");
 }
 
+#[test]
+fn servers_that_do_not_park_are_noticed() {
+    let directory = directory("unparked");
+    let output = demo(&directory)
+        .args(["--no-bad-upgrades", "--upgrades", "1", "--probation-ms", "0", "--json"])
+        .args(["--baseline-ms", "100", "--pause-ms", "100"])
+        .output()
+        .expect("the demo");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let summary: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+    assert_eq!(output.status.code(), Some(1), "{summary:#}");
+    let failures = summary["failures"].to_string();
+    assert!(failures.contains("parked"), "{summary:#}");
+    assert_eq!(summary["left_behind"], serde_json::json!([]), "{summary:#}");
+    fs::remove_dir(&directory).expect("empty");
+}
+
 /// A demo in the middle of its upgrades.
 struct Stopped {
     directory: std::path::PathBuf,

@@ -31,8 +31,6 @@ const RECORD: Duration = Duration::from_secs(2);
 const FAIL: Duration = Duration::from_secs(10);
 /// What the demo's servers grant a successor to get ready.
 const READY: Duration = Duration::from_secs(2);
-/// How long the demo's servers stay parked: longer than any upgrade takes, for each is confirmed, or taken back.
-const PROBATION: Duration = Duration::from_secs(30);
 /// How long a new version may go without a tick before they take the node back: a few times the longest pause of a healthy one. It is then
 /// asked for so long, and killed.
 const WATCHDOG: Duration = Duration::from_millis(300);
@@ -526,7 +524,7 @@ fn start_server(options: &Options, programs: &Programs, place: &Place, name: &st
         .args(["--listen", "127.0.0.1:0"])
         .args(["--world-mib", &options.world_mib.to_string()])
         .args(["--ready-timeout-ms", &READY.as_millis().to_string()])
-        .args(["--probation-ms", &PROBATION.as_millis().to_string()])
+        .args(["--probation-ms", &options.probation_ms.to_string()])
         .args(["--watchdog-ms", &WATCHDOG.as_millis().to_string()])
         .args(["--until-parent-ends", &std::process::id().to_string()])
         .arg("--ephemeral");

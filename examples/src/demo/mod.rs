@@ -72,6 +72,10 @@ pub struct Options {
     /// Between two upgrades, milliseconds.
     #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u64).range(..=600_000))]
     pub pause_ms: u64,
+    /// How long the old servers stay parked, milliseconds. Each upgrade is confirmed or taken back long before; with 0 nothing can be, and the demo
+    /// fails.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(..=600_000))]
+    pub probation_ms: u64,
     /// Take the programs beside this one as they are.
     #[arg(long)]
     pub no_build: bool,
