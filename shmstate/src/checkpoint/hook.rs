@@ -5,8 +5,8 @@
 //! - **C1** Every change of a byte of the image passes [`Hook::before_write`] first: logged ranges in `Tx::log` (and
 //!   the record's header that goes with them), fresh blocks in `heap::alloc` (they may have been in use at the mark and
 //!   freed since). What changes outside of these two is *not* taken from the pages, but decided word by word in
-//!   `image.rs`: the header, the catalog's serial numbers; or thrown away at restore: rings of streams, and the hints
-//!   beside them.
+//!   `image.rs`: the header, the catalog's serial numbers; or thrown away at restore: rings of streams, the hints
+//!   beside them, and their notes.
 //! - **C2** The writer saves a page by copying it and then turning its bit (P1, P2). It is the only thread that writes,
 //!   so its copy cannot be torn, and no store after the mark has gone to a page whose bit is 0.
 //! - **C3** The copier reads pages through a descriptor of its own, at any time, and turns the bit after it has read.

@@ -3,6 +3,8 @@
 pub(crate) mod barrier;
 pub(crate) mod clock;
 pub(crate) mod mount;
+pub(crate) mod noted;
 pub(crate) mod shm;
 pub(crate) mod smaps;
+pub(crate) mod socket;
 pub(crate) mod tcp;

@@ -10,10 +10,9 @@
 //! - **K2** A FIN takes a place in the sequence. The peer's counts in `bytes_received`, our own in the output queue and then
 //!   in `bytes_acked`. The state says which of them are there; of a closed connection only `TCP_INQ` says it, and whether our
 //!   own FIN was sent is not known (it does not matter: nothing more can be sent).
-//! - **K3** An urgent byte must lie in line: otherwise the kernel counts it and `recv` leaves it out ([`in_line`]).
+//! - **K3** An urgent byte must lie in line: otherwise the kernel counts it and `recv` leaves it out (`socket::in_line`).
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags};
-use rustix::net::sockopt::{set_socket_oobinline, socket_cookie};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -49,6 +48,8 @@ pub struct Positions {
     pub fin: bool,
     /// Whether the connection is over in both directions: reset, timed out, or both sides have finished.
     pub closed: bool,
+    /// Whether this side has said that it will send no more; not known of a closed connection (K2).
+    pub own_fin: bool,
 }
 
 /// Samples the kernel's counts until nothing comes in meanwhile (S3, K1).
@@ -77,6 +78,7 @@ pub(crate) fn positions(fd: BorrowedFd<'_>) -> io::Result<Positions> {
                 accepted: after.acked.wrapping_add(unacked).wrapping_sub(own_fin.into()),
                 fin,
                 closed,
+                own_fin,
             });
         }
         before = after;
@@ -151,11 +153,6 @@ fn fin_of_closed(fd: BorrowedFd<'_>, unread: u64) -> io::Result<bool> {
     ))
 }
 
-/// Puts urgent bytes among the others, where every count and every `recv` has them (K3).
-pub(crate) fn in_line(fd: BorrowedFd<'_>) -> io::Result<()> {
-    set_socket_oobinline(fd, true).map_err(io::Error::from)
-}
-
 fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<[u8; INFO_SIZE]> {
     let mut info = [0u8; INFO_SIZE];
     let mut length = INFO_SIZE as libc::socklen_t;
@@ -189,11 +186,6 @@ fn outq(fd: BorrowedFd<'_>) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(bytes as u64)
-}
-
-/// The kernel's own number for this socket, the same in every process that holds it.
-pub(crate) fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    socket_cookie(fd).map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -462,7 +462,7 @@ impl Region {
     #[inline]
     pub fn io<'a>(&'a mut self, pass: &'a Pass<'a>) -> Result<Io<'a>> {
         self.admit(pass)?;
-        Ok(Io { region: self })
+        Ok(Io { region: self, pass })
     }
 
     /// Saves what a checkpoint still needs of a range that is about to change.
@@ -804,6 +804,14 @@ impl Deref for Reader<'_> {
 #[derive(Debug)]
 pub struct Io<'a> {
     region: &'a mut Region,
+    pass: &'a Pass<'a>,
+}
+
+impl Io<'_> {
+    /// A transaction of the library's own, between two movements of bytes.
+    pub(crate) fn begin(&mut self) -> Result<Tx<'_>> {
+        self.region.begin(self.pass)
+    }
 }
 
 impl Deref for Io<'_> {

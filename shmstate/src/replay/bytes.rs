@@ -302,8 +302,10 @@ fn parts(region: &Region) -> Parts {
             }
             Kind::Streams => {
                 p.add("roots of streams", group, (roots, 32), true);
-                p.add("serial, rings", group, (roots + 32, 16), true);
+                p.add("serial, rings, note, visited", group, (roots + 32, 32), true);
                 p.block(region, "directory of streams", group, root(0), 8, true);
+                p.block(region, "note of streams, nothing under way", group, root(6), 128, false);
+                p.add("note of streams: whose", group, (root(6) + 64, 8), true);
                 let page = load(root(0));
                 p.block(region, "slots of streams", group, page, 64 * 128, false);
                 p.add("open stream", group, (page, 104), true);

@@ -50,7 +50,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(rings: Rings) -> Self {
-        let mut region = Region::in_memory(16 << 20).expect("region");
+        Self::sized(rings, 16 << 20)
+    }
+
+    pub(crate) fn sized(rings: Rings, capacity: u64) -> Self {
+        let mut region = Region::in_memory(capacity).expect("region");
         let gate = region.gate().clone();
         let pass = gate.enter().expect("pass");
         let streams = region

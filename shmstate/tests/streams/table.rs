@@ -1,13 +1,16 @@
 //! The table: many streams, tokens that are not used again, what is refused.
 
-use crate::harness::{DEADLINE, SMALL, World, pair};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use shmstate::{Error, RING_SIZES, Result, Rings, StreamId, Streams};
+use crate::harness::{DEADLINE, SMALL, World, pair, wait};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with, socketpair};
+use shmstate::{Error, RING_SIZES, Received, Result, Rings, Sent, StreamId, Streams};
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Streams in the large test: more than three pages of slots.
 const MANY: usize = 200;
@@ -137,31 +140,114 @@ fn handles_of_another_region_and_bad_rings_are_refused() {
     world.sound();
 }
 
+/// A socket of this kind; `None` if the kernel has none.
+fn socket(family: AddressFamily, form: SocketType, protocol: Option<Protocol>) -> Option<OwnedFd> {
+    match socket_with(family, form, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, protocol) {
+        Ok(fd) => Some(fd),
+        Err(Errno::PROTONOSUPPORT | Errno::INVAL | Errno::NOPROTOOPT | Errno::AFNOSUPPORT) => None,
+        Err(e) => panic!("{family:?} {form:?}: {e}"),
+    }
+}
+
 #[test]
-fn only_connected_tcp_sockets_are_adopted() {
+fn only_connected_streams_are_adopted() {
     let mut world = World::new(SMALL);
-    let (unix, _other) = UnixStream::pair().expect("unix pair");
-    let mut adopt = |fd: std::os::fd::BorrowedFd<'_>| match world.write(|tx, streams| streams.adopt(tx, fd, 0)) {
+    let mut adopt = |fd: BorrowedFd<'_>| match world.write(|tx, streams| streams.adopt(tx, fd, 0)) {
         Err(Error::Io { source, .. }) => source,
         other => panic!("{other:?}"),
     };
-    adopt(unix.as_fd());
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     adopt(listener.as_fd());
-
-    // A listener with no room answers no SYN: a connection to it stays in the making.
-    rustix::net::listen(&listener, 0).expect("shorten the queue");
-    let address = listener.local_addr().expect("address");
-    let _first = TcpStream::connect_timeout(&address, DEADLINE).expect("fills the queue");
-    let second = rustix::net::socket_with(
-        AddressFamily::INET,
-        SocketType::STREAM,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        None,
-    )
-    .expect("socket");
-    let begun = rustix::net::connect(&second, &address);
-    assert_eq!(begun, Err(rustix::io::Errno::INPROGRESS));
-    assert_eq!(adopt(second.as_fd()).kind(), ErrorKind::NotConnected);
+    for form in [SocketType::DGRAM, SocketType::SEQPACKET] {
+        let (a, _b) = socketpair(AddressFamily::UNIX, form, SocketFlags::CLOEXEC, None).expect("pair");
+        assert_eq!(adopt(a.as_fd()).kind(), ErrorKind::Unsupported, "{form:?}");
+    }
+    let lonely = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("unix");
+    assert_eq!(adopt(lonely.as_fd()).kind(), ErrorKind::NotConnected);
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("udp");
+    assert_eq!(adopt(udp.as_fd()).kind(), ErrorKind::Unsupported);
+    // Its counts would be those of one of its paths.
+    if let Some(mptcp) = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP)) {
+        assert_eq!(adopt(mptcp.as_fd()).kind(), ErrorKind::Unsupported);
+    }
     assert!(world.sound().is_empty());
+}
+
+/// A connection that is being made is none yet: its SYN is counted when it is acknowledged. As soon as it is made it is like any
+/// other (S3).
+#[test]
+fn a_connection_in_the_making_is_adopted_when_it_is_made() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let mut world = World::new(SMALL);
+        let listener = TcpListener::bind(address).expect("bind");
+        // A listener with no room answers no SYN.
+        rustix::net::listen(&listener, 0).expect("shorten the queue");
+        let address = listener.local_addr().expect("address");
+        let _first = TcpStream::connect_timeout(&address, DEADLINE).expect("fills the queue");
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let second = socket(family, SocketType::STREAM, None).expect("socket");
+        assert_eq!(rustix::net::connect(&second, &address), Err(Errno::INPROGRESS));
+        let refused = world.write(|tx, streams| streams.adopt(tx, second.as_fd(), 0));
+        let Err(Error::Io { source, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(source.kind(), ErrorKind::NotConnected);
+        assert!(world.sound().is_empty());
+        // Room is made: its SYN is sent again, and answered.
+        drop(listener.accept().expect("accept"));
+        wait(&second, PollFlags::OUT);
+        let (mut server, _) = listener.accept().expect("accept");
+        let id = world.adopt(&second);
+        assert!(world.produce(id, b"hello"));
+        assert!(matches!(world.send(id, &second), Sent::All));
+        world.resync(id, &second).expect("resync");
+        assert_eq!(world.output(id), (256, 0), "the SYN is no byte of ours");
+        let mut hello = [0; 5];
+        server.read_exact(&mut hello).expect("server reads");
+        assert_eq!(&hello, b"hello");
+        server.write_all(b"welcome").expect("server writes");
+        world.receive_all(id, &second, 7);
+        world.resync(id, &second).expect("resync");
+        assert_eq!((world.input(id), world.output(id)), (b"welcome".to_vec(), (256, 0)));
+    }
+}
+
+/// What happened to a connection before it was accepted: bytes, an end, a reset.
+#[test]
+fn a_connection_accepted_late() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        for reset in [false, true] {
+            let listener = TcpListener::bind(address).expect("bind");
+            let mut client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+            client.write_all(b"early").expect("client write");
+            if reset {
+                set_socket_linger(&client, Some(Duration::ZERO)).expect("linger");
+            }
+            drop(client);
+            let (server, _) = listener.accept().expect("accept");
+            wait(&server, PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP);
+            if reset {
+                wait(&server, PollFlags::HUP);
+            } else {
+                wait(&server, PollFlags::RDHUP);
+            }
+            let mut world = World::new(SMALL);
+            let id = world.adopt(&server);
+            world.resync(id, &server).expect("resync");
+            let last = world.receive_last(id, &server);
+            world.resync(id, &server).expect("resync");
+            if reset {
+                // The kernel throws away what nobody has read.
+                assert!(matches!(last, Received::Broken(_)), "{last:?}");
+            } else {
+                assert!(matches!(last, Received::End), "{last:?}");
+                assert_eq!(world.input(id), b"early");
+            }
+            assert_eq!(world.sound(), [id]);
+        }
+    }
 }

@@ -2,26 +2,28 @@
 //!
 //! ```text
 //!  0 u64 token (place low, serial high), 0 = free     64 u64 received  } hints of the owner (S5), bytes since the
-//!  8 u32 state (0 free, 1 open) · u32 0               72 u64 sent      } baseline: the low 48 bits, sealed
-//! 16 u64 input ring     24 u64 output ring            80 u64 consumed, logged
-//! 32 u32 bytes of the input ring · u32 of the output  88 u64 produced, logged
-//! 40 u64 baseline of S1                               96 u64 check
-//! 48 u64 baseline of S2                              104 u64 next free slot + 1
-//! 56 u64 the application's word                      112 u64 adopted at, ns   120 u64 socket cookie
+//!  8 u32 state (0 free, 1 TCP, 2 Unix) · u32 flags    72 u64 sent      } baseline: the low 48 bits, sealed
+//! 16 u64 input ring     24 u64 output ring, 0 = none  80 u64 consumed, logged
+//! 32 u8 log2 of the input ring's bytes · u8 of the    88 u64 produced, logged
+//!    output ring's · u16 0 · u32 mark (G3)            96 u64 check
+//! 40 u64 baseline of S1                              104 u64 next free slot + 1
+//! 48 u64 baseline of S2                              112 u64 adopted at, ns
+//! 56 u64 the application's word                      120 u64 socket cookie
 //! ```
 //!
 //! - **D1** The check is the sum of a mix of each word of an open stream, but for the hints: it changes with any of them, and who changes
-//!   one adds the difference, in the same entry of the log.
+//!   one adds the difference, in the same transaction.
 //! - **D2** The hints change outside transactions, so they cannot be part of it; each is sealed in itself. A position is the one next to
 //!   its logged counterpart that has these 48 bits: the two are never further apart than a ring is long.
+//! - **D3** The end of a finished stream takes a place in the sequence, as a FIN does: `sent` is one beyond `produced` once the
+//!   socket was told. So a hint says that too, and no second word has to agree with it.
 
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::os::clock::monotonic_ns;
-use crate::os::tcp::Positions as Kernel;
 use crate::region::View;
 use crate::region::seal::{LOW, seal, unseal};
-use crate::table::streams::RING_SIZES;
+use crate::table::streams::{RING_SIZES, Way};
 use crate::tx::Tx;
 
 const WHAT: &str = "stream slot";
@@ -31,6 +33,13 @@ pub(crate) const SLOT: u64 = 128;
 pub(crate) const SLOT_WORDS: usize = 16;
 /// Slots of a page.
 pub(crate) const PAGE_SLOTS: u64 = 64;
+
+/// No more output comes: the socket is told when the last byte is out.
+const FINISHED: u64 = 1 << 32;
+/// Bits of the word with state and flags that mean something.
+const STATE_BITS: u64 = FINISHED | 0xffff_ffff;
+/// Where the mark begins in the word with the sizes.
+const MARK_SHIFT: u32 = 32;
 
 mod at {
     pub(super) const TOKEN: u64 = 0;
@@ -52,6 +61,17 @@ mod at {
 }
 
 const _: () = assert!(at::PRODUCED == at::CONSUMED + 8 && at::CHECK == at::PRODUCED + 8);
+const _: () = assert!(at::STATE == at::TOKEN + 8 && at::OUTPUT == at::INPUT + 8 && at::SIZES == at::OUTPUT + 8);
+const _: () = assert!(SLOT_WORDS * 8 == SLOT as usize);
+
+/// What kind of socket a stream is on: who knows how many bytes went through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// TCP: the kernel counts (S1–S3).
+    Tcp = 1,
+    /// A Unix stream socket: the note does (S6).
+    Unix = 2,
+}
 
 /// The part that a word has in the check (D1): a bijection of the word, another one for each field.
 const fn mix(field: u64, word: u64) -> u64 {
@@ -74,26 +94,32 @@ const fn changed(check: u64, field: u64, before: u64, after: u64) -> u64 {
     check.wrapping_sub(mix(field, before)).wrapping_add(mix(field, after))
 }
 
-/// Bytes of the input and of the output ring from the word that has both. `at` is where the word stands.
-pub(super) fn check_sizes(sizes: u64, at: u64) -> Result<(u64, u64)> {
-    let (least, most) = RING_SIZES;
-    let sizes_of = (sizes & 0xffff_ffff, sizes >> 32);
-    for size in [sizes_of.0, sizes_of.1] {
-        if !size.is_power_of_two() || size < least.into() || size > most.into() {
-            return Err(Error::damaged(WHAT, at, sizes));
-        }
+/// Bytes of a ring by the byte that has their logarithm.
+#[inline]
+fn size_of_log(log: u64) -> Option<u64> {
+    const LEAST: u64 = RING_SIZES.0.ilog2() as u64;
+    const MOST: u64 = RING_SIZES.1.ilog2() as u64;
+    match log {
+        0 => Some(0),
+        LEAST..=MOST => Some(1 << log),
+        _ => None,
     }
-    Ok(sizes_of)
+}
+
+/// The byte that has the logarithm of a ring's bytes.
+fn log_of_size(size: u64) -> u64 {
+    if size == 0 { 0 } else { size.ilog2().into() }
 }
 
 /// What a new stream starts with.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) token: u64,
+    pub(super) on: On,
     pub(super) input: u64,
-    pub(super) output: u64,
-    pub(super) sizes: u64,
-    pub(super) base: Kernel,
+    pub(super) input_size: u64,
+    /// S1 and S2 now.
+    pub(super) base: (u64, u64),
     pub(super) user: u64,
     pub(super) cookie: u64,
 }
@@ -103,12 +129,29 @@ pub(super) struct Opening {
 pub(super) struct Positions {
     pub(super) input: u64,
     pub(super) input_size: u64,
+    /// 0 if there is none; its size is 0 then.
     pub(super) output: u64,
     pub(super) output_size: u64,
     pub(super) received: u64,
     pub(super) consumed: u64,
     pub(super) produced: u64,
     pub(super) sent: u64,
+    /// No more output comes.
+    pub(super) finished: bool,
+    /// The socket was told so (D3).
+    pub(super) told: bool,
+}
+
+impl Positions {
+    /// Bytes received and not consumed.
+    pub(super) fn unread(&self) -> u64 {
+        self.received - self.consumed
+    }
+
+    /// Bytes produced and not accepted by the socket.
+    pub(super) fn unsent(&self) -> u64 {
+        self.produced - self.sent
+    }
 }
 
 /// A slot by its offset.
@@ -140,19 +183,31 @@ impl Slot {
         self.get(view, at::NEXT_FREE)
     }
 
-    pub(super) fn rings(self, view: &View) -> Result<(u64, u64)> {
-        Ok((self.get(view, at::INPUT)?, self.get(view, at::OUTPUT)?))
+    pub(super) fn rings(self, view: &View) -> Result<[u64; 2]> {
+        Ok([self.get(view, at::INPUT)?, self.get(view, at::OUTPUT)?])
     }
 
     pub(super) fn baseline(self, view: &View) -> Result<(u64, u64)> {
         Ok((self.get(view, at::BASE_TAKEN)?, self.get(view, at::BASE_ACCEPTED)?))
     }
 
+    /// What kind of socket the open stream is on.
+    #[inline]
+    pub(super) fn on(self, view: &View) -> Result<On> {
+        let word = self.get(view, at::STATE)?;
+        match word & 0xffff_ffff {
+            1 if word & !STATE_BITS == 0 => Ok(On::Tcp),
+            2 if word & !STATE_BITS == 0 => Ok(On::Unix),
+            _ => Err(Error::damaged(WHAT, self.0 + at::STATE, word)),
+        }
+    }
+
     /// Rings and positions; the two hints are not looked at (they are stale after a kill).
     pub(super) fn bounds(self, view: &View) -> Result<Positions> {
-        let sizes = self.get(view, at::SIZES)?;
-        let (input_size, output_size) = check_sizes(sizes, self.0 + at::SIZES)?;
-        let (input, output) = self.rings(view)?;
+        let [state, input, output, sizes] = view.words(self.0.wrapping_add(at::STATE), WHAT)?;
+        let (Some(input_size), Some(output_size)) = (size_of_log(sizes & 0xff), size_of_log(sizes >> 8 & 0xff)) else {
+            return Err(Error::damaged(WHAT, self.0 + at::SIZES, sizes));
+        };
         Ok(Positions {
             input,
             input_size,
@@ -162,19 +217,19 @@ impl Slot {
             consumed: self.get(view, at::CONSUMED)?,
             produced: self.get(view, at::PRODUCED)?,
             sent: 0,
+            finished: state & FINISHED != 0,
+            told: false,
         })
     }
 
-    /// Checks the slot at `place`, as far as can be without the socket (the hints may be stale after a kill); gives the two rings
-    /// if a stream is open there.
+    /// Checks the slot at `place`, as far as can be without the socket (the hints may be stale after a kill); gives the rings
+    /// and the kind of socket if a stream is open there.
     pub(super) fn check(self, view: &View, place: u64) -> Result<Option<[u64; 2]>> {
         let (token, state) = (self.token(view)?, self.get(view, at::STATE)?);
         if token == 0 && state == 0 {
             return Ok(None);
         }
-        if state != 1 {
-            return Err(Error::damaged(WHAT, self.0 + at::STATE, state));
-        }
+        self.on(view)?;
         if token & 0xffff_ffff != place || token >> 32 == 0 {
             return Err(Error::damaged(WHAT, self.0 + at::TOKEN, token));
         }
@@ -187,28 +242,38 @@ impl Slot {
             (p.input, p.input_size, at::INPUT),
             (p.output, p.output_size, at::OUTPUT),
         ] {
-            heap::check_block(view, ring, size, WHAT, self.0 + field)?;
+            if size > 0 {
+                heap::check_block(view, ring, size, WHAT, self.0 + field)?;
+            } else if ring != 0 {
+                return Err(Error::damaged(WHAT, self.0 + field, ring));
+            }
         }
         Ok(Some([p.input, p.output]))
     }
 
     /// Rings and positions of a stream whose hints are right.
+    #[inline]
     pub(super) fn positions(self, view: &View) -> Result<Positions> {
         let bounds = self.bounds(view)?;
         let ahead = self.hint(view, at::RECEIVED)?.wrapping_sub(bounds.consumed) & LOW;
-        let behind = bounds.produced.wrapping_sub(self.hint(view, at::SENT)?) & LOW;
-        let p = Positions {
+        // D3.
+        let end = bounds.produced.wrapping_add(bounds.finished.into());
+        let behind = end.wrapping_sub(self.hint(view, at::SENT)?) & LOW;
+        let told = bounds.finished && behind == 0;
+        let unsent = behind - u64::from(bounds.finished && !told);
+        if ahead > bounds.input_size {
+            let received = bounds.consumed.wrapping_add(ahead);
+            return Err(Error::damaged(WHAT, self.0 + at::RECEIVED, received));
+        }
+        if unsent > bounds.output_size {
+            return Err(Error::damaged(WHAT, self.0 + at::SENT, end.wrapping_sub(behind)));
+        }
+        Ok(Positions {
             received: bounds.consumed.wrapping_add(ahead),
-            sent: bounds.produced.wrapping_sub(behind),
+            sent: bounds.produced.wrapping_sub(unsent),
+            told,
             ..bounds
-        };
-        if p.received.wrapping_sub(p.consumed) > p.input_size {
-            return Err(Error::damaged(WHAT, self.0 + at::RECEIVED, p.received));
-        }
-        if p.produced.wrapping_sub(p.sent) > p.output_size {
-            return Err(Error::damaged(WHAT, self.0 + at::SENT, p.sent));
-        }
-        Ok(p)
+        })
     }
 
     /// A hint (D2).
@@ -217,45 +282,94 @@ impl Slot {
         unseal(word).ok_or_else(|| Error::damaged(WHAT, self.0 + field, word))
     }
 
+    /// Where the two hints are.
+    #[cfg(test)]
+    pub(super) fn hints(self) -> [u64; 2] {
+        [self.0 + at::RECEIVED, self.0 + at::SENT]
+    }
+
     /// Writes a slot of a fresh page: free, in a list.
     pub(super) fn prepare(self, tx: &Tx<'_>, next_free: u64) -> Result<()> {
         tx.store(self.0 + at::NEXT_FREE, next_free, WHAT)
     }
 
     pub(super) fn open(self, tx: &mut Tx<'_>, o: &Opening) -> Result<()> {
-        let mut words: [u64; SLOT_WORDS] = [
-            o.token,
-            1,
-            o.input,
-            o.output,
-            o.sizes,
-            o.base.taken,
-            o.base.accepted,
-            o.user,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            monotonic_ns(),
-            o.cookie,
-        ];
-        const { assert!(at::COOKIE == 15 * 8 && at::ADOPTED == 14 * 8 && at::USER == 7 * 8) };
+        let mut words = [0; SLOT_WORDS];
+        for (field, word) in [
+            (at::TOKEN, o.token),
+            (at::STATE, o.on as u64),
+            (at::INPUT, o.input),
+            (at::SIZES, log_of_size(o.input_size)),
+            (at::BASE_TAKEN, o.base.0),
+            (at::BASE_ACCEPTED, o.base.1),
+            (at::USER, o.user),
+            (at::ADOPTED, monotonic_ns()),
+            (at::COOKIE, o.cookie),
+        ] {
+            words[field as usize / 8] = word;
+        }
         words[at::CHECK as usize / 8] = check_of(&words);
         tx.put_all(self.0, &words, WHAT)
     }
 
     pub(super) fn close(self, tx: &mut Tx<'_>, next_free: u64) -> Result<()> {
-        const { assert!(at::TOKEN == 0 && at::STATE == 8) };
         tx.put_all(self.0 + at::TOKEN, &[0, 0], WHAT)?;
         tx.put(self.0 + at::NEXT_FREE, next_free, WHAT)
     }
 
+    /// Changes words of the slot, and the check with them.
+    fn set(self, tx: &mut Tx<'_>, fields: &[(u64, u64)]) -> Result<()> {
+        let mut check = self.get(tx, at::CHECK)?;
+        for (field, word) in fields {
+            check = changed(check, *field, self.get(tx, *field)?, *word);
+            tx.put(self.0 + field, *word, WHAT)?;
+        }
+        tx.put(self.0 + at::CHECK, check, WHAT)
+    }
+
     pub(super) fn set_user(self, tx: &mut Tx<'_>, user: u64) -> Result<()> {
-        let (before, check) = (self.get(tx, at::USER)?, self.get(tx, at::CHECK)?);
-        tx.put(self.0 + at::USER, user, WHAT)?;
-        tx.put(self.0 + at::CHECK, changed(check, at::USER, before, user), WHAT)
+        self.set(tx, &[(at::USER, user)])
+    }
+
+    pub(super) fn set_finished(self, tx: &mut Tx<'_>) -> Result<()> {
+        let state = self.get(tx, at::STATE)?;
+        self.set(tx, &[(at::STATE, state | FINISHED)])
+    }
+
+    /// Another ring in the place of the one: its offset, its bytes; 0 and 0 for none.
+    pub(super) fn set_ring(self, tx: &mut Tx<'_>, way: Way, ring: u64, size: u64) -> Result<()> {
+        let (field, shift) = match way {
+            Way::In => (at::INPUT, 0),
+            Way::Out => (at::OUTPUT, 8),
+        };
+        let sizes = self.get(tx, at::SIZES)? & !(0xff << shift) | log_of_size(size) << shift;
+        self.set(tx, &[(field, ring), (at::SIZES, sizes)])
+    }
+
+    /// The same without the log: what must not be ([`sabotage`](super::sabotage)).
+    #[cfg(test)]
+    pub(super) fn set_ring_unlogged(self, tx: &Tx<'_>, way: Way, ring: u64, size: u64) -> Result<()> {
+        let (field, shift) = match way {
+            Way::In => (at::INPUT, 0),
+            Way::Out => (at::OUTPUT, 8),
+        };
+        let sizes = self.get(tx, at::SIZES)? & !(0xff << shift) | log_of_size(size) << shift;
+        let mut check = self.get(tx, at::CHECK)?;
+        for (field, word) in [(field, ring), (at::SIZES, sizes)] {
+            check = changed(check, field, self.get(tx, field)?, word);
+            tx.store(self.0 + field, word, WHAT)?;
+        }
+        tx.store(self.0 + at::CHECK, check, WHAT)
+    }
+
+    /// What the last visit of `tidy` left (G3); 0 if there was none.
+    pub(super) fn mark(self, view: &View) -> Result<u32> {
+        Ok((self.get(view, at::SIZES)? >> MARK_SHIFT) as u32)
+    }
+
+    pub(super) fn set_mark(self, tx: &mut Tx<'_>, mark: u32) -> Result<()> {
+        let sizes = self.get(tx, at::SIZES)? & ((1 << MARK_SHIFT) - 1) | u64::from(mark) << MARK_SHIFT;
+        self.set(tx, &[(at::SIZES, sizes)])
     }
 
     pub(super) fn set_consumed(self, tx: &mut Tx<'_>, position: u64) -> Result<()> {
@@ -274,6 +388,7 @@ impl Slot {
         view.store(self.0 + at::RECEIVED, seal(position & LOW), WHAT)
     }
 
+    /// `position` is one beyond what was produced once the socket was told of the end (D3).
     pub(super) fn set_sent(self, view: &View, position: u64) -> Result<()> {
         view.store(self.0 + at::SENT, seal(position & LOW), WHAT)
     }
