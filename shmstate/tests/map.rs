@@ -401,3 +401,92 @@ fn handles_behind_the_memory_taken_touch_nothing() {
     }
     assert_eq!(region.memory(&pass).expect("memory").allocated, before);
 }
+
+/// Who was taken back was never there: not the record, not its handle, whatever comes to lie in its place.
+#[test]
+fn handles_of_what_was_taken_back_are_stale() {
+    let mut region = Region::in_memory(4 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let map: Map<u64, Player> = region.write(&pass, |tx| Map::create(tx, "players")).expect("map");
+    let player = |score| Player {
+        name: "x".repeat(score as usize % 30),
+        score,
+        bag: vec![score as u16; 3],
+    };
+    let mut stale = Vec::new();
+    for round in 0..40 {
+        let mut tx = region.begin(&pass).expect("begin");
+        map.insert(&mut tx, &round, &player(round)).expect("insert");
+        let kept = map.handle(&tx, &round).expect("find").expect("there");
+        let taken_back: Result<(), Error> = tx.savepoint(|tx| {
+            map.insert(tx, &1000, &player(round + 1))?;
+            stale.extend(map.handle(tx, &1000)?);
+            Err(Error::ForeignField)
+        });
+        assert!(taken_back.is_err());
+        assert!(map.get_at(&tx, kept).expect("get").is_some());
+        tx.commit().expect("commit");
+        let mut tx = region.begin(&pass).expect("begin");
+        for key in [2000, 2001] {
+            map.insert(&mut tx, &key, &player(round)).expect("insert");
+            stale.extend(map.handle(&tx, &key).expect("find"));
+        }
+        // Longer than before, so that it gets another block, where the old one is found again by its own handle.
+        map.insert(&mut tx, &round, &player(29)).expect("replace");
+        stale.extend(map.handle(&tx, &round).expect("find"));
+        drop(tx);
+        let reader = region.read(&pass).expect("reader");
+        assert_eq!(
+            map.get_at(&reader, kept)
+                .expect("get")
+                .expect("there")
+                .score
+                .to_native(),
+            round
+        );
+        for handle in &stale {
+            assert!(map.get_at(&reader, *handle).expect("get").is_none(), "{handle:?}");
+        }
+        assert!(verify(&reader).expect("verify").is_sound());
+    }
+    assert_eq!(stale.len(), 160);
+}
+
+/// Batches of every length around those that the lookup works ahead by, with absent and repeated keys.
+#[test]
+fn batches_of_every_length() {
+    let mut region = Region::in_memory(16 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let map: Map<u64, u64> = region.write(&pass, |tx| Map::create(tx, "map")).expect("map");
+    let fill = |tx: &mut shmstate::Tx<'_>| (0..5000).try_for_each(|key| map.insert(tx, &key, &key).map(|_| ()));
+    region.write(&pass, fill).expect("fill");
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut model: HashMap<u64, u64> = (0..5000).map(|key| (key, key)).collect();
+    for length in (0..70).chain([1000]) {
+        let keys: Vec<u64> = (0..length).map(|_| random.u64(..6000)).collect();
+        let mut places = Vec::new();
+        let reader = region.read(&pass).expect("reader");
+        map.get_many(&reader, &keys, |place, value| {
+            assert_eq!(value.map(|value| value.to_native()), model.get(&keys[place]).copied());
+            places.push(place);
+        })
+        .expect("get");
+        assert!(places.into_iter().eq(0..keys.len()), "in order, each once");
+        let mut tx = region.begin(&pass).expect("begin");
+        let mut expected = 0;
+        let found = map
+            .update_many(&mut tx, &keys, |place, value| {
+                let now = value.to_native() + 1;
+                *model.get_mut(&keys[place]).expect("only those that are there") += 1;
+                assert_eq!(now, model[&keys[place]]);
+                expected += 1;
+                value.set(|value| value, now.into())
+            })
+            .expect("update");
+        assert_eq!(found, expected);
+        assert_eq!(found, keys.iter().filter(|key| **key < 5000).count());
+        tx.commit().expect("commit");
+    }
+}
