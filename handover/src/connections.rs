@@ -9,7 +9,9 @@
 //! It does not know what the bytes mean.
 
 use crate::error::{Error, Result};
+use crate::node::probation;
 use crate::node::shared::Shared;
+use crate::registry::Newcomers;
 use rustix::event::{Timespec, epoll};
 use shmstate::{Io, Pass, Received, Region, Sent, StreamId, Streams, Tx, View};
 use std::collections::BTreeSet;
@@ -131,13 +133,12 @@ impl Connections {
         Ok(())
     }
 
-    /// Accepts what waits at `listener`, without waiting; each is adopted in `tx`, with 0 as the application's word. Accepts
-    /// nothing while a handover is close.
+    /// Accepts what waits at `listener`, without waiting; each is adopted in `tx`, with 0 as the application's word.
     ///
     /// # Errors
     /// A full region; damage.
     pub fn accept(&mut self, tx: &mut Tx<'_>, listener: &TcpListener) -> Result<Vec<StreamId>> {
-        let mut accepted = Vec::new();
+        let (mut accepted, mut over) = (Vec::new(), Vec::new());
         for _ in 0..ACCEPT_BATCH {
             let streams = self.streams;
             let token = self.shared.registry.accept(|| match accept_one(listener)? {
@@ -147,10 +148,21 @@ impl Connections {
                 }
                 None => Ok(None),
             })?;
-            match token {
-                Some(token) => accepted.push(StreamId::from_token(token)),
-                None => break,
+            let Some((token, goes_over)) = token else { break };
+            accepted.push(StreamId::from_token(token));
+            if goes_over {
+                over.extend(self.shared.registry.get(token).map(|fd| (token, fd)));
             }
+        }
+        if !over.is_empty() && self.shared.late.send(&over).is_err() {
+            // This pass is out, so the gate is not quiet: the handover is called off in time.
+            let _ = self.shared.gate.disarm();
+            self.shared.registry.set_newcomers(Newcomers::Wait);
+        }
+        if self.shared.probation.is_on() {
+            let held = accepted.iter().map(|id| id.token());
+            let held = held.filter_map(|token| Some((token, self.shared.registry.get(token)?)));
+            probation::mirror(&self.shared, held);
         }
         Ok(accepted)
     }
@@ -178,6 +190,7 @@ impl Connections {
     /// the socket (C3). Call it after the commit.
     pub fn hang_up(&mut self, id: StreamId) {
         if let Some(fd) = self.shared.registry.remove(id.token()) {
+            probation::gone(&self.shared, id.token());
             // The connection may be broken already.
             let _ = rustix::net::shutdown(&*fd, rustix::net::Shutdown::Both);
         }

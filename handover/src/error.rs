@@ -230,14 +230,9 @@ pub enum Error {
     #[error("{0}")]
     Region(#[from] shmstate::Error),
 
-    /// A successor declares a region that its predecessor does not have.
-    #[error(
-        "region {name:?} is new in this version and the predecessor does not have it: keep new tables in a region that exists"
-    )]
-    NewRegion {
-        /// The region.
-        name: String,
-    },
+    /// There is no predecessor that could take the node back.
+    #[error("this process is on no probation: its predecessor drains or is gone, and nobody could take the node back")]
+    NotOnProbation,
 
     /// There is nothing of that name.
     #[error("there is no {what} {name:?}; `handover status` lists what there is")]

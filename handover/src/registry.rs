@@ -1,8 +1,8 @@
 //! The live connections of a process by their streams' tokens: what it reads and writes, and what a handover sends.
 //!
 //! - **Y1** Each is registered with one epoll set when it comes, so a successor's set is complete before the cutover.
-//! - **Y2** Accepting happens under the registry's lock and looks at `paused` there; so once `pause` has returned, no
-//!   connection comes that [`Registry::since`] would not show (H4).
+//! - **Y2** Accepting happens under the registry's lock, and what becomes of newcomers is changed under it too: so each of them is either
+//!   one that [`Registry::since`] shows, or one that goes over at once, or waits in its listener's queue (H4).
 //! - **Y3** Taking a connection out closes this process's descriptor only; the peer sees an end by `shutdown` (H11).
 //!
 //! It does not know regions; whether a token is still that of an open stream is the streams table's matter.
@@ -21,7 +21,19 @@ struct Inner {
     connections: BTreeMap<u64, Arc<OwnedFd>>,
     /// Tokens that came since the last [`Registry::snapshot`].
     added: Vec<u64>,
-    paused: bool,
+    newcomers: Newcomers,
+}
+
+/// What becomes of a connection that comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Newcomers {
+    /// It is accepted, and the next snapshot has it.
+    #[default]
+    Stay,
+    /// It is accepted, and a successor is told of it at once.
+    GoOver,
+    /// It waits in its listener's queue.
+    Wait,
 }
 
 /// The registry of a process.
@@ -63,20 +75,20 @@ impl Registry {
         Ok(())
     }
 
-    /// Runs `accept` unless accepting is paused; what it gives is registered (Y2).
+    /// Runs `accept` unless newcomers wait; what it gives is registered. Says whether a successor is to be told of it at once (Y2).
     pub(crate) fn accept<E: From<Error>>(
         &self,
         accept: impl FnOnce() -> std::result::Result<Option<(u64, OwnedFd)>, E>,
-    ) -> std::result::Result<Option<u64>, E> {
+    ) -> std::result::Result<Option<(u64, bool)>, E> {
         let mut inner = self.inner();
-        if inner.paused {
+        if inner.newcomers == Newcomers::Wait {
             return Ok(None);
         }
         let Some((token, fd)) = accept()? else {
             return Ok(None);
         };
         self.insert_locked(&mut inner, token, fd)?;
-        Ok(Some(token))
+        Ok(Some((token, inner.newcomers == Newcomers::GoOver)))
     }
 
     /// The connection with this token.
@@ -110,17 +122,18 @@ impl Registry {
         inner.connections.iter().map(|(t, fd)| (*t, Arc::clone(fd))).collect()
     }
 
-    /// Those that came since the last snapshot and are still there.
-    pub(crate) fn since(&self) -> Vec<Held> {
+    /// Those that came since the last snapshot and are still there; what comes from here on becomes what `then` says, and is not among them.
+    pub(crate) fn since(&self, then: Newcomers) -> Vec<Held> {
         let mut inner = self.inner();
+        inner.newcomers = then;
         let added = std::mem::take(&mut inner.added);
         let held = |token: u64| Some((token, Arc::clone(inner.connections.get(&token)?)));
         added.into_iter().filter_map(held).collect()
     }
 
-    /// Stops or resumes accepting (Y2).
-    pub(crate) fn pause(&self, paused: bool) {
-        self.inner().paused = paused;
+    /// Says what becomes of connections that come from here on (Y2).
+    pub(crate) fn set_newcomers(&self, newcomers: Newcomers) {
+        self.inner().newcomers = newcomers;
     }
 
     /// Forgets everything; closes this process's descriptors.

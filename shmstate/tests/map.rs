@@ -386,7 +386,7 @@ fn a_handle_of_another_region_is_refused() {
 #[test]
 fn handles_behind_the_memory_taken_touch_nothing() {
     let name = format!("shmstate-far-{}", std::process::id());
-    let options = Region::options().capacity(8 << 20).reserve(8 << 30).reserve_ahead(0);
+    let options = Region::options().capacity(64 << 20).reserve(8 << 30).reserve_ahead(0);
     let mut region = options.create(&name).expect("create");
     let removed = Region::remove(&name).expect("remove");
     assert!(removed);

@@ -292,3 +292,31 @@ fn a_look_from_outside_counts_tables_of_any_size() {
         assert_eq!(table.records, RECORDS, "{}", table.name);
     }
 }
+
+/// A successor opens its tables while its predecessor serves, and the predecessor may die there, in the middle of a transaction: what was
+/// committed is found all the same, and what was not is not.
+#[test]
+fn tables_are_found_beside_a_transaction_that_nobody_will_end() {
+    let name = Name::new("torn");
+    let mut region = Region::options().capacity(4 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let made: Map<u64, u64> = region.write(&pass, |tx| Map::create(tx, "made")).expect("write");
+    let fd = region.descriptor().expect("named").try_clone_to_owned().expect("dup");
+    let mut tx = region.begin(&pass).expect("begin");
+    for key in 0..1000 {
+        made.insert(&mut tx, &key, &key).expect("insert");
+    }
+    Cell::<u64>::create(&mut tx, "torn", &7).expect("create");
+    // What a killed process leaves.
+    std::mem::forget(tx);
+
+    let closed = Gate::closed(std::sync::Arc::new(shmstate::lease::LocalLease::default()));
+    let seen = Region::options().gate(&closed).attach(&name.0, fd).expect("attach");
+    Map::<u64, u64>::open(&seen, "made").expect("committed");
+    assert!(matches!(
+        Map::<u64, u32>::open(&seen, "made"),
+        Err(Error::Busy { .. } | Error::SchemaMismatch { .. })
+    ));
+    assert!(matches!(Cell::<u64>::open(&seen, "torn"), Err(Error::Busy { .. })));
+}

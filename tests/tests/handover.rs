@@ -4,6 +4,10 @@
 mod bad;
 #[path = "handover/dead.rs"]
 mod dead;
+#[path = "handover/probation.rs"]
+mod probation;
+#[path = "handover/regions.rs"]
+mod regions;
 #[path = "handover/soak.rs"]
 mod soak;
 #[path = "handover/strangers.rs"]

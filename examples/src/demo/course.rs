@@ -414,6 +414,7 @@ fn start_server(options: &Options, programs: &Programs, place: &Place, version: 
         .args(["--listen", "127.0.0.1:0"])
         .args(["--world-mib", &options.world_mib.to_string()])
         .args(["--ready-timeout-ms", &READY.as_millis().to_string()])
+        .args(["--probation-ms", "0"])
         .args(["--until-parent-ends", &std::process::id().to_string()])
         .arg("--ephemeral");
     if let Some(sabotage) = &options.sabotage {

@@ -6,7 +6,7 @@ use crate::server::players::{self, Tick, Verdict};
 use crate::server::sabotage::{Sabotage, Saboteur};
 use crate::server::world::World;
 use clap::Parser;
-use handover::{Connections, Deadlines, Ended, Node, Role, Stop};
+use handover::{Connections, Deadlines, Ended, Node, Parked, Role, Starting, Stop};
 use shmstate::{Region, StreamId, Tx, monotonic_ns};
 use std::collections::HashSet;
 use std::error::Error;
@@ -45,6 +45,9 @@ pub struct Options {
     /// How long a successor of this server may prepare before it is told to leave, milliseconds.
     #[arg(long, default_value_t = 60_000)]
     pub ready_timeout_ms: u64,
+    /// How long this server waits after an upgrade, ready to take the node back if the new version dies, milliseconds. 0: it ends at once.
+    #[arg(long, default_value_t = 10_000)]
+    pub probation_ms: u64,
     /// Stop, as by SIGTERM, when the process that started this one ends, whose pid this is.
     #[arg(long, value_name = "PID")]
     pub until_parent_ends: Option<u32>,
@@ -78,6 +81,7 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
     }
     let mut deadlines = Deadlines::default();
     deadlines.ready = Duration::from_millis(options.ready_timeout_ms);
+    deadlines.probation = Duration::from_millis(options.probation_ms);
     let mut starting = Node::builder(&options.node)
         .build_id(&format!("arena-v{}", rules.version))
         .tick(TICK)
@@ -85,11 +89,20 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
         .listener("game", options.listen)
         .region("world", options.world_mib * (2 << 20) + HEADROOM)
         .start()?;
+    while let Some(back) = own(rules, options, starting, &stop)? {
+        // The successor did not live through its probation: this process is its node's once more.
+        starting = back;
+    }
+    Ok(())
+}
+
+/// From everything is here to the end; or to the point where the node, handed over, is here again.
+fn own(rules: Rules, options: &Options, mut starting: Starting, stop: &AtomicBool) -> Result<Option<Starting>> {
     let mut region = starting.region("world")?;
     let role = starting.role();
-    // A successor compares its schemas here: another shape is refused while the predecessor serves on.
+    // Who receives a world compares its schemas here: another shape is refused while the predecessor serves on.
     let found = match role {
-        Role::Successor { .. } => match World::open(&region) {
+        Role::Successor { .. } | Role::Returned { .. } => match World::open(&region) {
             Ok(world) => Some(world),
             Err(error) => {
                 let who = starting.refuse(&error.to_string());
@@ -115,7 +128,7 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
         let pass = node.enter()?;
         server.connections.reconcile(&mut region, &pass)?;
     }
-    if let Role::First | Role::Recovered { .. } = role {
+    if !matches!(role, Role::Successor { .. }) {
         println!(
             "arena-v{} serves node {} at {}",
             rules.version,
@@ -123,36 +136,43 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
             server.listener.local_addr()?
         );
     }
-    let stopped = server.run(&node, &mut region, &stop);
+    let stopped = server.run(&node, &mut region, stop);
     drop(server);
-    match stopped {
-        Ok(Stop::HandedOver) => {
-            let drained = node.drain(vec![region]);
-            if drained.left > 0 {
-                return Err(format!("{} pieces of work were not over when the drain ended", drained.left).into());
-            }
-            Ok(())
+    let drained = match stopped? {
+        Stop::HandedOver => match node.park_unless(vec![region], &|| stop.load(Ordering::Relaxed))? {
+            Parked::Back(back) => return Ok(Some(*back)),
+            Parked::Over(drained) => drained,
+        },
+        Stop::GivenBack => node.drain(vec![region]),
+        Stop::Failed(error) => return Err(error.into()),
+        Stop::Leaving => {
+            leave(node, region, world, options)?;
+            return Ok(None);
         }
-        Ok(Stop::Failed(error)) => Err(error.into()),
-        Ok(Stop::Leaving) => {
-            let census = {
-                let pass = node.enter()?;
-                let reader = region.read(&pass)?;
-                let verification = shmstate::verify(&reader)?;
-                if !verification.is_sound() {
-                    return Err(format!("the world is not sound: {verification:?}").into());
-                }
-                monsters::census(world, &reader)?
-            };
-            node.stop(vec![region], options.ephemeral)?;
-            println!("{census:?}");
-            if census.energy.0 != census.energy.1 || census.asleep > 0 {
-                return Err(format!("the world does not add up: {census:?}").into());
-            }
-            Ok(())
-        }
-        Err(error) => Err(error),
+    };
+    if drained.left > 0 {
+        return Err(format!("{} pieces of work were not over when the drain ended", drained.left).into());
     }
+    Ok(None)
+}
+
+/// Ends the node, and says whether its world adds up.
+fn leave(node: Node, region: Region, world: World, options: &Options) -> Result<()> {
+    let census = {
+        let pass = node.enter()?;
+        let reader = region.read(&pass)?;
+        let verification = shmstate::verify(&reader)?;
+        if !verification.is_sound() {
+            return Err(format!("the world is not sound: {verification:?}").into());
+        }
+        monsters::census(world, &reader)?
+    };
+    node.stop(vec![region], options.ephemeral)?;
+    println!("{census:?}");
+    if census.energy.0 != census.energy.1 || census.asleep > 0 {
+        return Err(format!("the world does not add up: {census:?}").into());
+    }
+    Ok(())
 }
 
 /// Makes a new world, or takes up the one that a killed server left.

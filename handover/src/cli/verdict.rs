@@ -110,7 +110,8 @@ pub(super) fn judge(before: &Before, ours: impl Fn(u32) -> bool, cmd: Cmd, now: 
 }
 
 fn is_abort(record: &HandoverRecord) -> bool {
-    !matches!(record.outcome, Outcome::HandedOver | Outcome::Inherited)
+    use Outcome::{GivenBack, HandedOver, Inherited, TakenBack};
+    !matches!(record.outcome, HandedOver | Inherited | GivenBack | TakenBack)
 }
 
 #[cfg(test)]
@@ -131,6 +132,7 @@ mod tests {
             connections: 0,
             in_flight: 0,
             drain_deadline: 0,
+            heartbeat: 0,
         }
     }
 

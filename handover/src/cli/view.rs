@@ -167,6 +167,7 @@ impl ParticipantView {
         let owns = owner.is_some_and(|o| o.slot == participant.slot && o.process == participant.process);
         let state = match participant.state {
             ParticipantState::Draining => "draining",
+            ParticipantState::Parked => "parked",
             ParticipantState::Serving => "serving",
             // The lease decides, not the row.
             ParticipantState::Preparing if owns => "serving",
@@ -195,7 +196,8 @@ impl ProgressView {
     /// write it any more.
     fn of(status: &Status) -> Result<Option<Self>> {
         let phase = match status.phase {
-            Phase::None | Phase::Draining => return Ok(None),
+            // The successor is the owner already.
+            Phase::None | Phase::Draining | Phase::Probation | Phase::Returning => return Ok(None),
             Phase::Offering => "offering",
             Phase::WaitingForReady => "waiting_for_ready",
             Phase::Staging => "staging",
@@ -268,5 +270,7 @@ const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Inherited => "inherited",
         Outcome::ProtocolError => "protocol_error",
         Outcome::GateNotQuiet => "gate_not_quiet",
+        Outcome::GivenBack => "given_back",
+        Outcome::TakenBack => "taken_back",
     }
 }

@@ -98,6 +98,16 @@ impl Signal {
     }
 }
 
+/// What an operator wishes of a node on probation. The predecessor, which is parked, looks for it: that works whatever became of the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Request {
+    /// The predecessor is to take the node back.
+    Rollback = 1,
+    /// The successor is well: the probation is over.
+    Confirm = 2,
+}
+
 /// How far the handover in progress is, for those who watch. Nothing decides on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -116,6 +126,10 @@ pub enum Phase {
     Offered = 5,
     /// The successor serves, the predecessor drains.
     Draining = 6,
+    /// The successor serves, the predecessor could take the node back.
+    Probation = 7,
+    /// The node goes back to the predecessor.
+    Returning = 8,
 }
 
 impl Phase {
@@ -130,6 +144,8 @@ impl Phase {
             4 => Self::Closing,
             5 => Self::Offered,
             6 => Self::Draining,
+            7 => Self::Probation,
+            8 => Self::Returning,
             _ => return None,
         })
     }
@@ -495,6 +511,39 @@ impl ControlBlock {
         (l.completed.load(Ordering::Relaxed), l.aborted.load(Ordering::Relaxed))
     }
 
+    /// Leaves a wish for the predecessor that is parked. A later wish replaces an earlier one that was not seen yet.
+    pub fn request(&self, request: Request) {
+        let l = self.layout();
+        l.request.store(request as u32, Ordering::Relaxed);
+        // REQUEST pair: publishes the wish.
+        l.requests.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many wishes there were, and the last one; `None` if the word means nothing to this version.
+    #[must_use]
+    pub fn last_request(&self) -> (u32, Option<Request>) {
+        let l = self.layout();
+        // REQUEST pair: receives the wish.
+        let count = l.requests.load(Ordering::Acquire);
+        let request = match l.request.load(Ordering::Relaxed) {
+            1 => Some(Request::Rollback),
+            2 => Some(Request::Confirm),
+            _ => None,
+        };
+        (count, request)
+    }
+
+    /// Says until when the owner is on probation, ns; 0 for not any more.
+    pub fn set_probation_end(&self, at: u64) {
+        self.layout().probation_end.store(at, Ordering::Relaxed);
+    }
+
+    /// Until when the owner is on probation, ns; 0 if it is on none.
+    #[must_use]
+    pub fn probation_end(&self) -> u64 {
+        self.layout().probation_end.load(Ordering::Relaxed)
+    }
+
     /// When the predecessor's last tick committed. Stored before the release, read after the take (LEASE pair).
     #[must_use]
     pub fn commit_stamp(&self) -> &AtomicU64 {
@@ -672,7 +721,7 @@ mod tests {
     #[test]
     fn words_outside_their_enumeration_are_errors() {
         let block = TestBlock::new();
-        block.0.layout().phase.store(7, Ordering::Relaxed);
+        block.0.layout().phase.store(99, Ordering::Relaxed);
         block.0.layout().signal.store(5, Ordering::Relaxed);
         block.0.layout().lease.store(3, Ordering::Relaxed);
         assert!(block.0.phase().is_err());

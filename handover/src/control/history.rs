@@ -33,6 +33,10 @@ pub enum Outcome {
     ProtocolError = 7,
     /// Passes stayed out for too long.
     GateNotQuiet = 8,
+    /// The owner on probation gave the node back to its predecessor.
+    GivenBack = 9,
+    /// The owner on probation died, or was killed, and its predecessor took the node back.
+    TakenBack = 10,
 }
 
 impl Outcome {
@@ -48,6 +52,8 @@ impl Outcome {
             6 => Self::Inherited,
             7 => Self::ProtocolError,
             8 => Self::GateNotQuiet,
+            9 => Self::GivenBack,
+            10 => Self::TakenBack,
             _ => return None,
         })
     }
@@ -64,6 +70,8 @@ impl fmt::Display for Outcome {
             Self::Inherited => "inherited from a dead owner",
             Self::ProtocolError => "protocol error",
             Self::GateNotQuiet => "the gate did not get quiet",
+            Self::GivenBack => "given back by the successor",
+            Self::TakenBack => "taken back from a dead successor",
         })
     }
 }
@@ -133,7 +141,7 @@ impl HandoverRecord {
 }
 
 impl ControlBlock {
-    /// Appends `record` and counts it: outcome 1 as completed, 6 as neither, all others as aborted. Returns its
+    /// Appends `record` and counts it: outcome 1 as completed, 6, 9 and 10 as neither, all others as aborted. Returns its
     /// sequence number. Called by the owner.
     pub fn append(&self, record: &HandoverRecord) -> u64 {
         let l = self.layout();
@@ -161,7 +169,7 @@ impl ControlBlock {
         row.sequence.store(sequence, Ordering::Release);
         match record.outcome {
             Outcome::HandedOver => l.completed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Inherited => 0,
+            Outcome::Inherited | Outcome::GivenBack | Outcome::TakenBack => 0,
             _ => l.aborted.fetch_add(1, Ordering::Relaxed),
         };
         sequence
@@ -252,7 +260,7 @@ mod tests {
         }
         let rows = &block.layout().history;
         rows[0].sequence.store(0, Ordering::Relaxed);
-        rows[1].outcome.store(9, Ordering::Relaxed);
+        rows[1].outcome.store(99, Ordering::Relaxed);
         rows[2].sequence.store(2, Ordering::Relaxed);
         let left: Vec<u64> = block.history().iter().map(|r| r.sequence).collect();
         assert_eq!(left, [4]);
@@ -285,8 +293,8 @@ mod tests {
 
     #[test]
     fn outcomes_are_pinned() {
-        let words: Vec<u32> = (0..12).filter(|w| Outcome::from_word(*w).is_some()).collect();
-        assert_eq!(words, (1..=8).collect::<Vec<_>>());
+        let words: Vec<u32> = (0..14).filter(|w| Outcome::from_word(*w).is_some()).collect();
+        assert_eq!(words, (1..=10).collect::<Vec<_>>());
         for word in words {
             assert_eq!(Outcome::from_word(word).map(|o| o as u32), Some(word));
         }

@@ -69,7 +69,13 @@ pub struct Layout {
     pub aborted: AtomicU64,
     /// Index of the next history row.
     pub next_history: AtomicU64,
-    _to_participants: [AtomicU64; 21],
+    /// What an operator wishes, see [`Request`](super::Request).
+    pub request: AtomicU32,
+    /// Counts up with each wish.
+    pub requests: AtomicU32,
+    /// When the probation of the owner is over, ns; 0 if it is on none.
+    pub probation_end: AtomicU64,
+    _to_participants: [AtomicU64; 19],
     /// Who takes part.
     pub participants: [ParticipantRow; PARTICIPANTS],
     /// The last handovers.
@@ -96,7 +102,9 @@ pub struct ParticipantRow {
     pub in_flight: AtomicU64,
     /// When its drain must end, ns.
     pub drain_deadline: AtomicU64,
-    _reserved: [AtomicU64; 10],
+    /// When it last had a pass, ns; kept while it is on probation.
+    pub heartbeat: AtomicU64,
+    _reserved: [AtomicU64; 9],
 }
 
 /// One handover, or an attempt at one.
@@ -153,6 +161,9 @@ const _: () = {
     assert!(offset_of!(Layout, completed) == 320);
     assert!(offset_of!(Layout, aborted) == 328);
     assert!(offset_of!(Layout, next_history) == 336);
+    assert!(offset_of!(Layout, request) == 344);
+    assert!(offset_of!(Layout, requests) == 348);
+    assert!(offset_of!(Layout, probation_end) == 352);
     assert!(offset_of!(Layout, participants) == 512);
     assert!(offset_of!(Layout, history) == 2048);
     assert!(offset_of!(Layout, _reserved) == 14336);
@@ -166,7 +177,8 @@ const _: () = {
     assert!(offset_of!(ParticipantRow, connections) == 88);
     assert!(offset_of!(ParticipantRow, in_flight) == 96);
     assert!(offset_of!(ParticipantRow, drain_deadline) == 104);
-    assert!(offset_of!(ParticipantRow, _reserved) == 112);
+    assert!(offset_of!(ParticipantRow, heartbeat) == 112);
+    assert!(offset_of!(ParticipantRow, _reserved) == 120);
 
     assert!(size_of::<HistoryRow>() == 192);
     assert!(offset_of!(HistoryRow, sequence) == 0);

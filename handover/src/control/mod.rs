@@ -5,6 +5,6 @@ pub mod history;
 pub mod layout;
 pub mod participants;
 
-pub use block::{ControlBlock, NodeIdentity, Origin, Phase, Signal};
+pub use block::{ControlBlock, NodeIdentity, Origin, Phase, Request, Signal};
 pub use history::{HandoverRecord, Outcome};
 pub use participants::{Participant, ParticipantState};

@@ -33,6 +33,8 @@ pub enum ParticipantState {
     Preparing = 2,
     /// It owned the node and finishes what it could not hand over.
     Draining = 3,
+    /// It owned the node and could take it back.
+    Parked = 4,
 }
 
 impl ParticipantState {
@@ -41,6 +43,7 @@ impl ParticipantState {
             1 => Self::Serving,
             2 => Self::Preparing,
             3 => Self::Draining,
+            4 => Self::Parked,
             _ => return None,
         })
     }
@@ -68,6 +71,8 @@ pub struct Participant {
     pub in_flight: u64,
     /// When its drain must end, ns of CLOCK_MONOTONIC; 0 for none.
     pub drain_deadline: u64,
+    /// When it last had a pass, ns of CLOCK_MONOTONIC; kept while it is on probation, else old or 0.
+    pub heartbeat: u64,
 }
 
 impl Participant {
@@ -106,6 +111,7 @@ impl ControlBlock {
             row.connections.store(0, Ordering::Relaxed);
             row.in_flight.store(0, Ordering::Relaxed);
             row.drain_deadline.store(0, Ordering::Relaxed);
+            row.heartbeat.store(0, Ordering::Relaxed);
             // ROW pair: publishes the fields.
             row.state.store(state as u32, Ordering::Release);
             return Ok(slot);
@@ -164,6 +170,21 @@ impl ControlBlock {
         Ok(())
     }
 
+    /// Says that the process in `slot` has a pass at this moment: the watchdog of a parked predecessor looks at it.
+    pub(crate) fn beat(&self, slot: u8) {
+        if let Ok(row) = self.row(slot) {
+            row.heartbeat.store(clock::now(), Ordering::Relaxed);
+        }
+    }
+
+    /// When the process in `slot` last had a pass, ns.
+    ///
+    /// # Errors
+    /// [`ControlProblem::Slot`].
+    pub fn heartbeat(&self, slot: u8) -> Result<u64> {
+        Ok(self.row(slot)?.heartbeat.load(Ordering::Relaxed))
+    }
+
     /// Copies one row. `None` if it is free, is just being claimed, or holds a state that means nothing.
     ///
     /// # Errors
@@ -185,6 +206,7 @@ impl ControlBlock {
                 connections: row.connections.load(Ordering::Relaxed),
                 in_flight: row.in_flight.load(Ordering::Relaxed),
                 drain_deadline: row.drain_deadline.load(Ordering::Relaxed),
+                heartbeat: row.heartbeat.load(Ordering::Relaxed),
             };
             // ROW pair: a row claimed anew meanwhile shows another state or another identity, so that pid and start
             // time are always of one process. The other fields are for those who watch; nothing decides on them.

@@ -3,10 +3,12 @@
 
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome, ParticipantState, Phase};
 use crate::error::{Error, Result};
+use crate::node::carry;
 use crate::node::config::{Config, Deadlines, RegionSpec};
 use crate::node::descriptors::activation::Activation;
 use crate::node::descriptors::set::{self, Descriptors};
 use crate::node::join::{self, Joined};
+use crate::node::new_regions::NewRegions;
 use crate::node::shared::{Parts, Shared};
 use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
@@ -88,6 +90,13 @@ impl Builder {
         self
     }
 
+    /// Room for blobs that are carried over (see [`Node::carry`](crate::Node::carry)), `bytes` in all, at most 1 GiB. It lies in a region of its
+    /// own; a version that declares less than the one before it finds the larger one.
+    #[must_use]
+    pub fn carry(self, bytes: u64) -> Self {
+        self.region_with(carry::REGION, carry::options(bytes.min(carry::MOST)))
+    }
+
     /// How long each step of a handover may take.
     #[must_use]
     pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
@@ -114,6 +123,13 @@ impl Builder {
             dir::check_node_name(&region.name)?;
         }
         set::check(&config.descriptors)?;
+        for (i, spec) in config.regions.iter().enumerate() {
+            if config.regions[..i].iter().any(|other| other.name == spec.name) {
+                let problem = "two regions of the node have this name (`carry` is that of Builder::carry)";
+                let name = spec.name.clone();
+                return Err(Error::NodeName { name, problem });
+            }
+        }
         for _ in 0..MAX_STARTS {
             let dir = NodeDir::open(&config.base, &config.name)?;
             let connect = Deadline::after(config.deadlines.connect);
@@ -161,7 +177,7 @@ pub(crate) fn options_of<'c>(config: &'c Config, object: &str) -> Option<&'c Opt
 const REGION_PREFIX: usize = "handover-".len() + 32 + 1;
 
 /// Name of a region's shared-memory object.
-fn region_object(node: &NodeIdentity, region: &str) -> String {
+pub(crate) fn region_object(node: &NodeIdentity, region: &str) -> String {
     format!("handover-{:032x}-{region}", node.id.0)
 }
 
@@ -229,6 +245,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         descriptors: named,
         lock,
         control,
+        new_regions: NewRegions::default(),
     })?;
     Ok(Starting::first(shared, role, regions, owned))
 }

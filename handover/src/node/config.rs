@@ -30,6 +30,15 @@ pub struct Deadlines {
     pub take: Duration,
     /// Phase 2 of the drain: work in flight.
     pub drain: Duration,
+    /// The successor's probation: how long its predecessor stays parked after the cutover and could take the node back. The
+    /// predecessor's setting counts. Zero: it drains at once.
+    pub probation: Duration,
+    /// How long a successor on probation may go without a pass before it counts as hung and the node is taken back. Zero: for ever. Longer than
+    /// the longest pause of a healthy server.
+    pub watchdog: Duration,
+    /// From asking a successor on probation for the node to its release; then it is killed. And from there to the proof of its death; then it is
+    /// killed again.
+    pub give_back: Duration,
 }
 
 impl Default for Deadlines {
@@ -44,6 +53,9 @@ impl Default for Deadlines {
             quiet: Duration::from_secs(5),
             take: Duration::from_secs(2),
             drain: Duration::from_secs(30),
+            probation: Duration::from_secs(10),
+            watchdog: Duration::ZERO,
+            give_back: Duration::from_secs(1),
         }
     }
 }

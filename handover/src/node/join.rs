@@ -7,6 +7,7 @@ use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Phase,
 use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
 use crate::node::descriptors::set::{Descriptors, Inherited};
+use crate::node::tether;
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::NodeDir;
 use crate::os::limits;
@@ -15,7 +16,7 @@ use crate::os::poll;
 use crate::phase::successor::{Effect, Event, State};
 use crate::registry::Registry;
 use crate::wire::channel::Channel;
-use crate::wire::frame::{HIGHEST, LOWEST};
+use crate::wire::frame::{HIGHEST, LOWEST, Version};
 use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
 use shmstate::Gate;
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -44,6 +45,7 @@ pub(crate) struct Join {
     state: State,
     channel: Channel,
     predecessor: Option<Pidfd>,
+    predecessor_slot: u8,
     pub(crate) block: Arc<ControlBlock>,
     pub(crate) identity: NodeIdentity,
     pub(crate) me: u8,
@@ -169,6 +171,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     state,
                     channel,
                     predecessor: offered.predecessor,
+                    predecessor_slot: offered.owner,
                     block: offered.block,
                     identity: offered.identity,
                     me: offered.offer.slot as u8,
@@ -195,6 +198,8 @@ struct Offered {
     identity: NodeIdentity,
     block: Arc<ControlBlock>,
     predecessor: Option<Pidfd>,
+    /// Its slot.
+    owner: u8,
     offer: Offer,
 }
 
@@ -243,6 +248,7 @@ fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered
         identity,
         block: Arc::new(block),
         predecessor,
+        owner,
         offer: *offer,
     })
 }
@@ -285,6 +291,24 @@ impl Join {
             State::Failed { who, .. } => who,
             _ => WhoServes::Unknown,
         }
+    }
+
+    /// How long this process will be on probation; `None` if it will not.
+    pub(crate) fn probation(&self) -> Option<Duration> {
+        let speaks = self.offer.protocol >= Version::V2 as u16;
+        let length = Duration::from_nanos(self.offer.probation);
+        (speaks && !length.is_zero()).then_some(length)
+    }
+
+    /// What is left of the handover for the probation, if there is one: the predecessor lives and is parked.
+    pub(crate) fn into_probation(self) -> Option<tether::Terms> {
+        let length = self.probation().filter(|_| !self.inherited)?;
+        Some(tether::Terms {
+            length,
+            slot: self.predecessor_slot,
+            channel: self.channel,
+            predecessor: self.predecessor?,
+        })
     }
 
     /// From "prepared" to "owner": the gate is open when this returns. What is to be recorded is written by
@@ -340,7 +364,7 @@ impl Join {
             Effect::SendReady => {
                 self.ready_at = clock::now();
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
-                    events.push_back(self.unsent(e));
+                    events.push_back(self.unsent(e, stand.registry));
                 }
             }
             Effect::StageBatch { .. } => {
@@ -355,14 +379,14 @@ impl Join {
             }
             Effect::SendAck { batch } => {
                 if let Err(e) = self.channel.send(&Message::Ack { batch }, &[], batch_deadline) {
-                    events.push_back(self.unsent(e));
+                    events.push_back(self.unsent(e, stand.registry));
                 }
             }
             Effect::SendStanding => {
                 drain_ready(stand.registry);
                 self.seen = self.block.last_signal()?.0;
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
-                    events.push_back(self.unsent(e));
+                    events.push_back(self.unsent(e, stand.registry));
                 }
             }
             Effect::Spin => {
@@ -431,14 +455,36 @@ impl Join {
         match self.state {
             State::Standing => self.next_signal(stand),
             _ => {
-                let wait = self.deadlines.stand_by + self.deadlines.batch;
-                Ok(self.next_message(Deadline::after(wait)))
+                let wait = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
+                loop {
+                    if let Some(event) = self.next_message(stand.registry, wait) {
+                        return Ok(event);
+                    }
+                }
             }
         }
     }
 
-    fn next_message(&mut self, deadline: Deadline) -> Event {
-        match self.channel.recv(deadline) {
+    /// The connections that came last, for who owns the node by now: they were sent before the release.
+    pub(crate) fn receive_late(&mut self, registry: &Registry) {
+        // Whatever else comes, or does not: the lease has decided.
+        while self.next_message(registry, Deadline::now()).is_none() {}
+    }
+
+    /// The next message; `None` if it was a connection that has come meanwhile, which is registered at once.
+    fn next_message(&mut self, registry: &Registry, deadline: Deadline) -> Option<Event> {
+        Some(match self.channel.recv(deadline) {
+            Ok((Message::Mirror { entries }, fds)) => {
+                let mut late = Staged::default();
+                late.take(entries, fds);
+                for (token, fd) in late.streams {
+                    if let Err(error) = registry.insert(token, fd) {
+                        let reason = error.to_string();
+                        return Some(Event::Fault { reason });
+                    }
+                }
+                return None;
+            }
             Ok((Message::Descriptors { batch, entries }, fds)) => {
                 self.message = Some((Message::Descriptors { batch, entries }, fds));
                 Event::Descriptors { batch }
@@ -449,15 +495,18 @@ impl Join {
                 got: other.name().into(),
             },
             Err(e) => failed_event(e),
-        }
+        })
     }
 
     /// What a failed send means. A reason that the predecessor sent before it closed may still be waiting.
-    fn unsent(&mut self, error: Error) -> Event {
+    fn unsent(&mut self, error: Error, registry: &Registry) -> Event {
         match failed_event(error) {
-            Event::PeerClosed => match self.next_message(Deadline::now()) {
-                aborted @ Event::Aborted { .. } => aborted,
-                _ => Event::PeerClosed,
+            Event::PeerClosed => loop {
+                match self.next_message(registry, Deadline::now()) {
+                    None => {}
+                    Some(aborted @ Event::Aborted { .. }) => break aborted,
+                    Some(_) => break Event::PeerClosed,
+                }
             },
             other => other,
         }
@@ -482,8 +531,10 @@ impl Join {
                     return Ok(Event::Signalled(signal));
                 }
             }
-            if poll::readable(self.channel.as_fd(), Deadline::now())? {
-                return Ok(self.next_message(Deadline::now()));
+            if poll::readable(self.channel.as_fd(), Deadline::now())?
+                && let Some(event) = self.next_message(stand.registry, Deadline::now())
+            {
+                return Ok(event);
             }
             if end.passed() {
                 return Ok(Event::Deadline);

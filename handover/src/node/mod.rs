@@ -1,16 +1,24 @@
 //! A node as a server's author sees it: [`Builder`] → [`Starting`] → [`Node`].
 
 pub(crate) mod builder;
+pub(crate) mod carry;
 pub(crate) mod config;
 pub(crate) mod descriptors;
 pub(crate) mod join;
+mod late;
+mod new_regions;
+mod parked;
+mod post;
+pub(crate) mod probation;
 mod reception;
 pub(crate) mod serving;
 pub(crate) mod shared;
 pub(crate) mod starting;
+mod tether;
 
 pub use builder::Builder;
+pub use carry::Carried;
 pub use config::{Deadlines, SPIN_SLACK};
 pub use descriptors::{Activation, Datagrams, DescriptorPlan, Udp};
-pub use serving::{Node, Stop};
-pub use starting::{Role, Starting};
+pub use serving::{Node, Parked, Stop};
+pub use starting::{Cause, Role, Starting};

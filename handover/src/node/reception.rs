@@ -1,20 +1,22 @@
 //! The owner's reception: a thread that waits for successors and does what `phase::predecessor` says.
 //!
 //! One handover at a time; who comes meanwhile waits in the socket's queue. Nothing here stops the server but what the
-//! phase orders: accepting pauses from `ready` to the cutover, the gate closes for the last tick (H4). After the cutover
+//! phase orders: accepting pauses from `ready` to the cutover if the successor speaks version 1 only, the gate closes for the last tick (H4). After the cutover
 //! the thread ends; the socket lives on in the successor.
 
 use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
 use crate::error::{Error, Result};
 use crate::node::descriptors::item::Item;
 use crate::node::shared::{Shared, Stage};
+use crate::node::{post, probation};
 use crate::os::clock::{self, Deadline};
 use crate::os::limits::{self, Reserve};
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::predecessor::{Effect, Event, State};
+use crate::registry::Newcomers;
 use crate::wire::channel::{Channel, Listener};
-use crate::wire::frame::{HIGHEST, LOWEST, common_version};
+use crate::wire::frame::{HIGHEST, LOWEST, Version, common_version};
 use crate::wire::message::{Descriptor, DescriptorKind, Hello, Message, Offer, batches};
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -64,7 +66,18 @@ fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
     while shared.stage() == Stage::Serving {
         // Whatever goes wrong with one who came must not keep the next one out.
         match wait_for_newcomer(shared, listener) {
-            Ok(Some(channel)) => Handover::new(shared, channel).run(),
+            Ok(Some(channel)) => {
+                if let Some(terms) = Handover::new(shared, channel).run() {
+                    // The server's thread parks with them; if it does not come for them, they must not hide the owner's death.
+                    shared.post.leave(terms);
+                    shared.set_stage(Stage::HandedOver);
+                    if !shared.post.wait_claimed() {
+                        shared.let_go();
+                    }
+                    // Taken back, the node gets a reception of its own.
+                    return;
+                }
+            }
             Ok(None) => return,
             Err(error @ Error::DescriptorLimit { .. }) => reserve.lend(|| turn_away(listener, &error)),
             Err(_) => std::thread::sleep(WATCH),
@@ -95,7 +108,15 @@ fn wait_for_newcomer(shared: &Shared, listener: &Listener) -> Result<Option<Chan
     listener.accept(Deadline::now()).map(Some)
 }
 
-/// A descriptor that goes over. What is shared costs no descriptor more.
+/// A connection that came late could not be sent.
+fn unsent() -> Error {
+    Error::Protocol {
+        expected: "a successor that reads what is sent to it",
+        got: "one to which a connection that came could not be sent".into(),
+    }
+}
+
+/// A descriptor that goes over: those that every handover sends are borrowed from the node, connections are held.
 enum Sending {
     Node(OwnedFd),
     Held(Arc<OwnedFd>),
@@ -128,6 +149,8 @@ struct Handover<'a> {
     /// Generation before.
     generation: u64,
     ready_at: u64,
+    /// Wishes of operators before the probation.
+    requests: u32,
     deadline: Deadline,
     armed_at: Instant,
 }
@@ -148,12 +171,14 @@ impl<'a> Handover<'a> {
             descriptors: 0,
             generation: shared.gate.generation(),
             ready_at: 0,
+            requests: 0,
             deadline: Deadline::now(),
             armed_at: Instant::now(),
         }
     }
 
-    fn run(&mut self) {
+    /// Gives what is needed to park, if the node was handed over to one on probation.
+    fn run(mut self) -> Option<post::Terms> {
         let mut events = match self.greet() {
             Ok(()) => VecDeque::from([Event::Hello]),
             Err(error) => {
@@ -162,7 +187,7 @@ impl<'a> Handover<'a> {
                 let _ = self
                     .channel
                     .send(&Message::Refuse { reason }, &[], Deadline::after(WATCH));
-                return;
+                return None;
             }
         };
         loop {
@@ -181,11 +206,36 @@ impl<'a> Handover<'a> {
             }
             match self.state {
                 State::Serving => break,
-                State::HandedOver => return,
+                State::HandedOver => return self.park(),
                 _ => {}
             }
         }
         self.shared.block.set_phase(Phase::None, 0);
+        None
+    }
+
+    fn speaks_v2(&self) -> bool {
+        self.protocol >= Version::V2 as u16
+    }
+
+    /// How long the successor is on probation; zero for not at all.
+    fn probation(&self) -> Duration {
+        match self.speaks_v2() {
+            true => self.shared.config.deadlines.probation,
+            false => Duration::ZERO,
+        }
+    }
+
+    fn park(self) -> Option<post::Terms> {
+        let length = self.probation();
+        let successor = self.successor.filter(|_| !length.is_zero())?;
+        Some(post::Terms {
+            channel: self.channel,
+            successor,
+            slot: self.slot,
+            end: Deadline::after(length),
+            requests: self.requests,
+        })
     }
 
     fn greet(&mut self) -> Result<()> {
@@ -292,6 +342,10 @@ impl<'a> Handover<'a> {
             if let Some(event) = self.look_at_channel() {
                 return event;
             }
+            if self.shared.late.failed() {
+                let reason = unsent().to_string();
+                return Event::Fault { reason };
+            }
             if self.shared.gate.is_open() && self.armed_at.elapsed() > d.tick {
                 return Event::NoTick;
             }
@@ -352,13 +406,21 @@ impl<'a> Handover<'a> {
             Effect::SendBatch { batch } => self.send_batch(batch, batch_by).err().map(|e| self.broken(e)),
             Effect::SendOffered { batches } => self.tell(&Message::Offered { batches }, batch_by),
             Effect::PauseAccepting => {
-                shared.registry.pause(true);
+                if self.speaks_v2() {
+                    shared.late.open(self.channel.sender());
+                } else {
+                    shared.registry.set_newcomers(Newcomers::Wait);
+                }
                 shared.descriptors.pause(true);
                 None
             }
             Effect::StageLate => {
                 let from = self.staged.len();
-                self.stage_connections(shared.registry.since());
+                let then = match self.speaks_v2() {
+                    true => Newcomers::GoOver,
+                    false => Newcomers::Wait,
+                };
+                self.stage_connections(shared.registry.since(then));
                 self.stage_named(shared.descriptors.since(self.protocol));
                 let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
                 self.descriptors = self.staged.len();
@@ -370,6 +432,10 @@ impl<'a> Handover<'a> {
                 })
             }
             Effect::SendStandBy { batches } => self.tell(&Message::StandBy { batches }, batch_by),
+            Effect::EndProbation => {
+                probation::confirm(&shared);
+                None
+            }
             Effect::ArmGate => self.arm().err().map(fault),
             Effect::CloseGate => {
                 shared.gate.close();
@@ -397,7 +463,8 @@ impl<'a> Handover<'a> {
                 })
             }
             Effect::ResumeAccepting => {
-                shared.registry.pause(false);
+                shared.registry.set_newcomers(Newcomers::Stay);
+                shared.late.close();
                 shared.descriptors.pause(false);
                 None
             }
@@ -418,14 +485,26 @@ impl<'a> Handover<'a> {
                 None
             }
             Effect::StartDrain => {
-                let _ = shared.block.set_state(shared.me, ParticipantState::Draining);
-                for phase in [Phase::Closing, Phase::Offered] {
-                    shared.block.advance_phase(phase, Phase::Draining, 0);
-                }
-                // Otherwise this process, while it drains, would hide the successor's death.
                 self.staged.clear();
-                shared.let_go();
-                shared.set_stage(Stage::HandedOver);
+                shared.late.close();
+                let probation = self.probation();
+                let parks = !probation.is_zero() && self.successor.is_some();
+                let (state, phase, end) = if parks {
+                    let end = Deadline::after(probation).nanos();
+                    (ParticipantState::Parked, Phase::Probation, end)
+                } else {
+                    (ParticipantState::Draining, Phase::Draining, 0)
+                };
+                self.requests = shared.block.last_request().0;
+                let _ = shared.block.set_state(shared.me, state);
+                for from in [Phase::Closing, Phase::Offered] {
+                    shared.block.advance_phase(from, phase, end);
+                }
+                if !parks {
+                    // Otherwise this process, while it drains, would hide the successor's death.
+                    shared.let_go();
+                    shared.set_stage(Stage::HandedOver);
+                }
                 None
             }
             Effect::RefuseNewcomer => None,
@@ -504,6 +583,7 @@ impl<'a> Handover<'a> {
             listeners: listeners as u32,
             others: others as u32,
             streams: self.streams as u32,
+            probation: self.probation().as_nanos() as u64,
         })
     }
 
@@ -553,10 +633,11 @@ impl<'a> Handover<'a> {
             let _ = block.wake();
         });
         // A server that is being stopped arms nothing any more.
-        match self
-            .shared
-            .while_serving(|| self.shared.gate.arm(Plan { rehearse, quiet }))
-        {
+        let arm = || {
+            self.shared
+                .while_serving(|| self.shared.gate.arm(Plan { rehearse, quiet }))
+        };
+        match self.shared.late.unless_failed(arm).ok_or_else(unsent)? {
             Some(true) => Ok(()),
             Some(false) => Err(Error::Protocol {
                 expected: "an open gate",

@@ -1,12 +1,14 @@
 //! A node that this process owns, or owned: passes, connections, and the way out.
 
 use crate::connections::Connections;
-use crate::control::{ControlBlock, ParticipantState};
+use crate::control::{ControlBlock, ParticipantState, Phase};
 use crate::drain::{Drained, InFlight};
 use crate::error::{Error, Result};
 use crate::node::builder;
+use crate::node::carry::Carried;
 use crate::node::shared::{Shared, Stage};
-use crate::node::starting::Role;
+use crate::node::starting::{Role, Starting};
+use crate::node::{new_regions, parked, probation};
 use crate::os::clock::Deadline;
 use crate::os::lock;
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -21,8 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Why there is no pass any more.
 #[derive(Debug)]
 pub enum Stop {
-    /// A successor owns the node: drain and end.
+    /// A successor owns the node: [`Node::park`], or [`Node::drain`] and end.
     HandedOver,
+    /// This process was on probation and its predecessor owns the node again: [`Node::drain`] and end.
+    GivenBack,
     /// [`Node::stop`] was called.
     Leaving,
     /// Something is wrong that no waiting mends.
@@ -33,6 +37,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HandedOver => f.write_str("a successor serves"),
+            Self::GivenBack => f.write_str("the predecessor serves again"),
             Self::Leaving => f.write_str("the node is being stopped"),
             Self::Failed(error) => write!(f, "{error}"),
         }
@@ -47,7 +52,16 @@ pub struct Node {
     pub(super) shared: Arc<Shared>,
     role: Role,
     inherited: bool,
-    work: InFlight,
+}
+
+/// What came of [`Node::park`].
+#[derive(Debug)]
+pub enum Parked {
+    /// This process owns the node again, or rather, will when it is ready: go on as a successor does, with [`Starting::region`] and
+    /// [`Starting::ready`], at once, for nobody serves meanwhile.
+    Back(Box<Starting>),
+    /// The successor is well, and what was not handed over is drained: this process can end.
+    Over(Drained),
 }
 
 impl Node {
@@ -56,7 +70,6 @@ impl Node {
             shared,
             role,
             inherited,
-            work: InFlight::default(),
         }
     }
 
@@ -104,9 +117,13 @@ impl Node {
     pub fn enter(&self) -> std::result::Result<Pass<'_>, Stop> {
         loop {
             match self.shared.gate.enter() {
-                Ok(pass) => return Ok(pass),
+                Ok(pass) => {
+                    probation::beat(&self.shared);
+                    return Ok(pass);
+                }
                 Err(shmstate::Error::GateClosed) => match self.shared.wait_decision(PATIENCE) {
                     Stage::HandedOver => return Err(Stop::HandedOver),
+                    Stage::GivenBack => return Err(Stop::GivenBack),
                     Stage::Leaving => return Err(Stop::Leaving),
                     Stage::Serving | Stage::Starting => {}
                 },
@@ -126,15 +143,95 @@ impl Node {
     /// Work in flight: a drain waits for its guards.
     #[must_use]
     pub fn work(&self) -> &InFlight {
-        &self.work
+        &self.shared.work
     }
 
-    /// After [`Stop::HandedOver`]: phase 1 closes listeners and what was not handed over, phase 2 waits for work in flight,
+    /// Carries a blob over to whoever owns the node next, under a name and a version of the server's choice: private state that lives in no table. It
+    /// is written whole or not at all, replaces the one of that name, and is found by a successor, by a predecessor that takes the node
+    /// back, and by a start after a kill. At most as many bytes in all as [`Builder::carry`](crate::Builder::carry) declared.
+    ///
+    /// Inside a pass, as part of what the tick does: the pass may be the last one.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if nothing was declared; [`Error::Region`] if there is no room for it (the old blob stays), for a name of 0 or more than
+    /// 64 KiB.
+    pub fn carry(&self, pass: &Pass<'_>, name: &str, version: u32, bytes: &[u8]) -> Result<()> {
+        self.shared.carry.put(pass, name, version, bytes)
+    }
+
+    /// The blob of this name, as the last owner that wrote it left it; `None` if nobody did.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] if nothing was declared; damage of the region.
+    pub fn carried(&self, pass: &Pass<'_>, name: &str) -> Result<Option<Carried>> {
+        self.shared.carry.get(pass, name)
+    }
+
+    /// How much is left of the probation that this process is on; `None` if it is on none (any more).
+    #[must_use]
+    pub fn probation(&self) -> Option<Duration> {
+        self.shared.probation.left()
+    }
+
+    /// Ends the probation of this process: it is well, and nobody takes the node back from here on. `false` if it was on none.
+    pub fn confirm(&self) -> bool {
+        probation::confirm(&self.shared)
+    }
+
+    /// Gives the node back to the predecessor, which is parked: this process has found that it is not well. It returns at once; the gate closes
+    /// when the passes that are out are back, and [`enter`](Self::enter) then gives [`Stop::GivenBack`]. If the predecessor does not take
+    /// the node in time, this process goes on serving.
+    ///
+    /// # Errors
+    /// [`Error::NotOnProbation`]: there is nobody to give it to.
+    pub fn give_back(&self, reason: &str) -> Result<()> {
+        self.shared.probation.give_back(reason)
+    }
+
+    /// After [`Stop::HandedOver`]: waits, with everything in hand, for the end of the successor's probation. If the successor dies, hangs, gives
+    /// the node back or is rolled back by an operator meanwhile, this process has the node again. Otherwise it drains, as with
+    /// [`drain`](Self::drain). The regions are unmapped first: no reference into them survives (R5).
+    ///
+    /// # Errors
+    /// The regions cannot be mapped again: the successor serves, and knows that nobody would take the node back. A region that a dead successor
+    /// left cannot be recovered: nobody serves. [`Error::who_serves`] tells which.
+    pub fn park(self, regions: Vec<Region>) -> Result<Parked> {
+        self.park_unless(regions, &|| false)
+    }
+
+    /// Like [`park`](Self::park), but leaves early when `leave` says so, which is asked many times a second: for a server that is told to
+    /// end while it is parked.
+    ///
+    /// # Errors
+    /// As for [`park`](Self::park).
+    pub fn park_unless(self, regions: Vec<Region>, leave: &dyn Fn() -> bool) -> Result<Parked> {
+        let Some(terms) = self.shared.post.claim() else {
+            return Ok(Parked::Over(self.drain(regions)));
+        };
+        match parked::wait(&self.shared, regions, terms, leave) {
+            Ok(parked::Ended::Back(starting)) => Ok(Parked::Back(starting)),
+            Ok(parked::Ended::Over) => Ok(Parked::Over(self.drain(Vec::new()))),
+            Err(error) => {
+                let _ = self.drain(Vec::new());
+                Err(error)
+            }
+        }
+    }
+
+    /// After [`Stop::HandedOver`] or [`Stop::GivenBack`]: phase 1 closes listeners and what was not handed over, phase 2 waits for work in flight,
     /// no longer than the deadline. Then this process can end. The regions are unmapped first: they are the successor's.
     #[must_use]
     pub fn drain(self, regions: Vec<Region>) -> Drained {
         drop(regions);
-        crate::drain::drain(&self.shared, &self.work)
+        self.shared.carry.leave();
+        // Nobody parks: the channel closes, and the successor's probation is over.
+        drop(self.shared.post.claim());
+        self.shared.let_go();
+        let _ = self.shared.block.set_state(self.shared.me, ParticipantState::Draining);
+        for phase in [Phase::Probation, Phase::Returning] {
+            self.shared.block.advance_phase(phase, Phase::Draining, 0);
+        }
+        crate::drain::drain(&self.shared, &self.shared.work)
     }
 
     /// Ends the node: nobody serves after this. With `remove` its regions and its directory's files go too; without, the next
@@ -167,9 +264,11 @@ impl Node {
             shared.set_stage(Stage::HandedOver);
             return Err(handed_over());
         }
+        shared.settle();
         rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).map_err(|e| Error::io("wake", "the reception", e))?;
         let names: Vec<String> = regions.iter().map(|r| r.name().to_owned()).collect();
         drop(regions);
+        shared.carry.leave();
         shared.registry.clear();
         if remove {
             let start = lock::lock_until(
@@ -183,6 +282,7 @@ impl Node {
                 };
             }
             shared.descriptors.remove()?;
+            new_regions::remove_all(shared.block.identity());
             shared.block.remove()?;
             shared.dir.remove()?;
             drop(start);

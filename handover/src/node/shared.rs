@@ -1,9 +1,15 @@
 //! What the threads of a process have in common about its node.
 
 use crate::control::ControlBlock;
+use crate::drain::InFlight;
 use crate::error::{Error, Result};
+use crate::node::carry::Carry;
 use crate::node::config::Config;
 use crate::node::descriptors::set::Descriptors;
+use crate::node::late::Late;
+use crate::node::new_regions::NewRegions;
+use crate::node::post::Post;
+use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
@@ -22,6 +28,8 @@ pub(crate) enum Stage {
     Serving,
     /// A successor owns it.
     HandedOver,
+    /// Its predecessor owns it again.
+    GivenBack,
     /// It leaves, and nobody follows.
     Leaving,
 }
@@ -45,6 +53,18 @@ pub(crate) struct Shared {
     owner: Mutex<Option<Ownership>>,
     /// Readable when the reception is to end.
     pub(crate) stop: OwnedFd,
+    /// What is carried over.
+    pub(crate) carry: Carry,
+    /// The way of newcomers to a successor.
+    pub(crate) late: Late,
+    /// Regions that this process brought and that go with it as long as it may have to go.
+    pub(crate) new_regions: NewRegions,
+    /// Of this process as a new owner.
+    pub(crate) probation: Probation,
+    /// What the cutover left to this process as the old owner.
+    pub(crate) post: Post,
+    /// What a drain waits for.
+    pub(crate) work: InFlight,
     stage: Mutex<Stage>,
     changed: Condvar,
 }
@@ -70,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) descriptors: Descriptors,
     pub(crate) lock: OwnedLock,
     pub(crate) control: OwnedFd,
+    pub(crate) new_regions: NewRegions,
 }
 
 impl Shared {
@@ -91,6 +112,12 @@ impl Shared {
                 regions: parts.regions,
             })),
             stop,
+            carry: Carry::default(),
+            late: Late::default(),
+            new_regions: parts.new_regions,
+            probation: Probation::default(),
+            post: Post::default(),
+            work: InFlight::default(),
             stage: Mutex::new(Stage::Starting),
             changed: Condvar::new(),
         })
@@ -139,6 +166,22 @@ impl Shared {
         serving
     }
 
+    /// The predecessor owns the node again: lets go of what only the owner holds, ends the reception, and wakes who waits for the gate.
+    pub(crate) fn given_back(&self) {
+        {
+            let mut stage = self.lock_stage();
+            if *stage == Stage::Serving {
+                *stage = Stage::GivenBack;
+            }
+        }
+        self.let_go();
+        self.descriptors.withdraw();
+        self.new_regions.remove();
+        // A reception that is not woken ends with the process.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.changed.notify_all();
+    }
+
     /// Runs `act` if this process serves, and keeps it from leaving meanwhile.
     pub(crate) fn while_serving<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
         let stage = self.lock_stage();
@@ -181,6 +224,12 @@ impl Shared {
                 got: "a process that has handed over".into(),
             }),
         }
+    }
+
+    /// Nobody takes the node back from here on: what this version brought is the node's for good, what it let go of is gone.
+    pub(crate) fn settle(&self) {
+        self.new_regions.keep();
+        self.descriptors.settle();
     }
 
     /// Lets go of what only the owner holds: from now on the successor's death alone frees the lock.

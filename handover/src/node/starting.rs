@@ -3,18 +3,20 @@
 //! The server takes its regions, opens its tables (a successor's schemas are compared here), warms up, and calls
 //! [`Starting::ready`]. Dropped or refused before that, a successor leaves the predecessor serving (H2).
 
-use crate::control::ControlBlock;
+use crate::control::{ControlBlock, HandoverRecord, Outcome, Phase};
 use crate::error::{Error, Result, WhoServes};
 use crate::node::builder;
 use crate::node::config::Config;
 use crate::node::descriptors::set::Descriptors;
 use crate::node::join::{Join, Stand};
-use crate::node::reception;
+use crate::node::new_regions::NewRegions;
 use crate::node::serving::Node;
 use crate::node::shared::{Parts, Shared, Stage};
+use crate::node::{probation, reception};
 use crate::os::clock;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
+pub use crate::phase::parked::Cause;
 use crate::registry::Registry;
 use shmstate::lease::{Lease, LeaseCell};
 use shmstate::{Gate, Region};
@@ -35,6 +37,14 @@ pub enum Role {
         /// Generation of the predecessor.
         generation: u64,
     },
+    /// This process owned the node before, handed it over, and has it back: the regions are as the successor's last commit left them, the
+    /// connections are here, those that it accepted too.
+    Returned {
+        /// Generation of the successor that has lost it.
+        generation: u64,
+        /// Why.
+        cause: Cause,
+    },
 }
 
 /// A node that this process does not own yet.
@@ -50,10 +60,17 @@ pub struct Starting {
 enum Way {
     Owned(Lease),
     Join(Box<Join>),
+    Back {
+        lease: Lease,
+        /// Whether the successor died as owner.
+        dead: bool,
+        record: Option<HandoverRecord>,
+    },
 }
 
 impl Starting {
-    pub(crate) fn first(shared: Shared, role: Role, regions: Vec<(String, Region)>, owned: Lease) -> Self {
+    pub(crate) fn first(shared: Shared, role: Role, mut regions: Vec<(String, Region)>, owned: Lease) -> Self {
+        shared.carry.claim(&mut regions);
         Self {
             shared: Arc::new(shared),
             role,
@@ -62,9 +79,29 @@ impl Starting {
         }
     }
 
+    pub(crate) fn back(
+        shared: Arc<Shared>,
+        role: Role,
+        mut regions: Vec<(String, Region)>,
+        lease: Lease,
+        dead: bool,
+        record: Option<HandoverRecord>,
+    ) -> Self {
+        shared.carry.claim(&mut regions);
+        let way = Way::Back { lease, dead, record };
+        Self {
+            shared,
+            role,
+            regions,
+            way,
+        }
+    }
+
     pub(crate) fn joining(config: Config, dir: NodeDir, mut join: Join) -> Result<Self> {
-        match Self::claim(config, dir, &mut join) {
-            Ok((shared, regions)) => {
+        let new = NewRegions::default();
+        match Self::claim(config, dir, &mut join, new) {
+            Ok((shared, mut regions)) => {
+                shared.carry.claim(&mut regions);
                 let role = Role::Successor {
                     generation: join.offer.generation,
                 };
@@ -83,7 +120,12 @@ impl Starting {
     }
 
     /// Takes what came over: maps regions, registers connections (H4). What this version does not know is closed (H6).
-    fn claim(config: Config, dir: NodeDir, join: &mut Join) -> Result<(Shared, Vec<(String, Region)>)> {
+    fn claim(
+        config: Config,
+        dir: NodeDir,
+        join: &mut Join,
+        new_regions: NewRegions,
+    ) -> Result<(Shared, Vec<(String, Region)>)> {
         let staged = std::mem::take(&mut join.staged);
         let missing = |what: &'static str| Error::Protocol {
             expected: what,
@@ -98,9 +140,8 @@ impl Starting {
         }
         for spec in &config.regions {
             if !regions.iter().any(|(name, _)| *name == spec.name) {
-                return Err(Error::NewRegion {
-                    name: spec.name.clone(),
-                });
+                let region = new_regions.make(&join.identity, spec, &gate)?;
+                regions.push((spec.name.clone(), region));
             }
         }
         let descriptors = Descriptors::joining(&config.descriptors, staged.named, config.activation)?;
@@ -119,6 +160,7 @@ impl Starting {
             descriptors,
             lock: OwnedLock::from_fd(staged.lock.ok_or_else(|| missing("the liveness lock"))?)?,
             control: staged.control.ok_or_else(|| missing("the control socket"))?,
+            new_regions,
         })?;
         Ok((shared, regions))
     }
@@ -148,6 +190,14 @@ impl Starting {
         Ok(self.regions.swap_remove(index).1)
     }
 
+    /// Whether the region that was declared with this name is new in this version: it has no tables yet, and gets them when this process
+    /// owns the node.
+    #[must_use]
+    pub fn is_new(&self, name: &str) -> bool {
+        let object = builder::region_object(self.shared.block.identity(), name);
+        matches!(self.role, Role::First) || self.shared.new_regions.has(&object)
+    }
+
     /// The node's control block.
     #[must_use]
     pub fn control(&self) -> &ControlBlock {
@@ -159,7 +209,7 @@ impl Starting {
     pub fn refuse(self, reason: &str) -> WhoServes {
         match self.way {
             Way::Join(join) => join.refuse(reason),
-            Way::Owned(_) => WhoServes::Nobody,
+            Way::Owned(_) | Way::Back { .. } => WhoServes::Nobody,
         }
     }
 
@@ -170,12 +220,38 @@ impl Starting {
     pub fn ready(self) -> Result<Node> {
         let Self { shared, role, way, .. } = self;
         let mut inherited = matches!(role, Role::Recovered { .. });
+        // A probation has a thread of its own, which sleeps until then.
+        let on_probation = match &way {
+            Way::Join(join) => join.probation().is_some(),
+            _ => false,
+        };
         // Everything that can be slow happens before, so that the gate opens into a process that is complete (H4).
         reception::start(&shared)?;
+        if on_probation {
+            probation::start(&shared)?;
+        }
         match way {
             Way::Owned(lease) => {
+                shared.settle();
                 shared.gate.open(lease);
                 shared.set_stage(Stage::Serving);
+            }
+            Way::Back { lease, dead, record } => {
+                if let Err(error) = shared.descriptors.come_back(&shared.config.descriptors) {
+                    // The others serve, and an operator sees which does not.
+                    let reason = format!("after the give-back: {error}");
+                    shared
+                        .block
+                        .append(&HandoverRecord::new(Outcome::ProtocolError, reason));
+                }
+                shared.gate.open(lease);
+                shared.set_stage(Stage::Serving);
+                inherited = dead;
+                if let Some(mut record) = record {
+                    record.first_tick = clock::now();
+                    shared.block.append(&record);
+                }
+                shared.block.set_phase(Phase::None, 0);
             }
             Way::Join(mut join) => {
                 let spin = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
@@ -188,11 +264,20 @@ impl Starting {
                 let taken = join.take_over(&stand);
                 match taken {
                     Ok(_) => shared.set_stage_quietly(Stage::Serving),
-                    Err(_) => shared.set_stage(Stage::Leaving),
+                    Err(_) => {
+                        shared.set_stage(Stage::Leaving);
+                        shared.new_regions.remove();
+                    }
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
-                shared.descriptors.own(&shared.config.descriptors, false);
+                join.receive_late(&shared.registry);
                 inherited = join.inherited;
+                let terms = join.into_probation();
+                shared.descriptors.own(&shared.config.descriptors, terms.is_some());
+                match terms {
+                    Some(terms) => probation::begin(&shared, terms),
+                    None => shared.settle(),
+                }
             }
         }
         Ok(Node::new(shared, role, inherited))

@@ -3,7 +3,9 @@
 //! A driver turns what happens into events, one at a time, and carries out the effects in the order given, before
 //! the next event. Whatever carries them out, threads or an event loop, the decisions are these.
 
+pub mod parked;
 pub mod predecessor;
+pub mod probation;
 pub mod successor;
 
 #[cfg(test)]

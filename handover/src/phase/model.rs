@@ -193,6 +193,7 @@ impl World {
                 self.p_answer = Some(Event::Staged { batches });
             }
             Effect::SendStandBy { batches } => self.send_s(Message::StandBy(batches)),
+            Effect::EndProbation => {}
             Effect::ArmGate => {
                 assert_eq!(self.gate, Gate::Open);
                 self.gate = Gate::Armed;

@@ -145,7 +145,8 @@ pub enum Effect {
         /// How many batches.
         batches: u32,
     },
-    /// Accept no connections until [`Effect::ResumeAccepting`].
+    /// From the end of [`Effect::StageLate`] to [`Effect::ResumeAccepting`] what is accepted goes over at once; with a successor that does not
+    /// read it then (version 1), nothing is accepted.
     PauseAccepting,
     /// Put what was accepted since the offer into further batches. Answered by [`Event::Staged`].
     StageLate,
@@ -154,6 +155,8 @@ pub enum Effect {
         /// How many batches in all.
         batches: u32,
     },
+    /// This process is well enough to hand over: if it is on probation itself, that is over, and its own predecessor need not wait.
+    EndProbation,
     /// Signal 1, and let the gate rehearse with the next tick and close after the one that follows.
     ArmGate,
     /// Close the gate without waiting for a tick.
@@ -180,8 +183,9 @@ pub enum Effect {
         /// Why.
         reason: String,
     },
-    /// Begin the drain: close the own copies of the lock and of the control socket, which are the successor's now
-    /// (a lock held here would hide the successor's death), serve what could not be handed over, and end.
+    /// The node is the successor's. With a probation: park, keep everything, be ready to take the node back. Without: close the own copies of
+    /// the lock and of the control socket, which are the successor's now (a lock held here would hide the successor's death), serve what
+    /// could not be handed over, and end.
     StartDrain,
     /// Send a newcomer `refuse` and close its channel.
     RefuseNewcomer,
@@ -220,7 +224,7 @@ impl State {
                 other => other.unexpected("ready"),
             },
             Event::Standing => match self {
-                Self::AwaitingStanding => (Self::Closing, vec![Effect::ArmGate]),
+                Self::AwaitingStanding => (Self::Closing, vec![Effect::EndProbation, Effect::ArmGate]),
                 other => other.unexpected("standing"),
             },
             Event::NoTick => match self {
@@ -494,6 +498,7 @@ mod tests {
                 Effect::StageLate,
                 Effect::SendBatch { batch: 2 },
                 Effect::SendStandBy { batches: 3 },
+                Effect::EndProbation,
                 Effect::ArmGate,
                 Effect::StartDrain,
             ]

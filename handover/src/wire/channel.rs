@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -39,19 +40,51 @@ const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// One end of a connection between predecessor and successor.
 pub struct Channel {
-    socket: OwnedFd,
+    sender: Sender,
     peer: Peer,
     version: u16,
-    sent: u32,
     received: u32,
     buffer: Box<[u8]>,
+}
+
+/// The sending half of a channel, for every thread that has something to say. The channel is closed when all of them are gone.
+#[derive(Clone, Debug)]
+pub struct Sender(Arc<Sending>);
+
+#[derive(Debug)]
+struct Sending {
+    socket: OwnedFd,
+    /// Version and number of the next message. Held while one is sent: numbers go out in order.
+    next: Mutex<(u16, u32)>,
+}
+
+impl Sender {
+    /// Sends a message with its descriptors.
+    ///
+    /// # Errors
+    /// [`FrameProblem`] if it cannot be encoded or lists other descriptors than `fds`; what
+    /// [`rights::send_with_fds`] fails with. A message that was not sent takes no number.
+    pub fn send(&self, message: &Message, fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
+        if fds.len() > rights::MAX_DESCRIPTORS {
+            return Err(Error::TooManyDescriptors {
+                given: fds.len(),
+                limit: rights::MAX_DESCRIPTORS,
+            });
+        }
+        check_descriptors(message, fds.len())?;
+        let mut next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let frame = message.encode(next.0, next.1)?;
+        rights::send_with_fds(self.0.socket.as_fd(), &frame, fds, deadline)?;
+        next.1 = next.1.wrapping_add(1);
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
             .field("peer", &self.peer)
-            .field("sent", &self.sent)
+            .field("sender", &self.sender)
             .field("received", &self.received)
             .finish_non_exhaustive()
     }
@@ -65,10 +98,12 @@ impl Channel {
     pub fn new(socket: OwnedFd) -> Result<Self> {
         let peer = Peer::of_same_user(&socket)?;
         Ok(Self {
-            socket,
+            sender: Sender(Arc::new(Sending {
+                socket,
+                next: Mutex::new((LOWEST, 0)),
+            })),
             peer,
             version: LOWEST,
-            sent: 0,
             received: 0,
             buffer: vec![0; MAX_FRAME].into_boxed_slice(),
         })
@@ -109,25 +144,22 @@ impl Channel {
     /// `refuse`).
     pub fn set_version(&mut self, version: u16) {
         self.version = version;
+        let mut next = self.sender.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.0 = version;
     }
 
-    /// Sends a message with its descriptors.
+    /// The sending half, for other threads.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// Sends a message with its descriptors, as [`Sender::send`] does.
     ///
     /// # Errors
-    /// [`FrameProblem`] if it cannot be encoded or lists other descriptors than `fds`; what
-    /// [`rights::send_with_fds`] fails with. A message that was not sent takes no number.
+    /// Those of [`Sender::send`].
     pub fn send(&mut self, message: &Message, fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
-        if fds.len() > rights::MAX_DESCRIPTORS {
-            return Err(Error::TooManyDescriptors {
-                given: fds.len(),
-                limit: rights::MAX_DESCRIPTORS,
-            });
-        }
-        check_descriptors(message, fds.len())?;
-        let frame = message.encode(self.version, self.sent)?;
-        rights::send_with_fds(self.socket.as_fd(), &frame, fds, deadline)?;
-        self.sent = self.sent.wrapping_add(1);
-        Ok(())
+        self.sender.send(message, fds, deadline)
     }
 
     /// Receives the next message with its descriptors, in the order in which the message lists them.
@@ -136,7 +168,7 @@ impl Channel {
     /// [`Error::Closed`] at the end, [`Error::Deadline`], [`Error::Truncated`], [`FrameProblem`],
     /// [`Error::Unsupported`].
     pub fn recv(&mut self, deadline: Deadline) -> Result<(Message, Vec<OwnedFd>)> {
-        let received = rights::recv_with_fds(self.socket.as_fd(), &mut self.buffer, deadline);
+        let received = rights::recv_with_fds(self.sender.0.socket.as_fd(), &mut self.buffer, deadline);
         let (len, fds) = match received {
             Ok(received) => received,
             Err(Error::Truncated { received, limit, .. }) => {
@@ -175,7 +207,7 @@ impl Channel {
 impl AsFd for Channel {
     /// For an event loop that waits for more than one thing.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.sender.0.socket.as_fd()
     }
 }
 

@@ -22,14 +22,16 @@ pub const MAX_FRAME: usize = 32 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum Version {
-    /// The ten messages of DESIGN.md.
+    /// Hello to abort: a handover up to the cutover.
     V1 = 1,
+    /// What both sides say to each other while the new owner is on probation; `offer` says how long that is.
+    V2 = 2,
 }
 
 /// The lowest version this build speaks, and the one that `hello` and `refuse` are always written in.
 pub const LOWEST: u16 = Version::V1 as u16;
 /// The highest version this build speaks.
-pub const HIGHEST: u16 = Version::V1 as u16;
+pub const HIGHEST: u16 = Version::V2 as u16;
 
 /// The highest version that both sides speak, where the other speaks `lowest` to `highest`.
 ///
@@ -228,7 +230,7 @@ mod tests {
             Header::decode(&bad).expect_err("bad")
         };
         assert!(matches!(with(0, 0), Error::Frame(FrameProblem::Magic { .. })));
-        assert!(matches!(with(4, 2), Error::Unsupported { theirs: (2, 2), .. }));
+        assert!(matches!(with(4, 3), Error::Unsupported { theirs: (3, 3), .. }));
         assert!(matches!(with(4, 0), Error::Unsupported { .. }));
         assert!(matches!(
             with(8, 1),
@@ -258,8 +260,9 @@ mod tests {
     #[test]
     fn versions_meet_or_do_not() {
         assert_eq!(common_version(1, 1).expect("same"), 1);
-        assert_eq!(common_version(0, 7).expect("wide"), 1);
-        for (lowest, highest) in [(2, 3), (0, 0), (2, 1), (1, 0)] {
+        assert_eq!(common_version(0, 7).expect("wide"), 2);
+        assert_eq!(common_version(2, 3).expect("newer"), 2);
+        for (lowest, highest) in [(3, 4), (0, 0), (2, 1), (1, 0)] {
             assert!(common_version(lowest, highest).is_err(), "{lowest} to {highest}");
         }
     }

@@ -18,6 +18,7 @@ use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::view::View;
 use crate::schema::{self, Description};
 use crate::tx::Tx;
+use crate::tx::undo::Log;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -274,7 +275,9 @@ pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<Stri
     })
 }
 
-/// [`find`] without a pass: for a successor whose predecessor may be changing the catalog right now.
+/// [`find`] without a pass: for a successor whose predecessor may be changing the catalog right now, or may have died in the middle of a
+/// transaction that nobody has taken back yet. Tables do not go, and what names one never changes: so a row that the open log does not cover
+/// was committed before.
 pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64> {
     let view = &region.view;
     let deadline = Instant::now() + PATIENCE;
@@ -290,8 +293,17 @@ pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64>
             view.header_word(at::LOG_LENGTH).load(Ordering::Acquire),
             view.header(at::COMMITS),
         );
-        if before.0 == 0 && before == after {
-            return found;
+        if before == after {
+            let layout = *region.layout();
+            let committed = before.0 == 0
+                || match &found {
+                    Ok(row) => matches!(Log::covers(view, layout, *row, row + ROOT), Ok(false)),
+                    Err(_) => false,
+                };
+            std::sync::atomic::fence(Ordering::Acquire);
+            if committed && view.header_word(at::LOG_LENGTH).load(Ordering::Acquire) == before.0 {
+                return found;
+            }
         }
         if Instant::now() >= deadline {
             return Err(Error::Busy {

@@ -329,6 +329,20 @@ impl Log {
         Ok(checked)
     }
 
+    /// Whether the log, as it is published now, has an entry for any of these bytes: then they are of a transaction that is not committed. For who
+    /// looks on: against a writer that goes on it may find damage that is none.
+    pub(crate) fn covers(view: &View, layout: Layout, from: u64, to: u64) -> Result<bool> {
+        let log = Self::load(view, layout)?;
+        let word = Self::published(view);
+        let length = unseal(word).ok_or_else(|| Error::damaged(WHAT, at::LOG_LENGTH, word))?;
+        let mut covered = false;
+        log.walk(view, length, 0, |entry| {
+            covered |= entry.target < to && entry.target + entry.bytes > from;
+            Ok(())
+        })?;
+        Ok(covered)
+    }
+
     /// Where the log is now.
     pub(crate) fn mark(&self) -> Mark {
         Mark {

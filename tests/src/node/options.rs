@@ -39,6 +39,9 @@ pub struct Options {
     /// How it fails.
     #[arg(long)]
     pub fault: Option<Fault>,
+    /// Stay parked for the successor's probation, instead of draining at once.
+    #[arg(long)]
+    pub park: bool,
     /// Say `ready` only when told to.
     #[arg(long)]
     pub wait: bool,
@@ -48,6 +51,12 @@ pub struct Options {
     /// The directory, on a tmpfs, in which the world is, instead of /dev/shm.
     #[arg(long)]
     pub world_in: Option<PathBuf>,
+    /// Carry over how many owners there were.
+    #[arg(long)]
+    pub carry: bool,
+    /// A region that other builds do not know.
+    #[arg(long)]
+    pub extra: Option<String>,
     /// Descriptors this process may have open.
     #[arg(long)]
     pub nofile: Option<u64>,
@@ -80,6 +89,9 @@ fn field<'d>(deadlines: &'d mut Deadlines, name: &str) -> Option<&'d mut Duratio
         "quiet" => &mut deadlines.quiet,
         "take" => &mut deadlines.take,
         "drain" => &mut deadlines.drain,
+        "probation" => &mut deadlines.probation,
+        "watchdog" => &mut deadlines.watchdog,
+        "give-back" => &mut deadlines.give_back,
         _ => return None,
     })
 }

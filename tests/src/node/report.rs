@@ -18,16 +18,28 @@ pub enum Order {
     Done,
     /// End the node and remove everything.
     Stop,
+    /// Change records in a transaction and leave it open until [`Order::Release`].
+    Tear,
+    /// Take no pass until [`Order::Release`].
+    Sleep,
+    /// Give the node back to the predecessor.
+    GiveBack,
+    /// End the probation.
+    Confirm,
 }
 
 impl Order {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Go, "go"),
         (Self::Hold, "hold"),
         (Self::Release, "release"),
         (Self::Work, "work"),
         (Self::Done, "done"),
         (Self::Stop, "stop"),
+        (Self::Tear, "tear"),
+        (Self::Sleep, "sleep"),
+        (Self::GiveBack, "give-back"),
+        (Self::Confirm, "confirm"),
     ];
 
     /// The word for it.
@@ -72,7 +84,34 @@ pub enum Report {
         /// Requests answered and committed so far.
         answered: u64,
     },
-    /// It holds a pass.
+    /// What was carried over, and what it carries on.
+    Carried {
+        /// Version and generation of what it found.
+        before: Option<(u32, u64)>,
+        /// The builds of all owners, this one last.
+        owners: String,
+        /// Whether more than was declared was refused.
+        too_large: bool,
+    },
+    /// It has its other region.
+    Extra {
+        /// Whether it is new.
+        new: bool,
+        /// How many owners it has had.
+        count: u64,
+    },
+    /// It owns the node again.
+    Back {
+        /// The successor's generation.
+        before: u64,
+        /// "Died", "Hung", "Operator" or "GaveBack".
+        cause: String,
+    },
+    /// The predecessor serves again.
+    GivenBack,
+    /// It ended its probation, or was on none.
+    Confirmed(bool),
+    /// It holds a pass, or does nothing, as told.
     Holding,
     /// It has work in flight.
     Working,

@@ -5,7 +5,10 @@ use crate::node::process::Actor;
 use crate::node::report::{Order, Report};
 use crate::node::wait::until;
 use handover::Status;
-use handover::control::{HandoverRecord, Outcome, ParticipantState, Phase};
+use handover::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, ParticipantState, Phase, Request};
+use handover::os::clock::Deadline;
+use handover::os::dir::NodeId;
+use shmstate::lease::Lease;
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -125,6 +128,36 @@ impl Scene {
         until(&format!("phase {phase:?}"), || {
             (self.status().phase == phase).then_some(())
         });
+    }
+
+    /// Waits until the owner has this generation.
+    pub fn wait_generation(&self, generation: u64) {
+        until(&format!("generation {generation}"), || {
+            let lease = self.status().lease;
+            (matches!(lease, Lease::Owned { .. }) && lease.generation() == generation).then_some(())
+        });
+    }
+
+    /// Waits until this process says that it holds so many connections.
+    pub fn wait_connections(&self, pid: u32, count: u64) {
+        until(&format!("{count} connections"), || {
+            let status = self.status();
+            let found = status.participants.iter().find(|p| p.process.pid == pid)?;
+            (found.connections == count).then_some(())
+        });
+    }
+
+    /// Leaves a wish for the parked process, as `handover rollback` does.
+    ///
+    /// # Panics
+    /// There is no control block.
+    pub fn request(&self, request: Request) {
+        let identity = NodeIdentity {
+            id: NodeId(self.status().id),
+            name: self.node.clone(),
+        };
+        let block = ControlBlock::open(&identity, Deadline::now()).expect("control block");
+        block.request(request);
     }
 
     /// Waits until the history has `n` records; gives the last.

@@ -4,19 +4,26 @@ use crate::node::options::{Fault, Options};
 use crate::node::report::{Order, Report};
 use crate::node::world::World;
 use clap::Parser;
-use handover::{Connections, Ended, Node, Role, Starting, Stop, Work};
+use handover::{Connections, Drained, Ended, Node, Parked, Role, Starting, Stop, Work};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use shmstate::{Region, StreamId};
+use shmstate::{Cell, Region, StreamId};
 use std::collections::HashSet;
 use std::io::{BufRead, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Address space of the region.
 const CAPACITY: u64 = 64 << 20;
+/// Between two looks at whether a drain is over.
+const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// Room for what is carried.
+const CARRY: u64 = 64 << 10;
+/// Address space of another region.
+const EXTRA: u64 = 8 << 20;
 /// Exit code when standard input ends: the test is gone (N2).
 const ORPHAN: i32 = 9;
 
@@ -90,34 +97,60 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
     if let Some(directory) = &options.world_in {
         world = world.directory(directory);
     }
-    let mut starting = Node::builder(&options.node)
+    let builder = Node::builder(&options.node)
         .directory(options.dir.clone())
         .build_id(&options.build)
         .tick(Duration::from_millis(options.tick))
         .deadlines(options.deadlines())
         .listener("clients", options.listen)
-        .region_with("world", world)
-        .start()?;
-    let mut region = starting.region("world")?;
+        .region_with("world", world);
+    let builder = match &options.extra {
+        Some(name) => builder.region(name, EXTRA),
+        None => builder,
+    };
+    let builder = if options.carry { builder.carry(CARRY) } else { builder };
+    let starting = builder.start()?;
     let (role, before) = match starting.role() {
-        Role::First => ("first", 0),
         Role::Recovered { generation } => ("recovered", generation),
         Role::Successor { generation } => ("successor", generation),
+        _ => ("first", 0),
     };
     say(&Report::Started {
         role: role.into(),
         before,
     });
-    let Some(starting) = fail(options.fault, starting, &region)? else {
+    let Some(mut starting) = fail(options.fault, starting)? else {
         return Ok(());
-    };
-    let found = match starting.role() {
-        Role::Successor { .. } => Some(World::open(&region)?),
-        Role::First | Role::Recovered { .. } => None,
     };
     if options.wait {
         while orders.recv()? != Order::Go {}
     }
+    let mut work = Vec::new();
+    loop {
+        let Some(back) = own(options, starting, &orders, &mut work)? else {
+            return Ok(());
+        };
+        starting = back;
+    }
+}
+
+/// From everything is here to the end, or to the point where the node is here again.
+fn own(
+    options: &Options,
+    mut starting: Starting,
+    orders: &Receiver<Order>,
+    work: &mut Vec<Work>,
+) -> Result<Option<Starting>> {
+    let mut region = starting.region("world")?;
+    // Who receives a world compares the shapes before it is ready; who makes it, or recovers it, can do so only as its owner.
+    let found = match starting.role() {
+        Role::Successor { .. } | Role::Returned { .. } => Some(World::open(&region)?),
+        _ => None,
+    };
+    let extra = match &options.extra {
+        Some(name) => Some((starting.region(name)?, starting.is_new(name))),
+        None => None,
+    };
     let node = starting.ready()?;
     let world = match found {
         Some(world) => world,
@@ -138,49 +171,104 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
         };
         (gone, world.totals.get(&*region.read(&pass)?)?.answered.to_native())
     };
+    let mut regions = vec![];
+    if let Some((mut extra, new)) = extra {
+        let pass = node.enter()?;
+        let count = extra.write(&pass, |tx| {
+            let cell: Cell<u64> = Cell::open_or_create(tx, "count", &0)?;
+            let count = cell.get(tx)?.to_native() + 1;
+            cell.set(tx, &count)?;
+            shmstate::Result::Ok(count)
+        })?;
+        say(&Report::Extra { new, count });
+        regions.push(extra);
+    }
+    if options.carry {
+        let pass = node.enter()?;
+        let carried = node.carried(&pass, "owners")?;
+        let owners = carried
+            .as_ref()
+            .map_or("", |c| std::str::from_utf8(&c.bytes).unwrap_or("?"));
+        let owners = format!("{owners}{}", options.build);
+        node.carry(&pass, "owners", node.generation() as u32, owners.as_bytes())?;
+        let too_large = node.carry(&pass, "owners", 0, &vec![0; 64 << 20]).is_err();
+        let before = carried.map(|c| (c.version, c.generation));
+        say(&Report::Carried {
+            before,
+            owners,
+            too_large,
+        });
+    }
     say(&Report::Serving {
         generation: node.generation(),
         inherited: node.inherited(),
         gone,
         answered,
     });
-    let mut work = Vec::new();
-    let stop = server.run(
-        &node,
-        &mut region,
-        &orders,
-        &mut work,
-        Duration::from_millis(options.tick),
-    )?;
+    let stop = server.run(&node, &mut region, orders, work, Duration::from_millis(options.tick))?;
     drop(server);
+    regions.push(region);
     match stop {
+        Stop::HandedOver if options.park => {
+            say(&Report::HandedOver);
+            match node.park(regions)? {
+                Parked::Back(back) => {
+                    if let Role::Returned { generation, cause } = back.role() {
+                        let cause = format!("{cause:?}");
+                        let before = generation;
+                        say(&Report::Back { before, cause });
+                    }
+                    return Ok(Some(*back));
+                }
+                Parked::Over(drained) => say_drained(drained),
+            }
+        }
         Stop::HandedOver => {
             say(&Report::HandedOver);
-            finish_work(work, orders);
-            let drained = node.drain(vec![region]);
-            say(&Report::Drained {
-                left: drained.left,
-                took_ms: drained.took.as_millis() as u64,
-            });
-            Ok(())
+            let over = AtomicBool::new(false);
+            say_drained(std::thread::scope(|s| {
+                let drained = s.spawn(|| {
+                    let drained = node.drain(regions);
+                    over.store(true, Ordering::Release);
+                    drained
+                });
+                // The work ends when the test says so, while the other thread drains.
+                while !over.load(Ordering::Acquire) {
+                    if let Ok(Order::Done) = orders.recv_timeout(DRAIN_LOOK) {
+                        work.clear();
+                    }
+                }
+                drained.join().map_err(|_| "the drain panicked")
+            })?);
+        }
+        Stop::GivenBack => {
+            say(&Report::GivenBack);
+            say_drained(node.drain(regions));
         }
         Stop::Leaving => {
-            node.stop(vec![region], true)?;
+            node.stop(regions, true)?;
             say(&Report::Stopped);
-            Ok(())
         }
-        Stop::Failed(error) => Err(error.into()),
+        Stop::Failed(error) => return Err(error.into()),
     }
+    Ok(None)
+}
+
+fn say_drained(drained: Drained) {
+    say(&Report::Drained {
+        left: drained.left,
+        took_ms: drained.took.as_millis() as u64,
+    });
 }
 
 /// Fails as told; gives back what there is if there was nothing to fail at.
-fn fail(fault: Option<Fault>, starting: Starting, region: &Region) -> Result<Option<Starting>> {
+fn fail(fault: Option<Fault>, mut starting: Starting) -> Result<Option<Starting>> {
     let reason = match fault {
         None | Some(Fault::ExitAtOnce) => return Ok(Some(starting)),
         Some(Fault::AbortAfterStart) => std::process::abort(),
         Some(Fault::DropAfterStart) => return Ok(None),
         Some(Fault::Refuse) => "told to refuse".into(),
-        Some(Fault::OtherSchema) => match World::open_otherwise(region) {
+        Some(Fault::OtherSchema) => match World::open_otherwise(&starting.region("world")?) {
             Ok(_) => return Err("another schema was let in".into()),
             Err(error) => error.to_string(),
         },
@@ -188,17 +276,6 @@ fn fail(fault: Option<Fault>, starting: Starting, region: &Region) -> Result<Opt
     let who = format!("{:?}", starting.refuse(&reason));
     say(&Report::Failed { who, text: reason });
     Ok(None)
-}
-
-/// Ends the work when told to, while the main thread drains.
-fn finish_work(mut work: Vec<Work>, orders: Receiver<Order>) {
-    std::thread::spawn(move || {
-        while let Ok(order) = orders.recv() {
-            if order == Order::Done {
-                work.clear();
-            }
-        }
-    });
 }
 
 struct Server {
@@ -241,6 +318,23 @@ impl Server {
                     }
                     Order::Done => work.clear(),
                     Order::Stop => return Ok(Stop::Leaving),
+                    Order::Sleep => {
+                        say(&Report::Holding);
+                        while orders.recv()? != Order::Release {}
+                    }
+                    Order::Tear => {
+                        let pass = match node.enter() {
+                            Ok(pass) => pass,
+                            Err(stop) => return Ok(stop),
+                        };
+                        let mut tx = region.begin(&pass)?;
+                        self.world.tear(&mut tx)?;
+                        say(&Report::Holding);
+                        while orders.recv()? != Order::Release {}
+                        tx.rollback();
+                    }
+                    Order::GiveBack => node.give_back("told to")?,
+                    Order::Confirm => say(&Report::Confirmed(node.confirm())),
                     Order::Go | Order::Release => {}
                 }
             }

@@ -262,3 +262,20 @@ fn two_successors_at_once_come_one_after_the_other() {
     drop(swarm.finish());
     scene.close(owner);
 }
+
+#[test]
+fn connections_accepted_between_ready_and_the_cutover_go_over_at_once() {
+    let scene = scene();
+    // Two ticks lie between the arming of the gate and the release: time enough to be accepted by the old one.
+    let mut old = scene.first(&["--tick", "250", "--deadline", "tick=5000"]);
+    let swarm = Swarm::new(scene.address(), 5);
+    let mut new = scene.spawn("B", &[]);
+    scene.wait_phase(Phase::Closing);
+    let late = swarm.add(20);
+    assert_eq!(new.serving(), 2);
+    swarm.wait_answered(late);
+    swarm.wait_generation(2);
+    old.drained();
+    drop(swarm.finish());
+    scene.close(new);
+}

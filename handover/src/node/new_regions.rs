@@ -1,0 +1,79 @@
+//! Regions that a new version brings: made by the successor before it is ready, so that a full mount refuses while the predecessor serves.
+//!
+//! - Whoever makes one removes it unless the node becomes its own; and removes it when it gives the node back.
+//! - An object of that name which the predecessor did not offer is what a version left that did not last: it is replaced.
+//!
+//! It does not know what is in them: a region that is new has no tables, and they are made when its maker owns the node.
+
+use crate::control::NodeIdentity;
+use crate::error::Result;
+use crate::node::builder::region_object;
+use crate::node::config::RegionSpec;
+use shmstate::{Gate, Options, Region};
+use std::sync::{Mutex, PoisonError};
+
+/// Where regions are that have no directory of their own.
+const SHM: &str = "/dev/shm";
+
+/// Removes every region of the node that is in [`SHM`]: for who ends the node for good, and may not know what versions brought that did not last.
+/// What cannot be removed is left: the node's directory goes all the same.
+pub(crate) fn remove_all(identity: &NodeIdentity) {
+    let prefix = region_object(identity, "");
+    let Ok(entries) = std::fs::read_dir(SHM) else { return };
+    for entry in entries.flatten() {
+        if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(&prefix)) {
+            let _ = Region::remove(name);
+        }
+    }
+}
+
+/// The regions that this process brought, by the names of their objects.
+#[derive(Debug, Default)]
+pub(crate) struct NewRegions(Mutex<Vec<(String, Options)>>);
+
+impl NewRegions {
+    /// Makes a region.
+    pub(crate) fn make(&self, identity: &NodeIdentity, spec: &RegionSpec, gate: &Gate) -> Result<Region> {
+        let id = identity.id.0;
+        let name = region_object(identity, &spec.name);
+        let options = spec.options.clone().gate(gate);
+        let options = options.node_id([id as u64, (id >> 64) as u64]);
+        let region = match options.create(&name) {
+            Err(shmstate::Error::Exists { .. }) => {
+                options.remove(&name)?;
+                options.create(&name)?
+            }
+            made => made?,
+        };
+        self.lock().push((name, options));
+        Ok(region)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Options)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process brought the region that has this object.
+    pub(crate) fn has(&self, object: &str) -> bool {
+        self.lock().iter().any(|(name, _)| name == object)
+    }
+
+    /// Nobody can take the node back any more: they are the node's like any other.
+    pub(crate) fn keep(&self) {
+        self.lock().clear();
+    }
+
+    /// Removes them: this process will not serve, or not any longer.
+    pub(crate) fn remove(&self) {
+        for (name, options) in std::mem::take(&mut *self.lock()) {
+            // The reason for leaving is on its way to the caller; a leftover is replaced by the next version.
+            let _ = options.remove(&name);
+        }
+    }
+}
+
+impl Drop for NewRegions {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
