@@ -23,8 +23,8 @@ pub use connections::{Connections, Ended};
 pub use drain::{Drained, InFlight, Work};
 pub use error::{ActivationProblem, ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
 pub use node::{
-    Activation, Builder, Carried, Cause, Datagrams, Deadlines, DescriptorPlan, Node, Parked, Role, SPIN_SLACK,
-    Starting, Stop, Udp,
+    Activation, Builder, Carried, Cause, Datagrams, Deadlines, DescriptorPlan, Moved, Mover, Node, Parked, Role,
+    SPIN_SLACK, Starting, Stop, Udp,
 };
 pub use os::dir::base as runtime_base;
 pub use os::sockets::ListenOptions;

@@ -27,6 +27,8 @@ pub struct Status {
     pub alive: bool,
     /// How far the handover in progress is.
     pub phase: Phase,
+    /// Until when the owner is on probation, ns of CLOCK_MONOTONIC; old or 0 if nobody is parked.
+    pub probation_end: u64,
     /// Everybody who takes part.
     pub participants: Vec<Participant>,
     /// Handovers completed.
@@ -85,6 +87,7 @@ pub fn status(base: &Path, node: &str) -> Result<Status> {
         alive,
         owner,
         phase,
+        probation_end: block.probation_end(),
         participants,
         completed,
         aborted,

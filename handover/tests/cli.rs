@@ -7,8 +7,11 @@
 
 mod scene;
 
+use handover::control::{Outcome, ParticipantState};
 use insta::assert_snapshot;
-use scene::{ROLE, Scene, play};
+use nix::sys::signal::Signal;
+use scene::{LONG, ROLE, Scene, play};
+use std::time::Duration;
 
 /// The entry of an actor; an ordinary run passes by.
 #[test]
@@ -27,9 +30,11 @@ fn help() {
     Usage: handover <COMMAND>
 
     Commands:
-      upgrade  Start the new version of a node's server, watch the handover, report who serves
-      status   Show who serves which node, and how the last handovers went
-      inspect  Look into a region: header, tables, what a recovery would take back
+      upgrade   Start the new version of a node's server, watch the handover, report who serves
+      rollback  Give a node on probation back to its old version, which is parked
+      confirm   End the probation of a node: the new version is well, the old one ends
+      status    Show who serves which node, and how the last handovers went
+      inspect   Look into a region: header, tables, what a recovery would take back
 
     Options:
       -h, --help     Print help
@@ -38,6 +43,8 @@ fn help() {
     Examples:
       handover status                                      all nodes of this user
       handover upgrade arena -- ./arena-v2 --port 4000     start the new version, report who serves
+      handover confirm arena                               the new version is well
+      handover rollback arena                              the old version takes the node back
       handover inspect arena/world                         look into a region of the node
 
     Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.
@@ -50,6 +57,10 @@ fn help() {
     its stdin is /dev/null, its stdout and stderr are this command's. Ctrl-C here ends the watching, not
     the upgrade. If the handover has not ended in time, CMD is ended: an upgrade that is not wanted any
     more must not happen later.
+
+    After the handover CMD is on probation, if the old version grants one: that stays parked and takes
+    the node back if CMD dies or hangs, or on `handover rollback`. Without --watch this command does not
+    wait for that.
 
     Usage: handover upgrade [OPTIONS] <NODE> -- <CMD>...
 
@@ -73,6 +84,13 @@ fn help() {
           --start
               If nobody serves the node, start CMD as its first process instead of refusing
 
+          --watch[=<SECONDS>]
+              Once CMD serves, stay and watch its probation: to its end, or for so long. What happens
+              meanwhile goes to stderr
+
+          --confirm
+              Once CMD serves, and has been watched, end its probation: the old version ends then
+
           --json
               Print one JSON object at the end; CMD's stdout then goes to stderr
 
@@ -83,13 +101,72 @@ fn help() {
       handover upgrade arena -- ./arena-v2 --port 4000
       handover upgrade arena --timeout 30 --json -- ./arena-v2 2>>arena.log
       handover upgrade arena --start -- ./arena-v2         also if nothing runs yet
+      handover upgrade arena --watch -- ./arena-v2         stay until its probation is over
+      handover upgrade arena --watch=5 --confirm -- ./arena-v2
 
     Exit codes:
       0  CMD serves now
-      1  CMD does not serve; the node is served all the same, as a rule by the old version
+      1  CMD does not serve, or not any more; the node is served, as a rule by the old version
       2  wrong usage, nothing was done
       3  nobody serves
       4  it could not be found out who serves; see `handover status NODE`
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["rollback", "--help"]), @"
+    Give a node on probation back to its old version, which is parked
+
+    Usage: handover rollback [OPTIONS] <NODE>
+
+    Arguments:
+      <NODE>  Name of the node
+
+    Options:
+          --directory <DIR>    Where the nodes' directories are, instead of the usual place
+          --timeout <SECONDS>  How long to wait for what comes of it; the word itself stands for as long
+                               as the probation lasts [default: 30]
+          --json               Print one JSON object
+      -h, --help               Print help
+
+    Examples:
+      handover rollback arena
+      handover rollback arena --timeout 5 --json
+
+    An owner that answers finishes its tick and hands over. One that does not is killed, and its open
+    transactions are undone. The players stay connected either way.
+
+    Exit codes:
+      0  the old version serves again
+      1  not done: no probation, or not in time; the node is served all the same
+      2  wrong usage, nothing was done
+      3  nobody serves
+      4  the node is unknown, or it could not be found out
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["confirm", "--help"]), @"
+    End the probation of a node: the new version is well, the old one ends
+
+    Usage: handover confirm [OPTIONS] <NODE>
+
+    Arguments:
+      <NODE>  Name of the node
+
+    Options:
+          --directory <DIR>    Where the nodes' directories are, instead of the usual place
+          --timeout <SECONDS>  How long to wait for what comes of it; the word itself stands for as long
+                               as the probation lasts [default: 30]
+          --json               Print one JSON object
+      -h, --help               Print help
+
+    Examples:
+      handover confirm arena
+      handover upgrade arena --confirm -- ./arena-v2       upgrade and confirm at once
+
+    Exit codes:
+      0  the new version serves, and nobody takes the node back any more
+      1  not done: no probation, not in time, or the old version serves again; the node is served
+      2  wrong usage, nothing was done
+      3  nobody serves
+      4  the node is unknown, or it could not be found out
     [exit 0]
     ");
     assert_snapshot!(scene.run(&["status", "--help"]), @"
@@ -300,6 +377,7 @@ fn status_shows_who_serves() {
         "drain_left_ms": null
       },
       "handover": null,
+      "probation": null,
       "completed": 0,
       "aborted": 0,
       "participants": [
@@ -471,12 +549,15 @@ fn an_upgrade_says_who_serves_now() {
         "successor_pid": N,
         "age_ms": N,
         "prepare_ms": N,
+        "give_back_ms": null,
         "blackout_us": N,
         "noise_us": N,
         "descriptors": 3,
         "connections": 0,
         "reason": ""
       },
+      "confirmed": false,
+      "probation": null,
       "message": "arena: process PID (build v2) serves, generation 3 (by way of process PID); blackout N µs (noise N µs), 0 connections moved, prepared in N ms"
     }
     [exit 0]
@@ -529,6 +610,8 @@ fn a_successor_that_ends_leaves_the_old_one() {
       "signal": null,
       "waited_ms": N,
       "handover": null,
+      "confirmed": false,
+      "probation": null,
       "message": "the node \"arena\" was not upgraded: process PID (sh) exited with status 3\nnow: process PID (build v1) serves, generation 1\nsee its output; nothing changed for the node's clients"
     }
     [exit 1]
@@ -661,4 +744,613 @@ fn cmd_survives_the_command() {
     let server = scene.serve("arena", "v1");
     scene.interrupt_upgrade("arena");
     server.still_serves();
+}
+
+#[test]
+fn a_new_version_on_probation_is_rolled_back() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade("arena", "serve", &[]), @"
+    arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms
+      on probation for TIME more: process PID (build v1) is parked and takes the node back if it dies
+      handover confirm arena  ends the probation: it is well
+      handover rollback arena  gives the node back to process PID (build v1)
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status"]), @"
+    NODE  OWNER  BUILD  GENERATION  SINCE  CONNECTIONS  LAST HANDOVER
+    arena  PID  v2  2  TIME  0  handed over, TIME ago, on probation
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v2), for TIME
+      lease  owned by slot 1, generation 2
+      in progress  no handover
+      probation  of process PID, TIME left; its last pass was TIME ago; process PID (build v1) could take the node back
+      since made  1 handover completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  parked  v1  TIME  0  0  -
+      1  PID  serving  v2  TIME  0  0  -
+
+    Last handovers (1, newest first)
+      AGO  OUTCOME  GENERATION  PREPARE ms  BLACKOUT µs  NOISE µs  CONNECTIONS  REASON
+      TIME  handed over  1 -> 2  N  N  N  0
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["status", "arena", "--json"]), @r#"
+    {
+      "node": "arena",
+      "id": "ID",
+      "serving": true,
+      "error": null,
+      "lease": {
+        "state": "owned",
+        "generation": 2,
+        "owner_slot": 1,
+        "heir_slot": null
+      },
+      "owner": {
+        "slot": 1,
+        "state": "serving",
+        "alive": true,
+        "pid": N,
+        "start_time": N,
+        "build_id": "v2",
+        "age_ms": N,
+        "connections": 0,
+        "in_flight": 0,
+        "drain_left_ms": null
+      },
+      "handover": null,
+      "probation": {
+        "phase": "probation",
+        "left_ms": N,
+        "owner_pid": N,
+        "parked_pid": N,
+        "parked_build_id": "v1",
+        "heartbeat_age_ms": N
+      },
+      "completed": 1,
+      "aborted": 0,
+      "participants": [
+        {
+          "slot": 0,
+          "state": "parked",
+          "alive": true,
+          "pid": N,
+          "start_time": N,
+          "build_id": "v1",
+          "age_ms": N,
+          "connections": 0,
+          "in_flight": 0,
+          "drain_left_ms": null
+        },
+        {
+          "slot": 1,
+          "state": "serving",
+          "alive": true,
+          "pid": N,
+          "start_time": N,
+          "build_id": "v2",
+          "age_ms": N,
+          "connections": 0,
+          "in_flight": 0,
+          "drain_left_ms": null
+        }
+      ],
+      "handovers": [
+        {
+          "sequence": 1,
+          "outcome": "handed_over",
+          "from_generation": 1,
+          "to_generation": 2,
+          "successor_pid": N,
+          "age_ms": N,
+          "prepare_ms": N,
+          "give_back_ms": null,
+          "blackout_us": N,
+          "noise_us": N,
+          "descriptors": 3,
+          "connections": 0,
+          "reason": ""
+        }
+      ]
+    }
+    [exit 0]
+    "#);
+    assert_snapshot!(scene.run(&["rollback", "arena"]), @"
+    arena: process PID (build v1) serves, generation 3; given back by process PID (build v2), N ms after that was decided, blackout N µs
+    [exit 0]
+    ");
+    scene.settled("arena");
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v1), for TIME
+      lease  owned by slot 0, generation 3
+      in progress  no handover
+      since made  1 handover completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  serving  v1  TIME  0  0  -
+
+    Last handovers (2, newest first)
+      AGO  OUTCOME  GENERATION  PREPARE ms  BLACKOUT µs  NOISE µs  CONNECTIONS  REASON
+      TIME  given back  2 -> 3  -  N  -  0  the operator took it back; back after N ms
+      TIME  handed over  1 -> 2  N  N  N  0
+    [exit 0]
+    ");
+    assert_snapshot!(scene.run(&["rollback", "arena"]), @r#"
+    [stderr]
+    handover: the node "arena" is not on probation: nothing was done
+      now: process PID (build v1) serves, generation 3
+      to go back to another version: handover upgrade arena -- CMD, with that version
+    [exit 1]
+    "#);
+    // The next one has a probation of its own.
+    assert_snapshot!(scene.upgrade("arena", "serve", &["--json"]), @r#"
+    {
+      "node": "arena",
+      "upgraded": true,
+      "result": "upgraded",
+      "exit_code": 0,
+      "serving": {
+        "pid": N,
+        "build_id": "v2",
+        "generation": 4
+      },
+      "started_pid": N,
+      "exit_status": null,
+      "signal": null,
+      "waited_ms": N,
+      "handover": {
+        "sequence": 3,
+        "outcome": "handed_over",
+        "from_generation": 3,
+        "to_generation": 4,
+        "successor_pid": N,
+        "age_ms": N,
+        "prepare_ms": N,
+        "give_back_ms": null,
+        "blackout_us": N,
+        "noise_us": N,
+        "descriptors": 3,
+        "connections": 0,
+        "reason": ""
+      },
+      "confirmed": false,
+      "probation": {
+        "phase": "probation",
+        "left_ms": N,
+        "owner_pid": N,
+        "parked_pid": N,
+        "parked_build_id": "v1",
+        "heartbeat_age_ms": N
+      },
+      "message": "arena: process PID (build v2) serves, generation 4; blackout N µs (noise N µs), 0 connections moved, prepared in N ms\n  on probation for TIME more: process PID (build v1) is parked and takes the node back if it dies\n  handover confirm arena   ends the probation: it is well\n  handover rollback arena  gives the node back to process PID (build v1)"
+    }
+    [exit 0]
+    "#);
+    assert_snapshot!(scene.run(&["rollback", "arena", "--json"]), @r#"
+    {
+      "node": "arena",
+      "wish": "rollback",
+      "done": true,
+      "result": "rolled_back",
+      "exit_code": 0,
+      "serving": {
+        "pid": N,
+        "build_id": "v1",
+        "generation": 5
+      },
+      "successor_pid": N,
+      "predecessor_pid": N,
+      "waited_ms": N,
+      "handover": {
+        "sequence": 4,
+        "outcome": "given_back",
+        "from_generation": 4,
+        "to_generation": 5,
+        "successor_pid": N,
+        "age_ms": N,
+        "prepare_ms": N,
+        "give_back_ms": N,
+        "blackout_us": N,
+        "noise_us": N,
+        "descriptors": 0,
+        "connections": 0,
+        "reason": "the operator took it back"
+      },
+      "message": "arena: process PID (build v1) serves, generation 5; given back by process PID (build v2), N ms after that was decided, blackout N µs"
+    }
+    [exit 0]
+    "#);
+    assert_snapshot!(scene.run(&["rollback", "arena", "--json"]), @r#"
+    {
+      "node": "arena",
+      "wish": "rollback",
+      "done": false,
+      "result": "not_on_probation",
+      "exit_code": 1,
+      "serving": {
+        "pid": N,
+        "build_id": "v1",
+        "generation": 5
+      },
+      "successor_pid": null,
+      "predecessor_pid": null,
+      "waited_ms": N,
+      "handover": null,
+      "message": "the node \"arena\" is not on probation: nothing was done\nnow: process PID (build v1) serves, generation 5\nto go back to another version: handover upgrade arena -- CMD, with that version"
+    }
+    [exit 1]
+    "#);
+    server.still_serves();
+}
+
+#[test]
+fn a_new_version_that_is_well_is_confirmed() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    scene.upgrade("arena", "serve", &[]);
+    assert_snapshot!(scene.run(&["confirm", "arena"]), @"
+    arena: process PID (build v2) serves, generation 2; its probation is over, process PID (build v1) does not take the node back any more
+    [exit 0]
+    ");
+    server.handed_over();
+    assert_snapshot!(scene.run(&["confirm", "arena"]), @r#"
+    [stderr]
+    handover: the node "arena" is not on probation: nothing was done
+      now: process PID (build v2) serves, generation 2
+      nobody could take the node back: nothing needs to be confirmed
+    [exit 1]
+    "#);
+    assert_snapshot!(scene.run(&["rollback", "arena"]), @r#"
+    [stderr]
+    handover: the node "arena" is not on probation: nothing was done
+      now: process PID (build v2) serves, generation 2
+      to go back to another version: handover upgrade arena -- CMD, with that version
+    [exit 1]
+    "#);
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade("arena", "serve", &["--confirm"]), @"
+    arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms
+    confirmed: nobody takes the node back any more
+    [exit 0]
+    ");
+    server.handed_over();
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    scene.upgrade("arena", "serve", &[]);
+    assert_snapshot!(scene.run(&["confirm", "arena", "--json"]), @r#"
+    {
+      "node": "arena",
+      "wish": "confirm",
+      "done": true,
+      "result": "confirmed",
+      "exit_code": 0,
+      "serving": {
+        "pid": N,
+        "build_id": "v2",
+        "generation": 2
+      },
+      "successor_pid": N,
+      "predecessor_pid": N,
+      "waited_ms": N,
+      "handover": null,
+      "message": "arena: process PID (build v2) serves, generation 2; its probation is over, process PID (build v1) does not take the node back any more"
+    }
+    [exit 0]
+    "#);
+    server.handed_over();
+}
+
+#[test]
+fn a_probation_that_is_watched_ends_well() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", Duration::from_millis(300));
+    assert_snapshot!(scene.upgrade("arena", "serve", &["--watch"]), @"
+    arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms
+    [stderr]
+    arena: process PID (build v2) serves, generation 2; on probation, watching
+    [exit 0]
+    ");
+    server.handed_over();
+    // Watched for a while, then confirmed.
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade("arena", "serve", &["--watch=0.2", "--confirm", "--json"]), @r#"
+    {
+      "node": "arena",
+      "upgraded": true,
+      "result": "upgraded",
+      "exit_code": 0,
+      "serving": {
+        "pid": N,
+        "build_id": "v2",
+        "generation": 2
+      },
+      "started_pid": N,
+      "exit_status": null,
+      "signal": null,
+      "waited_ms": N,
+      "handover": {
+        "sequence": 1,
+        "outcome": "handed_over",
+        "from_generation": 1,
+        "to_generation": 2,
+        "successor_pid": N,
+        "age_ms": N,
+        "prepare_ms": N,
+        "give_back_ms": null,
+        "blackout_us": N,
+        "noise_us": N,
+        "descriptors": 3,
+        "connections": 0,
+        "reason": ""
+      },
+      "confirmed": true,
+      "probation": null,
+      "message": "arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms\nconfirmed: nobody takes the node back any more"
+    }
+    [stderr]
+    arena: process PID (build v2) serves, generation 2; on probation, watching
+    [exit 0]
+    "#);
+    server.handed_over();
+    // Watched for a while, and no longer.
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade("arena", "serve", &["--watch=0.2"]), @"
+    arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms
+      on probation for TIME more: process PID (build v1) is parked and takes the node back if it dies
+      handover confirm arena  ends the probation: it is well
+      handover rollback arena  gives the node back to process PID (build v1)
+    [stderr]
+    arena: process PID (build v2) serves, generation 2; on probation, watching
+    [exit 0]
+    ");
+    scene.run(&["rollback", "arena"]);
+    server.still_serves();
+}
+
+#[test]
+fn a_new_version_that_dies_on_probation_is_reported() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade_that_fails("arena", "die", &["--watch"]), @r#"
+    [stderr]
+    arena: process PID (build v2) serves, generation 2; on probation, watching
+    handover: the node "arena" was upgraded and went back on probation: process PID (sh) was ended by signal 6 (SIGABRT)
+      recorded: the successor died on probation: taken back, for the new version is dead, N ms after that was decided
+      now: process PID (build v1) serves, generation 3
+      see its output; the node's clients are still connected
+    [exit 1]
+    "#);
+    // For programs; and the old one parks and comes back as often as it has to.
+    assert_snapshot!(scene.upgrade_that_fails("arena", "die", &["--watch", "--json"]), @r#"
+    {
+      "node": "arena",
+      "upgraded": false,
+      "result": "given_back",
+      "exit_code": 1,
+      "serving": {
+        "pid": N,
+        "build_id": "v1",
+        "generation": 5
+      },
+      "started_pid": N,
+      "exit_status": null,
+      "signal": 6,
+      "waited_ms": N,
+      "handover": {
+        "sequence": 4,
+        "outcome": "taken_back",
+        "from_generation": 4,
+        "to_generation": 5,
+        "successor_pid": N,
+        "age_ms": N,
+        "prepare_ms": N,
+        "give_back_ms": N,
+        "blackout_us": N,
+        "noise_us": N,
+        "descriptors": 0,
+        "connections": 0,
+        "reason": "the successor died on probation"
+      },
+      "confirmed": false,
+      "probation": null,
+      "message": "the node \"arena\" was upgraded and went back on probation: process PID (sh) was ended by signal 6 (SIGABRT)\nrecorded: the successor died on probation: taken back, for the new version is dead, N ms after that was decided\nnow: process PID (build v1) serves, generation 5\nsee its output; the node's clients are still connected"
+    }
+    [stderr]
+    arena: process PID (build v2) serves, generation 4; on probation, watching
+    [exit 1]
+    "#);
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v1), for TIME
+      lease  owned by slot 0, generation 5
+      in progress  no handover
+      since made  2 handovers completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  serving  v1  TIME  0  0  -
+
+    Last handovers (4, newest first)
+      AGO  OUTCOME  GENERATION  PREPARE ms  BLACKOUT µs  NOISE µs  CONNECTIONS  REASON
+      TIME  taken back  4 -> 5  -  -  -  0  the successor died on probation; back after N ms
+      TIME  handed over  3 -> 4  N  N  N  0
+      TIME  taken back  2 -> 3  -  -  -  0  the successor died on probation; back after N ms
+      TIME  handed over  1 -> 2  N  N  N  0
+    [exit 0]
+    ");
+    server.still_serves();
+}
+
+#[test]
+fn a_new_version_that_hangs_on_probation_is_reported() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade_that_fails("arena", "hang-later", &["--watch"]), @r#"
+    [stderr]
+    arena: process PID (build v2) serves, generation 2; on probation, watching
+    handover: the node "arena" was upgraded and went back on probation: process PID (sh) was ended by signal 9 (SIGKILL)
+      recorded: the successor took no pass for longer than the watchdog allows: taken back, for the new version is dead, N ms after that was decided
+      now: process PID (build v1) serves, generation 3
+      see its output; the node's clients are still connected
+    [exit 1]
+    "#);
+    server.still_serves();
+}
+
+#[test]
+fn a_new_version_that_gives_back_is_reported() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    assert_snapshot!(scene.upgrade_that_fails("arena", "give-back", &["--watch"]), @r#"
+    [stderr]
+    arena: process PID (build v2) serves, generation 2; on probation, watching
+    handover: the node "arena" was upgraded and went back on probation: process PID (sh) exited with status 0
+      recorded: the successor gave it back: given back by the new version, N ms after that was decided, blackout N µs
+      now: process PID (build v1) serves, generation 3
+      see its output; the node's clients are still connected
+    [exit 1]
+    "#);
+    server.still_serves();
+}
+
+#[test]
+fn one_that_is_stopped_is_rolled_back_over_its_dead_body() {
+    let scene = Scene::new();
+    let server = scene.serve_parking("arena", "v1", LONG);
+    scene.upgrade("arena", "serve-forked", &[]);
+    scene.signal_owner("arena", Signal::SIGSTOP);
+    assert_snapshot!(scene.run(&["rollback", "arena"]), @"
+    arena: process PID (build v1) serves, generation 3; taken back, for process PID (build v2) is dead, N ms after that was decided
+    [exit 0]
+    ");
+    server.still_serves();
+}
+
+#[test]
+fn a_rollback_that_is_killed_is_said_or_not_and_nothing_between() {
+    let scene = Scene::new();
+    let server = scene.serve_patiently("arena", "v1");
+    scene.upgrade("arena", "serve-forked", &[]);
+    // The new one cannot answer, so the word stands for as long as the test wants.
+    scene.signal_owner("arena", Signal::SIGSTOP);
+    let mut command = scene.begin(&["rollback", "arena", "--timeout", "600"]);
+    scene.until("arena", "the return", |status| {
+        status.phase == handover::control::Phase::Returning
+    });
+    command.kill().expect("a signal");
+    command.wait().expect("reaped");
+    assert_snapshot!(scene.run(&["rollback", "arena", "--timeout", "0.1"]), @r#"
+    [stderr]
+    handover: the node "arena" was not rolled back within TIME
+      process PID (build v1) has heard it and waits for process PID (build v2) to let go, or for its death
+      now: process PID (build v2) serves, generation 2
+      see `handover status arena`
+    [exit 1]
+    "#);
+    assert_snapshot!(scene.run(&["status", "arena"]), @"
+    Node arena
+      owner  process PID (build v2), for TIME
+      lease  owned by slot 1, generation 2
+      in progress  no handover
+      probation  the node goes back to process PID (build v1)
+      since made  1 handover completed, 0 called off
+      id  ID
+
+    Processes
+      SLOT  PID  STATE  BUILD  SINCE  CONNECTIONS  IN FLIGHT  MUST END IN
+      0  PID  parked  v1  TIME  0  0  -
+      1  PID  serving  v2  TIME  0  0  -
+
+    Last handovers (1, newest first)
+      AGO  OUTCOME  GENERATION  PREPARE ms  BLACKOUT µs  NOISE µs  CONNECTIONS  REASON
+      TIME  handed over  1 -> 2  N  N  N  0
+    [exit 0]
+    ");
+    scene.signal_owner("arena", Signal::SIGCONT);
+    scene.until("arena", "the way back", |status| {
+        let back = status.history.iter().filter(|r| r.outcome == Outcome::GivenBack);
+        let serving = status
+            .owner
+            .as_ref()
+            .is_some_and(|o| o.state == ParticipantState::Serving);
+        serving && status.lease.generation() == 3 && back.count() == 1
+    });
+    server.still_serves();
+}
+
+#[test]
+fn a_word_on_a_probation_that_is_not_there() {
+    let scene = Scene::new();
+    assert_snapshot!(scene.run(&["rollback"]), @"
+    [stderr]
+    error: the following required arguments were not provided:
+      <NODE>
+
+    Usage: handover rollback --directory <DIR> <NODE>
+
+    For more information, try '--help'.
+    [exit 2]
+    ");
+    assert_snapshot!(scene.run(&["upgrade", "arena", "--watch=soon", "--", "true"]), @"
+    [stderr]
+    error: invalid value 'soon' for '--watch[=<SECONDS>]': a number of seconds is wanted, more than 0 and at most 604800
+
+    For more information, try '--help'.
+    [exit 2]
+    ");
+    assert_snapshot!(scene.run(&["rollback", "arena"]), @r#"
+    [stderr]
+    handover: there is no node "arena" in DIR
+      there are no nodes in it
+      a node is made by the first start of its server; --directory looks elsewhere
+    [exit 4]
+    "#);
+    let server = scene.serve("arena", "v1");
+    assert_snapshot!(scene.run(&["confirm", "arena"]), @r#"
+    [stderr]
+    handover: the node "arena" is not on probation: nothing was done
+      now: process PID (build v1) serves, generation 1
+      nobody could take the node back: nothing needs to be confirmed
+    [exit 1]
+    "#);
+    scene.upgrade("arena", "serve", &[]);
+    server.handed_over();
+    scene.kill_owner("arena");
+    assert_snapshot!(scene.run(&["confirm", "arena"]), @r#"
+    [stderr]
+    handover: nobody serves the node "arena": there is nothing to be confirmed
+      now: nobody serves
+      to bring it back: handover upgrade arena --start -- CMD, with a version that works
+    [exit 3]
+    "#);
+    assert_snapshot!(scene.run(&["rollback", "arena", "--json"]), @r#"
+    {
+      "node": "arena",
+      "wish": "rollback",
+      "done": false,
+      "result": "not_on_probation",
+      "exit_code": 3,
+      "serving": null,
+      "successor_pid": null,
+      "predecessor_pid": null,
+      "waited_ms": N,
+      "handover": null,
+      "message": "nobody serves the node \"arena\": there is nothing to be rolled back\nnow: nobody serves\nto bring it back: handover upgrade arena --start -- CMD, with a version that works"
+    }
+    [exit 3]
+    "#);
 }

@@ -13,6 +13,8 @@ use crate::os::dir::check_node_name;
 
 /// How long an upgrade may take unless `--timeout` says otherwise: more than the library's own deadlines together.
 const DEFAULT_TIMEOUT: &str = "120";
+/// How long a word on a probation is waited for unless `--timeout` says otherwise: more than the library's own deadlines for it.
+const DEFAULT_ANSWER: &str = "30";
 /// Longest `--timeout`, in seconds: a week.
 const MAX_TIMEOUT: f64 = 604_800.0;
 /// Handovers that `status` shows unless `--last` says otherwise.
@@ -24,6 +26,8 @@ const EXAMPLES: &str = "\
 Examples:
   handover status                                      all nodes of this user
   handover upgrade arena -- ./arena-v2 --port 4000     start the new version, report who serves
+  handover confirm arena                               the new version is well
+  handover rollback arena                              the old version takes the node back
   handover inspect arena/world                         look into a region of the node
 
 Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.";
@@ -33,13 +37,42 @@ Examples:
   handover upgrade arena -- ./arena-v2 --port 4000
   handover upgrade arena --timeout 30 --json -- ./arena-v2 2>>arena.log
   handover upgrade arena --start -- ./arena-v2         also if nothing runs yet
+  handover upgrade arena --watch -- ./arena-v2         stay until its probation is over
+  handover upgrade arena --watch=5 --confirm -- ./arena-v2
 
 Exit codes:
   0  CMD serves now
-  1  CMD does not serve; the node is served all the same, as a rule by the old version
+  1  CMD does not serve, or not any more; the node is served, as a rule by the old version
   2  wrong usage, nothing was done
   3  nobody serves
   4  it could not be found out who serves; see `handover status NODE`";
+
+const ROLLBACK: &str = "\
+Examples:
+  handover rollback arena
+  handover rollback arena --timeout 5 --json
+
+An owner that answers finishes its tick and hands over. One that does not is killed, and its open
+transactions are undone. The players stay connected either way.
+
+Exit codes:
+  0  the old version serves again
+  1  not done: no probation, or not in time; the node is served all the same
+  2  wrong usage, nothing was done
+  3  nobody serves
+  4  the node is unknown, or it could not be found out";
+
+const CONFIRM: &str = "\
+Examples:
+  handover confirm arena
+  handover upgrade arena --confirm -- ./arena-v2       upgrade and confirm at once
+
+Exit codes:
+  0  the new version serves, and nobody takes the node back any more
+  1  not done: no probation, not in time, or the old version serves again; the node is served
+  2  wrong usage, nothing was done
+  3  nobody serves
+  4  the node is unknown, or it could not be found out";
 
 const STATUS: &str = "\
 Examples:
@@ -85,6 +118,12 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Upgrade(Upgrade),
+    /// Give a node on probation back to its old version, which is parked.
+    #[command(after_help = ROLLBACK)]
+    Rollback(Wish),
+    /// End the probation of a node: the new version is well, the old one ends.
+    #[command(after_help = CONFIRM)]
+    Confirm(Wish),
     Status(Status),
     Inspect(Inspect),
 }
@@ -94,6 +133,9 @@ pub(super) enum Command {
 /// CMD runs in a session of its own, so that neither Ctrl-C nor the end of this terminal reaches it; its stdin is
 /// /dev/null, its stdout and stderr are this command's. Ctrl-C here ends the watching, not the upgrade. If the
 /// handover has not ended in time, CMD is ended: an upgrade that is not wanted any more must not happen later.
+///
+/// After the handover CMD is on probation, if the old version grants one: that stays parked and takes the node back if CMD dies or
+/// hangs, or on `handover rollback`. Without --watch this command does not wait for that.
 #[derive(Debug, Group)]
 #[command(after_help = UPGRADE)]
 pub(super) struct Upgrade {
@@ -113,6 +155,15 @@ pub(super) struct Upgrade {
     #[arg(long)]
     pub(super) start: bool,
 
+    /// Once CMD serves, stay and watch its probation: to its end, or for so long. What happens meanwhile goes to
+    /// stderr.
+    #[arg(long, alias = "probation", value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = seconds)]
+    pub(super) watch: Option<Option<Duration>>,
+
+    /// Once CMD serves, and has been watched, end its probation: the old version ends then.
+    #[arg(long)]
+    pub(super) confirm: bool,
+
     /// Print one JSON object at the end; CMD's stdout then goes to stderr.
     #[arg(long)]
     pub(super) json: bool,
@@ -120,6 +171,25 @@ pub(super) struct Upgrade {
     /// The new version's program and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(super) command: Vec<OsString>,
+}
+
+/// A word on a probation.
+#[derive(Debug, Group)]
+pub(super) struct Wish {
+    /// Name of the node.
+    #[arg(value_parser = node)]
+    pub(super) node: String,
+
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// How long to wait for what comes of it; the word itself stands for as long as the probation lasts.
+    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_ANSWER, value_parser = seconds)]
+    pub(super) timeout: Duration,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Show who serves which node, and how the last handovers went.

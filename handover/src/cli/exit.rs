@@ -12,7 +12,7 @@ use crate::error::Error;
 #[repr(u8)]
 pub(super) enum Exit {
     Done = 0,
-    NotUpgraded = 1,
+    NotDone = 1,
     Usage = 2,
     Nobody = 3,
     Unknown = 4,

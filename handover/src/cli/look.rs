@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use crate::control::Participant;
+use crate::control::{NodeIdentity, Participant};
 use crate::error::{ControlProblem, Error, Result};
-use crate::os::dir::{LOCK, NodeDir};
+use crate::os::dir::{LOCK, NodeDir, NodeId};
 use crate::os::lock;
 use crate::status::{Status, status};
 
@@ -68,6 +68,14 @@ impl Found {
             ),
             _ => "nobody serves".into(),
         }
+    }
+}
+
+/// Which control block a status was read from.
+pub(super) fn identity(status: &Status) -> NodeIdentity {
+    NodeIdentity {
+        id: NodeId(status.id),
+        name: status.node.clone(),
     }
 }
 

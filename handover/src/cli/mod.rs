@@ -1,12 +1,15 @@
-//! The `handover` command: starts an upgrade and says who serves now, shows nodes, looks into regions.
+//! The `handover` command: starts an upgrade and says who serves now, ends a probation either way, shows nodes, looks into regions.
 //!
 //! | exit code | `upgrade` | `status` | `inspect` |
 //! |---|---|---|---|
 //! | 0 | CMD serves now | every node asked for has a living owner | the region could be read |
-//! | 1 | CMD does not serve; the node is served all the same, as a rule by the old version | – | – |
+//! | 1 | CMD does not serve, or not any more; the node is served all the same, as a rule by the old version | – | – |
 //! | 2 | wrong usage; nothing was done | wrong usage | wrong usage |
 //! | 3 | nobody serves | a node has no living owner | – |
 //! | 4 | it could not be found out | a node is unknown or cannot be read (goes before 3) | there is no such region, or it cannot be read |
+//!
+//! `rollback` and `confirm`: 0 done, 1 not done and the node is served all the same, 2 wrong usage, 3 nobody serves, 4 the node is unknown or it
+//! could not be found out.
 //!
 //! - **X1** These codes and the keys of `--json` (fields of the `…View` types, and `Outcome`) are a contract:
 //!   keys are added, never renamed. A value that is not known is `null`. Times are in the unit that the key ends with.
@@ -23,17 +26,20 @@ mod kin;
 mod look;
 mod objects;
 mod outcome;
+mod probation;
 mod started;
 mod status;
 mod text;
 mod upgrade;
 mod verdict;
 mod view;
+mod wish;
 
 use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::control::Request;
 use args::{Args, Command};
 use exit::Report;
 
@@ -45,6 +51,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match args.command {
         Command::Upgrade(raw) => upgrade::run(raw),
+        Command::Rollback(raw) => wish::run(raw, Request::Rollback),
+        Command::Confirm(raw) => wish::run(raw, Request::Confirm),
         Command::Status(raw) => status::run(raw),
         Command::Inspect(raw) => inspect::run(raw),
     };

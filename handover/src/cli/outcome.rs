@@ -8,7 +8,8 @@ use super::look::Found;
 use super::started::Ended;
 use super::status::json;
 use super::text::roughly;
-use super::view::HandoverView;
+use super::view::{HandoverView, ProbationView};
+use super::wish::way_back;
 use crate::control::HandoverRecord;
 
 /// How the watching ended.
@@ -16,8 +17,21 @@ use crate::control::HandoverRecord;
 pub(super) enum Ending {
     Serves(u32),
     CalledOff(Box<HandoverRecord>),
+    /// It served, and its predecessor serves again.
+    WentBack(Option<Box<HandoverRecord>>),
     Gone,
     Timeout,
+}
+
+/// What became of `--confirm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It was not said, or there was nobody to hear it.
+    Unsaid,
+    /// It was said, and nobody takes the node back any more.
+    Confirmed,
+    /// It was said, and nothing came of it in time.
+    Unheard,
 }
 
 /// All that is known at the end.
@@ -36,6 +50,9 @@ pub(super) struct LastLook<'a> {
     pub(super) ended: Option<Ended>,
     pub(super) found: Found,
     pub(super) handover: Option<HandoverView>,
+    /// The probation that CMD is on.
+    pub(super) probation: Option<ProbationView>,
+    pub(super) word: Word,
     pub(super) waited: Duration,
 }
 
@@ -45,7 +62,7 @@ struct Outcome<'a> {
     node: &'a str,
     /// Whether CMD, or what it started, serves now.
     upgraded: bool,
-    /// `upgraded`, `started`, `called_off`, `exited` or `timeout`.
+    /// `upgraded`, `started`, `called_off`, `given_back`, `exited` or `timeout`.
     result: &'static str,
     /// The exit code.
     exit_code: u8,
@@ -58,16 +75,30 @@ struct Outcome<'a> {
     waited_ms: u64,
     /// The record of this handover, as in `handover status --json`.
     handover: Option<&'a HandoverView>,
+    /// Whether it was confirmed: nobody takes the node back any more.
+    confirmed: bool,
+    /// The probation that CMD is on, as in `handover status --json`.
+    probation: Option<&'a ProbationView>,
     /// The same for people.
     message: String,
 }
 
 /// The process that serves.
 #[derive(Debug, Serialize)]
-struct Serving {
+pub(super) struct Serving {
     pid: u32,
     build_id: String,
     generation: u64,
+}
+
+impl Serving {
+    pub(super) fn of(found: &Found) -> Option<Self> {
+        found.owner().zip(found.status()).map(|(owner, status)| Self {
+            pid: owner.process.pid,
+            build_id: owner.build_id.clone(),
+            generation: status.lease.generation(),
+        })
+    }
 }
 
 impl LastLook<'_> {
@@ -80,11 +111,11 @@ impl LastLook<'_> {
         };
         let exit = match owner {
             Some(_) if serves => Exit::Done,
-            Some(_) => Exit::NotUpgraded,
+            Some(_) => Exit::NotDone,
             None => Exit::Nobody,
         };
         let lines = match &self.ending {
-            Ending::Serves(pid) if serves => vec![self.success(*pid)],
+            Ending::Serves(pid) if serves => [vec![self.success(*pid)], self.probation()].concat(),
             _ => self.problem(),
         };
         if as_json {
@@ -109,19 +140,12 @@ impl LastLook<'_> {
                 Ending::Serves(_) if self.served => "upgraded",
                 Ending::Serves(_) => "started",
                 Ending::CalledOff(_) => "called_off",
+                Ending::WentBack(_) => "given_back",
                 Ending::Gone => "exited",
                 Ending::Timeout => "timeout",
             },
             exit_code: exit as u8,
-            serving: self
-                .found
-                .owner()
-                .zip(self.found.status())
-                .map(|(owner, status)| Serving {
-                    pid: owner.process.pid,
-                    build_id: owner.build_id.clone(),
-                    generation: status.lease.generation(),
-                }),
+            serving: Serving::of(&self.found),
             started_pid: self.pid,
             exit_status: match self.ended {
                 Some(Ended::Status(status)) => Some(status),
@@ -133,6 +157,8 @@ impl LastLook<'_> {
             },
             waited_ms: u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX),
             handover: self.handover.as_ref(),
+            confirmed: self.word == Word::Confirmed,
+            probation: self.probation.as_ref(),
             message,
         }
     }
@@ -169,6 +195,29 @@ impl LastLook<'_> {
         line
     }
 
+    /// What is to be known about the probation of one that serves.
+    fn probation(&self) -> Vec<String> {
+        let Some(on) = &self.probation else {
+            return match self.word {
+                Word::Confirmed => vec!["confirmed: nobody takes the node back any more".into()],
+                _ => Vec::new(),
+            };
+        };
+        let node = self.node;
+        let parked = format!("process {} (build {})", on.parked_pid, on.parked_build_id);
+        let left = roughly(Duration::from_millis(on.left_ms));
+        let mut lines = vec![
+            format!("on probation for {left} more: {parked} is parked and takes the node back if it dies"),
+            format!("handover confirm {node}   ends the probation: it is well"),
+            format!("handover rollback {node}  gives the node back to {parked}"),
+        ];
+        if self.word == Word::Unheard {
+            lines.insert(1, format!("{parked} did not hear the confirmation in time; it stands"));
+        }
+        lines.iter_mut().for_each(|line| line.insert_str(0, "  "));
+        lines
+    }
+
     /// What went wrong, what was recorded, who serves, what to do.
     fn problem(&self) -> Vec<String> {
         let done = if self.served { "upgraded" } else { "started" };
@@ -176,6 +225,14 @@ impl LastLook<'_> {
         let fate = self.ended.map_or_else(|| "lives on".into(), |e| e.to_string());
         let why = match &self.ending {
             Ending::Serves(pid) => format!("process {pid} took over, and has let go of the node or died since"),
+            Ending::WentBack(_) => {
+                let cmd = if self.ended.is_some() {
+                    format!("{cmd} {fate}")
+                } else {
+                    format!("{cmd} drains")
+                };
+                return self.went_back(cmd);
+            }
             Ending::CalledOff(_) if self.killed => format!("{cmd} did not end by itself; then it {fate}"),
             Ending::CalledOff(_) | Ending::Gone => format!("{cmd} {fate}"),
             Ending::Timeout => format!(
@@ -199,6 +256,27 @@ impl LastLook<'_> {
             ),
             (Ending::Timeout, _) => "see its output; --timeout gives it more time".into(),
             _ => "see its output; nothing changed for the node's clients".into(),
+        });
+        lines
+    }
+
+    /// It served, and the old one serves again.
+    fn went_back(&self, cmd: String) -> Vec<String> {
+        let mut lines = vec![format!(
+            "the node {:?} was upgraded and went back on probation: {cmd}",
+            self.node
+        )];
+        if let Some(handover) = &self.handover {
+            let way = way_back("the new version", self.handover.as_ref());
+            lines.push(format!("recorded: {}: {way}", handover.reason));
+        }
+        lines.push(format!("now: {}", self.found.who_serves()));
+        lines.push(match self.found.owner() {
+            Some(_) => "see its output; the node's clients are still connected".into(),
+            None => format!(
+                "to bring it back: handover upgrade {} --start -- CMD, with a version that works",
+                self.node
+            ),
         });
         lines
     }

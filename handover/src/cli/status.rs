@@ -10,7 +10,7 @@ use super::args;
 use super::exit::{Exit, Failure, Report};
 use super::look::Found;
 use super::text::{self, Align, Table};
-use super::view::{HandoverView, NodeView, ParticipantView, ProgressView};
+use super::view::{HandoverView, NodeView, ParticipantView, ProbationView, ProgressView};
 use crate::error::Result;
 
 /// Why a node has no control block.
@@ -172,7 +172,7 @@ fn list(views: &[NodeView]) -> String {
             view.lease.as_ref().map_or_else(dash, |l| l.generation.to_string()),
             living.map_or_else(dash, |o| ago(Some(o.age_ms))),
             living.map_or_else(dash, |o| o.connections.to_string()),
-            last.map_or_else(dash, when),
+            last.map_or_else(dash, when) + if view.probation.is_some() { ", on probation" } else { "" },
         ]);
     }
     table.render(0) + &unreadable
@@ -200,6 +200,9 @@ fn details(view: &NodeView, last: usize) -> String {
     }
     let handover = view.handover.as_ref();
     fields.push(("in progress", handover.map_or_else(|| "no handover".into(), progress)));
+    if let Some(on) = &view.probation {
+        fields.push(("probation", probation(on)));
+    }
     let done = text::count(view.completed, "handover");
     fields.push(("since made", format!("{done} completed, {} called off", view.aborted)));
     if let Some(id) = &view.id {
@@ -215,7 +218,7 @@ fn details(view: &NodeView, last: usize) -> String {
         out += &format!("\nLast handovers ({shown}, newest first)\n");
         out += &handovers(&view.handovers);
     }
-    if view.serving == Some(false) {
+    if view.serving == Some(false) && view.probation.is_none() {
         out += "\nNobody serves. The next start of the server takes the node up: its regions are recovered.\n";
     }
     out
@@ -247,6 +250,19 @@ fn progress(view: &ProgressView) -> String {
     };
     let (phase, since) = (words(view.phase), ago(Some(view.running_ms)));
     format!("to {successor} for {since}: {phase}{deadline}")
+}
+
+fn probation(view: &ProbationView) -> String {
+    let parked = format!("process {} (build {})", view.parked_pid, view.parked_build_id);
+    if view.phase == "returning" {
+        return format!("the node goes back to {parked}");
+    }
+    let beat = match view.heartbeat_age_ms {
+        Some(age) => format!("its last pass was {} ago", ago(Some(age))),
+        None => "it had no pass yet".into(),
+    };
+    let (owner, left) = (view.owner_pid, ago(Some(view.left_ms)));
+    format!("of process {owner}, {left} left; {beat}; {parked} could take the node back")
 }
 
 fn participants(rows: &[ParticipantView]) -> String {
@@ -295,7 +311,10 @@ fn handovers(rows: &[HandoverView]) -> String {
             text::decimal(row.blackout_us),
             text::decimal(row.noise_us),
             row.connections.to_string(),
-            row.reason.clone(),
+            match row.give_back_ms {
+                Some(ms) => format!("{}; back after {ms:.1} ms", row.reason),
+                None => row.reason.clone(),
+            },
         ]);
     }
     table.render(2)

@@ -5,28 +5,39 @@
 //!   happen later. CMD that owns the node by then goes on, and that is a success.
 //! - **U3** Nothing but the node's control block and CMD's own end is believed (see [`super::verdict`]).
 //!
+//! - **U4** A new version that is lost while this command still looks is waited for until its predecessor serves again, and is reported as what it
+//!   was: given back.
+//!
 //! With `--json` one object is printed once CMD was started, unless the exit code is 4: see [`super::outcome`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args;
 use super::exit::{Exit, Failure, Report};
 use super::look::Found;
-use super::outcome::{Ending, LastLook};
+use super::outcome::{Ending, LastLook, Word};
+use super::probation::{Became, Probation, Watched};
 use super::started::{Ended, GRACE, Standing, Started};
 use super::status::unknown;
 use super::verdict::{Before, Cmd, Verdict, judge, owns};
-use super::view::HandoverView;
-use crate::control::{HandoverRecord, Outcome, ParticipantState};
+use super::view::{HandoverView, ProbationView};
+use super::wish;
+use crate::control::{HandoverRecord, Outcome, ParticipantState, Request};
 use crate::error::Result;
 use crate::os::clock::Deadline;
+use crate::os::pidfd::ProcessId;
 use crate::status::Status;
 
 /// Between two looks at the node; the end of CMD is noticed at once.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the way back of a node may take before it is reported as it stands.
+const WAY_BACK: Duration = Duration::from_secs(30);
+/// How long a confirmation may take to be heard.
+const HEARD: Duration = Duration::from_secs(5);
 /// How long the record of a handover is waited for after CMD has ended with an error, or serves.
 const RECORD: Duration = Duration::from_millis(500);
 
@@ -38,6 +49,9 @@ struct Options {
     node: String,
     timeout: Duration,
     start: bool,
+    /// Whether to watch the probation, and for how long at most.
+    watch: Option<Option<Duration>>,
+    confirm: bool,
     json: bool,
     command: Vec<OsString>,
 }
@@ -52,6 +66,8 @@ impl Options {
             node: raw.node,
             timeout: raw.timeout,
             start: raw.start,
+            watch: raw.watch,
+            confirm: raw.confirm,
             json: raw.json,
             command: raw.command,
         })
@@ -83,10 +99,12 @@ pub(super) fn run(raw: args::Upgrade) -> std::result::Result<Report, Failure> {
         started,
         seen: BTreeSet::new(),
         killed: false,
+        word: Word::Unsaid,
     };
     let ending = watch.until(begun)?;
     let ending = watch.settle(ending)?;
-    Ok(watch.report(ending, begun.waited())?)
+    let (ending, found) = watch.stay(ending)?;
+    Ok(watch.report(ending, found, begun.waited())?)
 }
 
 /// Whether there is something to upgrade.
@@ -111,7 +129,7 @@ fn check(options: &Options, found: &Found) -> std::result::Result<(), Failure> {
 
 fn not_started(options: &Options, found: &Found, error: &std::io::Error) -> Failure {
     let exit = match found.owner() {
-        Some(_) => Exit::NotUpgraded,
+        Some(_) => Exit::NotDone,
         None => Exit::Nobody,
     };
     Failure::new(exit, format!("cannot start {:?}: {error}", options.program()))
@@ -128,6 +146,7 @@ struct Watch<'a> {
     seen: BTreeSet<u32>,
     /// Whether it was this command that ended CMD.
     killed: bool,
+    word: Word,
 }
 
 impl Watch<'_> {
@@ -143,7 +162,9 @@ impl Watch<'_> {
             match self.judge(cmd, now) {
                 Verdict::Serves(pid) => return Ok(Ending::Serves(pid)),
                 Verdict::CalledOff(record) => return Ok(Ending::CalledOff(record)),
+                Verdict::WentBack(record) => return Ok(Ending::WentBack(Some(record))),
                 Verdict::Pending => gone = None,
+                Verdict::Gone if self.returns(now)? => gone = None,
                 Verdict::Gone if cmd == (Cmd::Ended { well: true }) && self.has_stranger(now)? => gone = None,
                 Verdict::Gone => {
                     // What ended with an error leaves at most a record. What ended well may have left a daemon.
@@ -196,13 +217,102 @@ impl Watch<'_> {
         Ok(false)
     }
 
+    /// Whether the owner is dead and its predecessor is there to take the node back.
+    fn returns(&self, now: Option<&Status>) -> Result<bool> {
+        let probation = now.map(Probation::of).transpose()?.flatten();
+        Ok(probation.is_some_and(|p| p.returning))
+    }
+
+    /// While CMD is on probation: watches, confirms, and does not leave a node that has no owner (U4). Gives the last look too.
+    fn stay(&mut self, ending: Ending) -> std::result::Result<(Ending, Found), Failure> {
+        let mut found = self.options.look()?;
+        let (Ending::Serves(owner), Some(parked), Some(node)) = (&ending, self.before.owner, self.before.id) else {
+            return Ok((ending, found));
+        };
+        let sequence = self.before.sequence;
+        let owner = *owner;
+        let watched = Watched {
+            node,
+            owner,
+            parked,
+            sequence,
+        };
+        // Until the old one says whether it is parked, there is nothing to be said about a probation.
+        let known = Deadline::after(RECORD);
+        while is_unsaid(&found, owner, parked)? && known.pause(LOOK) {
+            found = self.options.look()?;
+        }
+        let mut became = watched.became(found.status())?;
+        if let Some(longest) = self.options.watch
+            && became.is_open()
+        {
+            self.say(&found, "on probation, watching");
+            let end = longest.map(Deadline::after);
+            (became, found) = self.follow(&watched, |became| {
+                *became != Became::Probation || end.is_some_and(|end| end.passed())
+            })?;
+        }
+        if self.options.confirm && became == Became::Probation {
+            if let Some(status) = found.status() {
+                wish::say(status, Request::Confirm)?;
+            }
+            let end = Deadline::after(HEARD);
+            (became, found) = self.follow(&watched, |became| *became != Became::Probation || end.passed())?;
+            self.word = match became {
+                Became::Over => Word::Confirmed,
+                _ => Word::Unheard,
+            };
+        }
+        if became == Became::Returning {
+            if self.options.watch.is_some() {
+                self.say(&found, "the node goes back");
+            }
+            let end = Deadline::after(WAY_BACK);
+            (became, found) = self.follow(&watched, |became| *became != Became::Returning || end.passed())?;
+        }
+        Ok(match became {
+            Became::Back(record) => (self.settle(Ending::WentBack(record))?, self.options.look()?),
+            _ => (ending, found),
+        })
+    }
+
+    /// Looks until `enough`, or until nothing is open any more.
+    fn follow(&self, watched: &Watched, enough: impl Fn(&Became) -> bool) -> Result<(Became, Found)> {
+        loop {
+            let found = self.options.look()?;
+            let became = watched.became(found.status())?;
+            if !became.is_open() || enough(&became) {
+                return Ok((became, found));
+            }
+            self.started.wait(LOOK)?;
+        }
+    }
+
+    /// Tells those who watch.
+    fn say(&self, found: &Found, what: &str) {
+        // Nobody has to listen.
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "{}: {}; {what}",
+            self.options.node,
+            found.who_serves()
+        );
+    }
+
     /// After a failure nothing of CMD goes on (U2), unless it serves after all.
     fn settle(&mut self, ending: Ending) -> std::result::Result<Ending, Failure> {
         match ending {
             Ending::Serves(_) | Ending::Gone => return Ok(ending),
             // It was told, and knows better than a signal how to end.
-            Ending::CalledOff(_) => self.started.wait(GRACE)?,
+            Ending::CalledOff(_) | Ending::WentBack(_) if self.started.ended()?.is_none() => {
+                self.started.wait(GRACE)?
+            }
+            Ending::CalledOff(_) | Ending::WentBack(_) => {}
             Ending::Timeout => {}
+        }
+        if matches!(ending, Ending::WentBack(_)) && self.drains()? {
+            // It gave the node back and waits for work in flight: what drains takes nothing over any more.
+            return Ok(ending);
         }
         self.killed = self.started.ended()?.is_none();
         let look = || {
@@ -237,6 +347,18 @@ impl Watch<'_> {
         Ok(found.owner().map_or(ending, |owner| Ending::Serves(owner.process.pid)))
     }
 
+    /// Whether a living process of CMD's drains.
+    fn drains(&self) -> Result<bool> {
+        let found = self.options.look()?;
+        for row in found.status().map(|s| &s.participants[..]).unwrap_or_default() {
+            let ours = self.seen.contains(&row.process.pid);
+            if ours && row.state == ParticipantState::Draining && row.is_alive()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The record of this handover. The new owner writes it when it serves already.
     fn record(&self, pid: u32) -> Result<Option<HandoverRecord>> {
         let deadline = Deadline::after(RECORD);
@@ -256,11 +378,15 @@ impl Watch<'_> {
     }
 
     /// Looks a last time (U1).
-    fn report(&self, ending: Ending, waited: Duration) -> Result<Report> {
+    fn report(&self, ending: Ending, found: Found, waited: Duration) -> Result<Report> {
         let record = match &ending {
             Ending::Serves(pid) => self.record(*pid)?,
-            Ending::CalledOff(record) => Some((**record).clone()),
-            Ending::Gone | Ending::Timeout => None,
+            Ending::CalledOff(record) | Ending::WentBack(Some(record)) => Some((**record).clone()),
+            Ending::WentBack(None) | Ending::Gone | Ending::Timeout => None,
+        };
+        let probation = match (&ending, found.status()) {
+            (Ending::Serves(_), Some(status)) => Probation::of(status)?.as_ref().map(ProbationView::of),
+            _ => None,
         };
         let last = LastLook {
             node: &self.options.node,
@@ -270,11 +396,23 @@ impl Watch<'_> {
             served: self.before.served,
             killed: self.killed,
             ended: self.started.ended()?,
-            found: self.options.look()?,
+            found,
+            probation,
+            word: self.word,
             handover: record.as_ref().map(HandoverView::of),
             waited,
             ending,
         };
         Ok(last.report(self.options.json))
+    }
+}
+
+/// Whether the old owner lives and has not yet said whether it is parked.
+fn is_unsaid(found: &Found, owner: u32, old: ProcessId) -> Result<bool> {
+    let Some(now) = found.status() else { return Ok(false) };
+    let row = now.participants.iter().find(|row| row.process == old);
+    match (&now.owner, row) {
+        (Some(new), Some(row)) if new.process.pid == owner && row.state == ParticipantState::Serving => row.is_alive(),
+        _ => Ok(false),
     }
 }

@@ -7,9 +7,11 @@
 //! - **V3** When CMD has ended well and left nothing, a later owner that is none of those from before is what CMD started
 //!   by other means (a daemon, a service manager).
 //! - **V4** When CMD has ended and left nothing, nothing will happen any more.
+//! - **V5** It went back when the history has a record of a predecessor that took the node from it again.
 
 use shmstate::lease::Lease;
 
+use super::probation::is_way_back;
 use crate::control::{HandoverRecord, Outcome, Participant, ParticipantState};
 use crate::os::pidfd::ProcessId;
 use crate::status::Status;
@@ -24,6 +26,8 @@ pub(super) struct Before {
     pub(super) sequence: u64,
     /// Whether its owner lived.
     pub(super) served: bool,
+    /// The living owner.
+    pub(super) owner: Option<ProcessId>,
     pub(super) participants: Vec<ProcessId>,
 }
 
@@ -43,6 +47,8 @@ pub(super) enum Verdict {
     Serves(u32),
     /// The handover was called off.
     CalledOff(Box<HandoverRecord>),
+    /// A process of CMD's served, and its predecessor serves again.
+    WentBack(Box<HandoverRecord>),
     /// Nothing will happen any more.
     Gone,
     /// Not yet.
@@ -59,6 +65,7 @@ impl Before {
             generation: status.lease.generation(),
             sequence: status.history.last().map_or(0, |r| r.sequence),
             served: status.alive,
+            owner: status.owner.as_ref().filter(|_| status.alive).map(|o| o.process),
             participants: status.participants.iter().map(|p| p.process).collect(),
         }
     }
@@ -98,6 +105,9 @@ pub(super) fn judge(before: &Before, ours: impl Fn(u32) -> bool, cmd: Cmd, now: 
                 return Verdict::Serves(pid);
             }
         }
+        if let Some(record) = went_back(before, &ours, cmd, now) {
+            return Verdict::WentBack(Box::new(record.clone()));
+        }
         let called_off = before.news(now).filter(|r| is_abort(r) && ours(r.successor_pid)).last();
         if let Some(record) = called_off {
             return Verdict::CalledOff(Box::new(record.clone()));
@@ -109,9 +119,27 @@ pub(super) fn judge(before: &Before, ours: impl Fn(u32) -> bool, cmd: Cmd, now: 
     }
 }
 
+/// V5. Who owned the generation that was lost is in the record of its handover, unless it died before it could write that.
+fn went_back<'a>(
+    before: &'a Before,
+    ours: impl Fn(u32) -> bool,
+    cmd: Cmd,
+    now: &'a Status,
+) -> Option<&'a HandoverRecord> {
+    let back = before.news(now).filter(|r| is_way_back(r.outcome)).last()?;
+    let lost = back.from_generation;
+    let owner = before
+        .news(now)
+        .find(|r| r.to_generation == lost && r.outcome == Outcome::HandedOver);
+    match owner {
+        Some(owner) => ours(owner.successor_pid),
+        None => cmd != Cmd::Living,
+    }
+    .then_some(back)
+}
+
 fn is_abort(record: &HandoverRecord) -> bool {
-    use Outcome::{GivenBack, HandedOver, Inherited, TakenBack};
-    !matches!(record.outcome, HandedOver | Inherited | GivenBack | TakenBack)
+    !is_way_back(record.outcome) && !matches!(record.outcome, Outcome::HandedOver | Outcome::Inherited)
 }
 
 #[cfg(test)]
@@ -149,6 +177,7 @@ mod tests {
             owner: Some(owner),
             alive: true,
             phase: Phase::None,
+            probation_end: 0,
             completed: 0,
             aborted: 0,
             history: Vec::new(),
@@ -208,6 +237,39 @@ mod tests {
         now.history.push(ours.clone());
         let verdict = judged(&before, Cmd::Ended { well: false }, &now);
         assert_eq!(verdict, Verdict::CalledOff(Box::new(ours)));
+    }
+
+    #[test]
+    fn what_went_back_is_told_from_what_never_came() {
+        let old = served_by(OLD, 5, ParticipantState::Serving);
+        let before = Before::of(Some(&old));
+        let back = |lost: u64, sequence| HandoverRecord {
+            from_generation: lost,
+            to_generation: lost + 1,
+            ..record(sequence, Outcome::TakenBack, OLD)
+        };
+        let handed = |to: u64, sequence, pid| HandoverRecord {
+            to_generation: to,
+            ..record(sequence, Outcome::HandedOver, pid)
+        };
+        let mut now = served_by(OLD, 7, ParticipantState::Serving);
+        now.history = vec![handed(6, 1, NEW), back(6, 2)];
+        let went = Verdict::WentBack(Box::new(back(6, 2)));
+        assert_eq!(judged(&before, Cmd::Living, &now), went, "a wrapper of it lives on");
+        assert_eq!(judged(&before, Cmd::Ended { well: false }, &now), went);
+        // Somebody else's upgrade went back; CMD is still to come.
+        now.history = vec![handed(6, 1, 30), back(6, 2)];
+        assert_eq!(judged(&before, Cmd::Living, &now), Verdict::Pending);
+        // It died before it could write that it had the node.
+        now.history = vec![back(6, 1)];
+        assert_eq!(
+            judged(&before, Cmd::Ended { well: false }, &now),
+            Verdict::WentBack(Box::new(back(6, 1)))
+        );
+        assert_eq!(judged(&before, Cmd::Living, &now), Verdict::Pending);
+        // One from before.
+        let later = Before { sequence: 1, ..before };
+        assert_eq!(judged(&later, Cmd::Ended { well: false }, &now), Verdict::Gone);
     }
 
     #[test]

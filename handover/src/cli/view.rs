@@ -5,11 +5,14 @@
 use serde::Serialize;
 use shmstate::lease::Lease;
 
-use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Participant, ParticipantState, Phase};
+use super::look::identity;
+use super::probation::{Probation, is_way_back};
+use crate::control::{ControlBlock, HandoverRecord, Outcome, Participant, ParticipantState, Phase};
 use crate::error::Result;
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::NodeId;
 use crate::status::Status;
+use std::time::Duration;
 
 /// A node.
 #[derive(Debug, Serialize)]
@@ -26,6 +29,8 @@ pub(super) struct NodeView {
     pub(super) owner: Option<ParticipantView>,
     /// The handover in progress.
     pub(super) handover: Option<ProgressView>,
+    /// The probation of the owner.
+    pub(super) probation: Option<ProbationView>,
     pub(super) completed: u64,
     pub(super) aborted: u64,
     pub(super) participants: Vec<ParticipantView>,
@@ -47,7 +52,7 @@ pub(super) struct LeaseView {
 #[derive(Debug, Serialize)]
 pub(super) struct ParticipantView {
     pub(super) slot: u8,
-    /// `serving`, `preparing` or `draining`. Who owns the lease is serving.
+    /// `serving`, `preparing`, `parked` or `draining`. Who owns the lease is serving.
     pub(super) state: &'static str,
     pub(super) alive: bool,
     pub(super) pid: u32,
@@ -60,6 +65,22 @@ pub(super) struct ParticipantView {
     pub(super) in_flight: u64,
     /// What is left until its drain must end.
     pub(super) drain_left_ms: Option<u64>,
+}
+
+/// A probation: the owner serves, and its predecessor could take the node back.
+#[derive(Debug, Serialize)]
+pub(super) struct ProbationView {
+    /// `probation`, or `returning` while the node goes back.
+    pub(super) phase: &'static str,
+    /// What is left of it.
+    pub(super) left_ms: u64,
+    /// Who is on probation.
+    pub(super) owner_pid: u32,
+    /// Who is parked.
+    pub(super) parked_pid: u32,
+    pub(super) parked_build_id: String,
+    /// Since the last pass of the owner, which is what a watchdog looks at; null if it had none.
+    pub(super) heartbeat_age_ms: Option<u64>,
 }
 
 /// A handover in progress.
@@ -78,15 +99,19 @@ pub(super) struct ProgressView {
 pub(super) struct HandoverView {
     pub(super) sequence: u64,
     /// `handed_over`, `refused_by_successor`, `successor_died`, `deadline`, `successor_did_not_take`, `inherited`,
-    /// `protocol_error` or `gate_not_quiet`.
+    /// `protocol_error`, `gate_not_quiet`, `given_back` or `taken_back`.
     pub(super) outcome: &'static str,
     pub(super) from_generation: u64,
     pub(super) to_generation: u64,
+    /// Who was to have the node, or has it now: of one that went back, the predecessor.
     pub(super) successor_pid: u32,
     /// Since it began.
     pub(super) age_ms: Option<u64>,
     /// From its beginning to `ready`.
     pub(super) prepare_ms: Option<f64>,
+    /// Of one that went back: from the moment in which that was decided (a death was seen, the watchdog or an operator said so) to the first tick
+    /// of the old owner.
+    pub(super) give_back_ms: Option<f64>,
     pub(super) blackout_us: Option<f64>,
     pub(super) noise_us: Option<f64>,
     pub(super) descriptors: u32,
@@ -105,6 +130,7 @@ impl NodeView {
             lease: None,
             owner: None,
             handover: None,
+            probation: None,
             completed: 0,
             aborted: 0,
             participants: Vec::new(),
@@ -138,6 +164,7 @@ impl NodeView {
             lease: Some(LeaseView::of(status.lease)),
             owner: owner.map(|o| ParticipantView::of(o, owner)).transpose()?,
             handover,
+            probation: Probation::of(status)?.as_ref().map(ProbationView::of),
             completed: status.completed,
             aborted: status.aborted,
             participants,
@@ -167,11 +194,11 @@ impl ParticipantView {
         let owns = owner.is_some_and(|o| o.slot == participant.slot && o.process == participant.process);
         let state = match participant.state {
             ParticipantState::Draining => "draining",
-            ParticipantState::Parked => "parked",
             ParticipantState::Serving => "serving",
             // The lease decides, not the row.
-            ParticipantState::Preparing if owns => "serving",
+            ParticipantState::Preparing | ParticipantState::Parked if owns => "serving",
             ParticipantState::Preparing => "preparing",
+            ParticipantState::Parked => "parked",
         };
         Ok(Self {
             slot: participant.slot,
@@ -204,11 +231,7 @@ impl ProgressView {
             Phase::Closing => "closing",
             Phase::Offered => "offered",
         };
-        let identity = NodeIdentity {
-            id: NodeId(status.id),
-            name: status.node.clone(),
-        };
-        let block = ControlBlock::open(&identity, Deadline::now())?;
+        let block = ControlBlock::open(&identity(status), Deadline::now())?;
         let slot = block.successor_slot();
         if matches!(status.lease, Lease::Owned { owner, .. } if u32::from(owner) == slot) {
             return Ok(None);
@@ -226,9 +249,29 @@ impl ProgressView {
     }
 }
 
+impl ProbationView {
+    pub(super) fn of(probation: &Probation<'_>) -> Self {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            phase: if probation.returning { "returning" } else { "probation" },
+            left_ms: millis(probation.left()),
+            owner_pid: probation.owner.process.pid,
+            parked_pid: probation.parked.process.pid,
+            parked_build_id: probation.parked.build_id.clone(),
+            heartbeat_age_ms: probation.silent().map(millis),
+        }
+    }
+}
+
 impl HandoverView {
     pub(super) fn of(record: &HandoverRecord) -> Self {
+        let went_back = is_way_back(record.outcome);
+        let give_back = match (record.started, record.first_tick) {
+            (0, _) | (_, 0) => None,
+            (started, tick) => tick.checked_sub(started).filter(|_| went_back),
+        };
         let prepare = match (record.started, record.ready) {
+            _ if went_back => None,
             (0, _) | (_, 0) => None,
             (started, ready) => ready.checked_sub(started),
         };
@@ -240,6 +283,7 @@ impl HandoverView {
             successor_pid: record.successor_pid,
             age_ms: millis_since(record.started),
             prepare_ms: prepare.map(|ns| round(ns as f64 / NANOS_PER_MILLI as f64)),
+            give_back_ms: give_back.map(|ns| round(ns as f64 / NANOS_PER_MILLI as f64)),
             blackout_us: record.blackout().map(|d| round(d.as_nanos() as f64 / 1e3)),
             noise_us: (record.noise != 0).then(|| round(record.noise as f64 / 1e3)),
             descriptors: record.descriptors,

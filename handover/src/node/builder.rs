@@ -122,7 +122,6 @@ impl Builder {
         for region in &config.regions {
             dir::check_node_name(&region.name)?;
         }
-        set::check(&config.descriptors)?;
         for (i, spec) in config.regions.iter().enumerate() {
             if config.regions[..i].iter().any(|other| other.name == spec.name) {
                 let problem = "two regions of the node have this name (`carry` is that of Builder::carry)";
@@ -130,6 +129,7 @@ impl Builder {
                 return Err(Error::NodeName { name, problem });
             }
         }
+        set::check(&config.descriptors)?;
         for _ in 0..MAX_STARTS {
             let dir = NodeDir::open(&config.base, &config.name)?;
             let connect = Deadline::after(config.deadlines.connect);

@@ -66,6 +66,7 @@ pub(crate) fn wait(
         end: terms.end,
         requests: terms.requests,
         parked_at: clock::now(),
+        decided_at: 0,
         lease: None,
         record: None,
     };
@@ -84,6 +85,7 @@ pub(crate) fn wait(
         cause,
     };
     shared.registry.set_newcomers(Newcomers::Stay);
+    shared.descriptors.pause(false);
     shared.set_stage(Stage::Starting);
     let back = Starting::back(Arc::clone(shared), role, regions, lease, dead, parked.record);
     Ok(Ended::Back(Box::new(back)))
@@ -137,6 +139,8 @@ struct Parked<'a> {
     /// Wishes of operators that were there before.
     requests: u32,
     parked_at: u64,
+    /// When it was found that the node has to come back: the beginning of the way back, for the history.
+    decided_at: u64,
     lease: Option<Lease>,
     record: Option<HandoverRecord>,
 }
@@ -152,6 +156,9 @@ impl Parked<'_> {
             let (state, effects) = before.step(event);
             self.state = state;
             if before != state {
+                if before == State::Watching {
+                    self.decided_at = clock::now();
+                }
                 self.enter();
             }
             for effect in effects {
@@ -311,6 +318,7 @@ impl Parked<'_> {
                 })
             }
             Effect::CloseChannel => {
+                shared.moves.close();
                 self.channel = None;
                 None
             }
@@ -329,8 +337,8 @@ impl Parked<'_> {
         record.from_generation = generation.saturating_sub(1);
         record.to_generation = generation;
         record.successor_pid = std::process::id();
-        record.started = clock::now();
-        record.ready = record.started;
+        record.started = self.decided_at;
+        record.ready = clock::now();
         if !dead {
             record.last_commit = self
                 .shared

@@ -152,7 +152,7 @@ fn wait(shared: &Shared) -> Option<Event> {
         }
     }
     let mut running = shared.probation.lock();
-    running.as_mut()?.look()
+    running.as_mut()?.look(&shared.moves)
 }
 
 impl Running {

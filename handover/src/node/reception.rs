@@ -69,9 +69,11 @@ fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
             Ok(Some(channel)) => {
                 if let Some(terms) = Handover::new(shared, channel).run() {
                     // The server's thread parks with them; if it does not come for them, they must not hide the owner's death.
+                    shared.moves.open(terms.channel.sender());
                     shared.post.leave(terms);
                     shared.set_stage(Stage::HandedOver);
                     if !shared.post.wait_claimed() {
+                        shared.moves.close();
                         shared.let_go();
                     }
                     // Taken back, the node gets a reception of its own.
@@ -116,7 +118,7 @@ fn unsent() -> Error {
     }
 }
 
-/// A descriptor that goes over: those that every handover sends are borrowed from the node, connections are held.
+/// A descriptor that goes over. What is shared costs no descriptor more.
 enum Sending {
     Node(OwnedFd),
     Held(Arc<OwnedFd>),

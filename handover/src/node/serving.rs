@@ -6,6 +6,7 @@ use crate::drain::{Drained, InFlight};
 use crate::error::{Error, Result};
 use crate::node::builder;
 use crate::node::carry::Carried;
+use crate::node::moves::{Moved, Mover};
 use crate::node::shared::{Shared, Stage};
 use crate::node::starting::{Role, Starting};
 use crate::node::{new_regions, parked, probation};
@@ -188,6 +189,18 @@ impl Node {
         self.shared.probation.give_back(reason)
     }
 
+    /// What moves connections that are busy at the cutover, when they are idle, for as long as this process is parked.
+    #[must_use]
+    pub fn mover(&self) -> Mover {
+        Mover(Arc::clone(&self.shared.moves))
+    }
+
+    /// Connections that were busy with the old owner at the cutover and have moved since. To be asked for while this process is on probation.
+    #[must_use]
+    pub fn moved(&self) -> Vec<Moved> {
+        self.shared.moves.take()
+    }
+
     /// After [`Stop::HandedOver`]: waits, with everything in hand, for the end of the successor's probation. If the successor dies, hangs, gives
     /// the node back or is rolled back by an operator meanwhile, this process has the node again. Otherwise it drains, as with
     /// [`drain`](Self::drain). The regions are unmapped first: no reference into them survives (R5).
@@ -226,6 +239,7 @@ impl Node {
         self.shared.carry.leave();
         // Nobody parks: the channel closes, and the successor's probation is over.
         drop(self.shared.post.claim());
+        self.shared.moves.close();
         self.shared.let_go();
         let _ = self.shared.block.set_state(self.shared.me, ParticipantState::Draining);
         for phase in [Phase::Probation, Phase::Returning] {
@@ -281,8 +295,8 @@ impl Node {
                     None => Region::remove(&name)?,
                 };
             }
-            shared.descriptors.remove()?;
             new_regions::remove_all(shared.block.identity());
+            shared.descriptors.remove()?;
             shared.block.remove()?;
             shared.dir.remove()?;
             drop(start);

@@ -7,6 +7,7 @@ use crate::node::carry::Carry;
 use crate::node::config::Config;
 use crate::node::descriptors::set::Descriptors;
 use crate::node::late::Late;
+use crate::node::moves::Moves;
 use crate::node::new_regions::NewRegions;
 use crate::node::post::Post;
 use crate::node::tether::Probation;
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) carry: Carry,
     /// The way of newcomers to a successor.
     pub(crate) late: Late,
+    /// Connections that move after the cutover.
+    pub(crate) moves: Arc<Moves>,
     /// Regions that this process brought and that go with it as long as it may have to go.
     pub(crate) new_regions: NewRegions,
     /// Of this process as a new owner.
@@ -114,6 +117,7 @@ impl Shared {
             stop,
             carry: Carry::default(),
             late: Late::default(),
+            moves: Arc::default(),
             new_regions: parts.new_regions,
             probation: Probation::default(),
             post: Post::default(),

@@ -6,6 +6,7 @@
 //! It does not know what is decided by what it hears.
 
 use crate::error::{Error, Result};
+use crate::node::moves::{Moved, Moves};
 use crate::os::clock::Deadline;
 use crate::os::pidfd::Pidfd;
 use crate::phase::probation::{Event, State};
@@ -145,7 +146,7 @@ impl Probation {
 
 impl Running {
     /// What there is to be seen now.
-    pub(crate) fn look(&mut self) -> Option<Event> {
+    pub(crate) fn look(&mut self, moves: &Moves) -> Option<Event> {
         if let Some(reason) = self.wish.take() {
             self.reason = reason;
             return Some(Event::GiveBack);
@@ -158,6 +159,13 @@ impl Running {
                 Ok((Message::Return { reason }, _)) => {
                     self.reason = reason;
                     return Some(Event::Asked);
+                }
+                Ok((Message::Move { name, bytes }, fds)) => {
+                    for fd in fds {
+                        let (name, bytes) = (name.clone(), bytes.clone());
+                        moves.arrive(Moved { name, bytes, fd });
+                    }
+                    return None;
                 }
                 // Whatever else it says does not belong here, and who speaks another language cannot be given a node.
                 Ok(_) => return Some(Event::PeerGone),

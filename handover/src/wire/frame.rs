@@ -154,6 +154,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `u16 length, bytes`, at most `limit` bytes.
+    pub(crate) fn blob(&mut self, field: &'static str, limit: usize) -> Result<Vec<u8>, FrameProblem> {
+        let len = usize::from(self.u16(field)?);
+        if len > limit {
+            return Err(FrameProblem::Limit { field, len, limit });
+        }
+        Ok(self.bytes(len, field)?.to_vec())
+    }
+
     /// The body must end here.
     pub(crate) fn end(self) -> Result<(), FrameProblem> {
         match self.left.len() {
@@ -182,12 +191,17 @@ impl Writer {
 
     /// `u16 length, bytes`.
     pub(crate) fn string(&mut self, text: &str, field: &'static str, limit: usize) -> Result<(), FrameProblem> {
-        let len = text.len();
+        self.blob(text.as_bytes(), field, limit)
+    }
+
+    /// `u16 length, bytes`.
+    pub(crate) fn blob(&mut self, bytes: &[u8], field: &'static str, limit: usize) -> Result<(), FrameProblem> {
+        let len = bytes.len();
         let limit = limit.min(u16::MAX.into());
         match u16::try_from(len) {
             Ok(short) if len <= limit => {
                 self.put(&short.to_le_bytes());
-                self.put(text.as_bytes());
+                self.put(bytes);
                 Ok(())
             }
             _ => Err(FrameProblem::Limit { field, len, limit }),

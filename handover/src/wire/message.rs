@@ -1,4 +1,4 @@
-//! The messages: ten of version 1, five of version 2. Their bodies are in DESIGN.md, their bytes in the test below.
+//! The messages: ten of version 1, six of version 2. Their bodies are in DESIGN.md, their bytes in the test below.
 //!
 //! - Encoding refuses what decoding would refuse, except reasons: these are cut, because a refusal must not fail
 //!   for being talkative.
@@ -22,6 +22,9 @@ pub const MAX_REASON: usize = 2 * 1024;
 
 /// Most tokens in one `gone`.
 pub const MAX_GONE: usize = 1024;
+
+/// Most bytes that go with a connection in `move`.
+pub const MAX_MOVE: usize = 16 * 1024;
 
 /// Bytes of a descriptor entry without its name: kind, token, length of the name.
 const ENTRY_LEN: usize = 1 + 8 + 2;
@@ -92,6 +95,13 @@ pub enum Message {
     Returned {
         /// Why; cut to [`MAX_REASON`] bytes.
         reason: String,
+    },
+    /// V2: the parked predecessor hands over a connection that was busy at the cutover; it travels with the message.
+    Move {
+        /// What it calls it, at most [`MAX_NAME`] bytes.
+        name: String,
+        /// What the new owner has to know of it, at most [`MAX_MOVE`] bytes.
+        bytes: Vec<u8>,
     },
 }
 
@@ -197,6 +207,7 @@ impl Message {
             Self::Confirm => 13,
             Self::Return { .. } => 14,
             Self::Returned { .. } => 15,
+            Self::Move { .. } => 16,
         }
     }
 
@@ -219,6 +230,7 @@ impl Message {
             Self::Confirm => "confirm",
             Self::Return { .. } => "return",
             Self::Returned { .. } => "returned",
+            Self::Move { .. } => "move",
         }
     }
 
@@ -227,6 +239,7 @@ impl Message {
     pub fn descriptors(&self) -> usize {
         match self {
             Self::Descriptors { entries, .. } | Self::Mirror { entries } => entries.len(),
+            Self::Move { .. } => 1,
             _ => 0,
         }
     }
@@ -278,6 +291,10 @@ impl Message {
                 w.string(cut(reason), "the reason", MAX_REASON)?;
             }
             Self::Mirror { entries } => put_entries(&mut w, entries)?,
+            Self::Move { name, bytes } => {
+                w.string(name, "the name of a descriptor", MAX_NAME)?;
+                w.blob(bytes, "what goes with a connection", MAX_MOVE)?;
+            }
             Self::Gone { tokens } => {
                 let (len, limit) = (tokens.len(), MAX_GONE);
                 if len > limit {
@@ -343,6 +360,10 @@ impl Message {
             },
             15 => Self::Returned {
                 reason: r.string("the reason", MAX_REASON)?,
+            },
+            16 => Self::Move {
+                name: r.string("the name of a descriptor", MAX_NAME)?,
+                bytes: r.blob("what goes with a connection", MAX_MOVE)?,
             },
             found => return Err(FrameProblem::Kind { found }),
         };
@@ -434,6 +455,7 @@ pub(crate) fn listed_descriptors(frame: &[u8]) -> Option<usize> {
     match kind {
         3 => _ = r.u32("the batch number").ok()?,
         11 => {}
+        16 => return Some(1),
         _ => return None,
     }
     r.u16("the count of descriptors").ok().map(usize::from)
@@ -590,6 +612,13 @@ mod tests {
                 Message::Returned { reason },
                 "484f5631 0200 0f00 04000000 07000000 0200 6e6f",
             ),
+            (
+                Message::Move {
+                    name: "é".into(),
+                    bytes: vec![0xff, 0],
+                },
+                "484f5631 0200 1000 08000000 07000000 0200 c3a9 0200 ff00",
+            ),
         ]
     }
 
@@ -617,7 +646,7 @@ mod tests {
             assert_eq!(decode(&frame).expect("decode"), message);
         }
         let added: Vec<u16> = golden_v2().iter().skip(1).map(|(m, _)| m.kind()).collect();
-        assert_eq!(added, (11..=15).collect::<Vec<_>>());
+        assert_eq!(added, (11..=16).collect::<Vec<_>>());
         for (message, bytes) in golden_v2() {
             let frame = message.encode(2, 7).expect("encode");
             assert_eq!(hex(&frame), bytes.replace(' ', ""), "{}", message.name());
@@ -672,7 +701,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_refused() {
-        assert_eq!(Message::decode(16, &[]), Err(FrameProblem::Kind { found: 16 }));
+        assert_eq!(Message::decode(17, &[]), Err(FrameProblem::Kind { found: 17 }));
         let many = (MAX_GONE as u16 + 1).to_le_bytes();
         assert!(matches!(
             Message::decode(12, &many),

@@ -1,14 +1,17 @@
 //! What the tests of the command play with: a directory, servers, actors, filters.
 
+use handover::Status;
 use handover::control::Phase;
 use handover::os::dir::NodeDir;
 use handover::os::pidfd::{Pidfd, ProcessId};
-use handover::{Builder, Node, Stop};
+use handover::{Builder, Deadlines, Node, Parked, Stop};
+use nix::sys::signal::Signal;
 use shmstate::{Cell, Map, Region};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -25,6 +28,10 @@ const LIFETIME: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(2);
 const CAPACITY: u64 = 4 << 20;
+/// In the scene's directory: actors that wait for it go wrong now.
+const STRIKE: &str = ".strike";
+/// A probation that ends by an event, not by time.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 /// The node of all tests; it differs by its directory.
 const NODE: &str = "arena";
 
@@ -38,6 +45,22 @@ pub(crate) struct Scene {
 pub(crate) struct Server {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<bool>>,
+    parks: bool,
+}
+
+/// What a server does beside serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// It drains when it has handed over.
+    Plain,
+    /// It parks then.
+    Parks,
+    /// On [`STRIKE`] it dies in the middle of a transaction.
+    Dies,
+    /// On [`STRIKE`] it never gives its pass back.
+    Hangs,
+    /// On [`STRIKE`] it gives the node back.
+    GivesBack,
 }
 
 /// What is another thing in each run, and what stands for it in a snapshot.
@@ -47,9 +70,10 @@ const FILTERS: &[(&str, &str)] = &[
     (r"(?m)^(  \d  )\d+  ", "${1}PID  "),
     (r"(?m)^(arena  )\d+  ", "${1}PID  "),
     (
-        r#""(\w*pid|start_time|age_ms|waited_ms|made_at_unix_ns|commits|taken_bytes|heap_bytes|growth_steps)": \d+"#,
+        r#""(\w*pid|start_time|\w*age_ms|left_ms|waited_ms|made_at_unix_ns|commits|taken_bytes|heap_bytes|growth_steps)": \d+"#,
         r#""$1": N"#,
     ),
+    (r#""give_back_ms": [\d.]+"#, r#""give_back_ms": N"#),
     (r#""(prepare_ms|blackout_us|noise_us)": ([\d.]+|null)"#, r#""$1": N"#),
     (r"\b\d+ committed", "N committed"),
     (r"\b\d+ small steps?", "N small steps"),
@@ -60,6 +84,10 @@ const FILTERS: &[(&str, &str)] = &[
     (r"noise not measured", "noise N µs"),
     // A handover's row: prepare, blackout and noise follow the generations.
     (r"(\d+ -> \d+)  [\d.]+  [\d.]+  ([\d.]+|-)  ", "$1  N  N  N  "),
+    // One that was given back: only the blackout is measured.
+    (r"(\d+ -> \d+)  -  [\d.]+  -  ", "$1  -  N  -  "),
+    // Whether it is seen on its way is chance.
+    (r"(?m)^.*; the node goes back\n", ""),
     (r"\b\d+ (ms|s|min)\b", "TIME"),
     // Who takes up what a dead owner left may not say when.
     (r"inherited, TIME ago", "inherited"),
@@ -102,18 +130,40 @@ impl Scene {
 
     /// Serves a node until the server is dropped or handed over.
     pub(crate) fn serve(&self, node: &str, build: &str) -> Server {
+        self.serve_as(Manner::Plain, builder(node, build))
+    }
+
+    /// The same, but parks when it has handed over.
+    pub(crate) fn serve_parking(&self, node: &str, build: &str, probation: Duration) -> Server {
+        let mut deadlines = Deadlines::default();
+        deadlines.probation = probation;
+        deadlines.watchdog = Duration::from_millis(400);
+        deadlines.give_back = Duration::from_millis(200);
+        self.serve_as(Manner::Parks, builder(node, build).deadlines(deadlines))
+    }
+
+    /// The same, but waits long for a successor that does not answer when it is asked for the node, and has no watchdog.
+    pub(crate) fn serve_patiently(&self, node: &str, build: &str) -> Server {
+        let mut deadlines = Deadlines::default();
+        deadlines.probation = LONG;
+        deadlines.give_back = LONG;
+        self.serve_as(Manner::Parks, builder(node, build).deadlines(deadlines))
+    }
+
+    fn serve_as(&self, manner: Manner, builder: Builder) -> Server {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, serves) = mpsc::channel();
-        let builder = builder(node, build).directory(self.path().into());
+        let builder = builder.directory(self.path().into());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            serve(builder, &|| stopped.load(Ordering::Relaxed), || {
+            serve(builder, manner, &|| stopped.load(Ordering::Relaxed), || {
                 let _ = ready.send(());
             })
         });
         let server = Server {
             stop,
             thread: Some(thread),
+            parks: manner == Manner::Parks,
         };
         serves.recv_timeout(PATIENCE).expect("the server serves");
         server
@@ -137,6 +187,61 @@ impl Scene {
         };
         let mut command = self.actor(node, part, script, options);
         self.filter(&command.output().expect("the command runs"))
+    }
+
+    /// Upgrades `node` to an actor that goes wrong as soon as the command says that it watches.
+    pub(crate) fn upgrade_that_fails(&self, node: &str, role: &str, options: &[&str]) -> String {
+        let script = r#"exec "$0" --exact actor --nocapture >/dev/null 2>&1"#;
+        let mut command = self.actor(node, role, script, options);
+        let mut command = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command runs");
+        let mut stderr = String::new();
+        for line in BufReader::new(command.stderr.take().expect("piped")).lines() {
+            let line = line.expect("UTF-8");
+            if line.ends_with("watching") {
+                std::fs::write(self.path().join(STRIKE), "").expect("a file");
+            }
+            stderr += &format!("{line}\n");
+        }
+        let mut output = command.wait_with_output().expect("reaped");
+        output.stderr = stderr.into_bytes();
+        let _ = std::fs::remove_file(self.path().join(STRIKE));
+        self.filter(&output)
+    }
+
+    /// Begins a command and leaves it running.
+    pub(crate) fn begin(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command runs")
+    }
+
+    /// Waits for what the node's state is to be.
+    pub(crate) fn until(&self, node: &str, what: &str, is: impl Fn(&Status) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = handover::status(self.path(), node).expect("status");
+            if is(&status) {
+                return;
+            }
+            assert!(Instant::now() < end, "{what} never came: {status:?}");
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Sends a signal to the owner of a node.
+    pub(crate) fn signal_owner(&self, node: &str, signal: Signal) {
+        let status = handover::status(self.path(), node).expect("status");
+        let owner = status.owner.expect("an owner").process;
+        assert_ne!(owner.pid, std::process::id());
+        let pid = nix::unistd::Pid::from_raw(owner.pid.cast_signed());
+        nix::sys::signal::kill(pid, signal).expect("a signal");
     }
 
     fn actor(&self, node: &str, part: &str, script: &str, options: &[&str]) -> Command {
@@ -180,7 +285,7 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_handover"));
         let (name, rest) = args.split_first().expect("a command");
         command.arg(name);
-        if ["upgrade", "status", "inspect"].contains(name) {
+        if ["upgrade", "status", "inspect", "rollback", "confirm"].contains(name) {
             command.arg("--directory").arg(self.path());
         }
         command.args(rest);
@@ -285,7 +390,7 @@ impl Drop for Server {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let handed_over = thread.join();
-            if !std::thread::panicking() {
+            if !std::thread::panicking() && !self.parks {
                 assert!(!handed_over.expect("the server"), "nobody was to take over");
             }
         }
@@ -296,33 +401,78 @@ fn builder(node: &str, build: &str) -> Builder {
     Node::builder(node).build_id(build).tick(TICK).region("world", CAPACITY)
 }
 
-/// Serves until `stop`, and tells whether the node was handed over.
-fn serve(builder: Builder, stop: &dyn Fn() -> bool, serves: impl FnOnce()) -> bool {
+/// Serves until `stop`, and tells whether the node was handed over for good.
+fn serve(builder: Builder, manner: Manner, stop: &dyn Fn() -> bool, serves: impl FnOnce()) -> bool {
     let mut starting = builder.start().expect("start");
-    let mut world = starting.region("world").expect("the region");
-    let node = starting.ready().expect("ready");
-    tick(&node, &mut world).expect("a first tick");
-    serves();
+    let mut serves = Some(serves);
+    loop {
+        let mut world = starting.region("world").expect("the region");
+        let node = starting.ready().expect("ready");
+        if let Some(serves) = serves.take() {
+            tick(&node, &mut world).expect("a first tick");
+            serves();
+        }
+        let Some(over) = turns(&node, &mut world, manner, stop) else {
+            node.stop(vec![world], true).expect("stop");
+            return false;
+        };
+        match over {
+            Stop::HandedOver if manner == Manner::Parks => match node.park_unless(vec![world], stop).expect("park") {
+                Parked::Back(back) => starting = *back,
+                Parked::Over(_) => return true,
+            },
+            Stop::HandedOver | Stop::GivenBack => {
+                let _ = node.drain(vec![world]);
+                return true;
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// Ticks until the node is another's; `None` if it was told to stop.
+fn turns(node: &Node, world: &mut Region, manner: Manner, stop: &dyn Fn() -> bool) -> Option<Stop> {
     while !stop() {
         std::thread::sleep(TICK);
+        if handover::runtime_base().join(STRIKE).exists() {
+            strike(node, world, manner);
+        }
         // A calm server, so that a look finds no transaction; a handover finds a busy one.
         let calm = matches!(node.control().phase(), Ok(Phase::None));
         let step = if calm {
             node.enter().map(drop)
         } else {
-            tick(&node, &mut world)
+            tick(node, world)
         };
-        match step {
-            Ok(()) => {}
-            Err(Stop::HandedOver) => {
-                let _ = node.drain(vec![world]);
-                return true;
-            }
-            Err(other) => panic!("{other}"),
+        if let Err(stop) = step {
+            return Some(stop);
         }
     }
-    node.stop(vec![world], true).expect("stop");
-    false
+    None
+}
+
+fn strike(node: &Node, world: &mut Region, manner: Manner) {
+    match manner {
+        Manner::Plain | Manner::Parks => {}
+        Manner::Dies | Manner::Hangs => {
+            let pass = node.enter().expect("a pass");
+            let mut tx = world.begin(&pass).expect("a transaction");
+            let ticks: Cell<u64> = Cell::open_or_create(&mut tx, "ticks", &0).expect("the cell");
+            ticks.set(&mut tx, &1000).expect("a change");
+            if manner == Manner::Dies {
+                // The crash is no surprise to anybody: no core file.
+                let none = rustix::process::Rlimit {
+                    current: Some(0),
+                    maximum: Some(0),
+                };
+                rustix::process::setrlimit(rustix::process::Resource::Core, none).expect("a limit");
+                std::process::abort();
+            }
+            std::thread::sleep(LIFETIME);
+        }
+        // The second time there is nobody to give it to.
+        Manner::GivesBack => drop(node.give_back("the scores are wrong")),
+    }
 }
 
 /// One transaction: the first makes the tables, and none changes their size after it.
@@ -345,10 +495,14 @@ pub(crate) fn play(role: &str) {
     let end = Instant::now() + LIFETIME;
     let scene = handover::runtime_base();
     let over = move || Instant::now() >= end || !scene.exists();
+    let part = |manner| {
+        serve(builder(NODE, BUILD), manner, &over, || {});
+    };
     match role {
-        "serve" => {
-            serve(builder(NODE, BUILD), &over, || {});
-        }
+        "serve" => part(Manner::Plain),
+        "die" => part(Manner::Dies),
+        "hang-later" => part(Manner::Hangs),
+        "give-back" => part(Manner::GivesBack),
         "refuse" => {
             let starting = builder(NODE, BUILD).start().expect("start");
             let _ = starting.refuse("the table players has another shape");

@@ -8,6 +8,7 @@
 //! The tests know the libraries by their public parts only, except for the wire, which a stranger is played with.
 
 pub mod options;
+pub mod plain;
 pub mod process;
 pub mod report;
 pub mod scene;

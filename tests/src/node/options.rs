@@ -51,6 +51,9 @@ pub struct Options {
     /// The directory, on a tmpfs, in which the world is, instead of /dev/shm.
     #[arg(long)]
     pub world_in: Option<PathBuf>,
+    /// Where clients connect whose connections the server keeps itself.
+    #[arg(long)]
+    pub plain: Option<SocketAddr>,
     /// Carry over how many owners there were.
     #[arg(long)]
     pub carry: bool,

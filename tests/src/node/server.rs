@@ -1,6 +1,7 @@
 //! The server: gets its node, is ready, ticks until a successor serves, and misbehaves where it is told to.
 
 use crate::node::options::{Fault, Options};
+use crate::node::plain;
 use crate::node::report::{Order, Report};
 use crate::node::world::World;
 use clap::Parser;
@@ -108,6 +109,10 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
         Some(name) => builder.region(name, EXTRA),
         None => builder,
     };
+    let builder = match options.plain {
+        Some(address) => builder.listener("plain", address),
+        None => builder,
+    };
     let builder = if options.carry { builder.carry(CARRY) } else { builder };
     let starting = builder.start()?;
     let (role, before) = match starting.role() {
@@ -162,6 +167,10 @@ fn own(
         world,
         over: HashSet::new(),
         idle: options.idle,
+        plain: match options.plain {
+            Some(_) => Some((node.listener("plain")?, options.build.clone())),
+            None => None,
+        },
     };
     let (gone, answered) = {
         let pass = node.enter()?;
@@ -285,6 +294,8 @@ struct Server {
     /// Connections whose peer is gone; they end with the next tick.
     over: HashSet<StreamId>,
     idle: bool,
+    /// Where the connections come from that the server keeps itself, and what it was built from.
+    plain: Option<(Arc<TcpListener>, String)>,
 }
 
 impl Server {
@@ -336,6 +347,13 @@ impl Server {
                     Order::GiveBack => node.give_back("told to")?,
                     Order::Confirm => say(&Report::Confirmed(node.confirm())),
                     Order::Go | Order::Release => {}
+                }
+            }
+            if let Some((listener, build)) = &self.plain {
+                let mover = node.mover();
+                plain::accept(listener, build, &mover);
+                for moved in node.moved() {
+                    plain::go_on(moved, build, &mover);
                 }
             }
             due = (due + tick).max(Instant::now());

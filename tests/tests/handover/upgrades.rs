@@ -279,3 +279,50 @@ fn connections_accepted_between_ready_and_the_cutover_go_over_at_once() {
     drop(swarm.finish());
     scene.close(new);
 }
+
+/// Asks on a connection that the server keeps itself.
+fn ask(stream: &std::net::TcpStream, line: &str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let mut stream = stream;
+    writeln!(stream, "{line}").expect("ask");
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).expect("an answer");
+    answer.trim_end().into()
+}
+
+#[test]
+fn connections_busy_at_the_cutover_move_when_they_are_idle() {
+    let scene = scene();
+    let plain = std::net::SocketAddr::new(scene.address().ip(), scene.address().port() + 1);
+    let plain_text = plain.to_string();
+    let long = ["--park", "--deadline", "probation=600000", "--plain", &plain_text];
+    let mut old = scene.first(&long);
+    let connect = || {
+        let stream = std::net::TcpStream::connect(plain).expect("connect");
+        let limit = actors::node::wait::LIMIT;
+        stream.set_read_timeout(Some(limit)).expect("a deadline");
+        stream
+    };
+    let (idle, busy) = (connect(), connect());
+    assert_eq!(ask(&idle, "hello"), "A 1 hello");
+    assert_eq!(ask(&busy, "busy"), "A 1 busy");
+    let mut new = scene.spawn("B", &long);
+    assert_eq!(new.serving(), 2);
+    old.expect(&Report::HandedOver);
+    scene.wait_phase(Phase::Probation);
+    assert_eq!(ask(&busy, "still"), "A 2 still");
+    assert_eq!(ask(&busy, "idle"), "A 3 idle");
+    assert_eq!(ask(&busy, "now"), "B 4 now");
+    // Who sends at the moment of the move is answered by either, and misses nothing.
+    let answer = ask(&idle, "there");
+    assert!(answer.ends_with(" 2 there"), "{answer}");
+    actors::node::wait::until("the idle one to move", || {
+        ask(&idle, "again").starts_with("B ").then_some(())
+    });
+    new.tell(Order::Confirm);
+    new.expect(&Report::Confirmed(true));
+    assert!(matches!(old.report(), Report::Drained { left: 0, .. }));
+    assert!(old.exit().success());
+    assert_eq!(ask(&busy, "end"), "B 5 end");
+    scene.close(new);
+}
