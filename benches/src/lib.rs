@@ -15,6 +15,8 @@ pub mod huge;
 
 pub mod engine;
 
+pub mod handover;
+
 pub mod report;
 
 /// What can go wrong in a bench ends it; who reads it is a person at a terminal.

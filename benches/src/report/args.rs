@@ -14,6 +14,11 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// The store against hash maps, LMDB, redb, mmap-sync and Redis: speed, memory, growth, attaching, recovery.
     Store(Store),
+    /// The handover against restarts, reloads and libraries for them: blackout, gaps that clients see, upgrades, give-back.
+    Handover(Handover),
+    /// Serves a node: what handovers are measured with.
+    #[command(hide = true)]
+    Node(crate::handover::node::Options),
     /// Opens a region, leaves a transaction open and waits to be killed: what recovery is measured with.
     #[command(hide = true)]
     LeaveOpen {
@@ -38,4 +43,20 @@ pub(super) struct Store {
     /// So many rounds instead.
     #[arg(long, hide = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) rounds: Option<u16>,
+}
+
+#[derive(clap::Args, Debug, Default)]
+pub(super) struct Handover {
+    /// JSON on standard output instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Fewer handovers: less than a minute.
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// Everything as small as can be, and no peers: to try the report itself.
+    #[arg(long, hide = true)]
+    pub(super) tiny: bool,
+    /// The peers all the same.
+    #[arg(long, hide = true, requires = "tiny")]
+    pub(super) peers: bool,
 }

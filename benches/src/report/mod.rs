@@ -26,6 +26,8 @@ mod print;
 
 mod store;
 
+mod handover;
+
 use crate::Result;
 use crate::engine::Blobs;
 use args::{Args, Command};
@@ -37,7 +39,7 @@ use std::process::ExitCode;
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("report: {e}");
             ExitCode::FAILURE
@@ -45,15 +47,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<()> {
+fn run(args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::Store(options) => store::run(&options),
+        Command::Store(options) => store::run(&options)?,
+        Command::Handover(options) => handover::run(&options)?,
+        Command::Node(options) => return Ok(crate::handover::node::main(&options)),
         Command::LeaveOpen { region, records } => Blobs::leave_open(&region, records, || {
             println!("open");
             std::io::stdout().flush()?;
             // Until the parent kills this process; if the parent dies first, its end of the pipe closes.
             std::io::stdin().read_exact(&mut [0])?;
             Ok(())
-        }),
+        })?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -128,7 +128,7 @@ fn heading(row: &Row) -> String {
 }
 
 /// About three digits that matter.
-fn short(number: f64) -> String {
+pub(super) fn short(number: f64) -> String {
     match number.abs() {
         n if n >= 100.0 => format!("{number:.0}"),
         n if n >= 10.0 => format!("{number:.1}"),

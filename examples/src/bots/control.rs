@@ -1,4 +1,4 @@
-//! The parent's lines on stdin: `upgrade begin`, `upgrade end`, `report`, `finish`. The end of the input is a `finish`.
+//! The parent's lines on stdin: `upgrade begin`, `upgrade end`, the same with `give-back`, `report`, `finish`. The end of the input is a `finish`.
 //!
 //! Stdin is read only when epoll says that it has something, once each time, and is never made non-blocking: that flag belongs
 //! to the open file, which the parent's terminal may share. A file or /dev/null cannot be polled; then no line is heard.
@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
+use super::gaps::Window;
 use rustix::io::Errno;
 
 /// Longest line; what is longer is not one of ours.
@@ -17,10 +18,10 @@ const MAX_LINE: usize = 256;
 /// One line from the parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Gaps from here belong to an upgrade.
-    UpgradeBegin,
+    /// Gaps from here belong to it.
+    Begin(Window),
     /// They no longer do.
-    UpgradeEnd,
+    End(Window),
     /// Print the counters.
     Report,
     /// Stop sending, settle and end.
@@ -95,8 +96,10 @@ impl AsFd for Control {
 
 fn parse(line: &[u8]) -> Option<Order> {
     match line.trim_ascii() {
-        b"upgrade begin" => Some(Order::UpgradeBegin),
-        b"upgrade end" => Some(Order::UpgradeEnd),
+        b"upgrade begin" => Some(Order::Begin(Window::Upgrade)),
+        b"upgrade end" => Some(Order::End(Window::Upgrade)),
+        b"give-back begin" => Some(Order::Begin(Window::GiveBack)),
+        b"give-back end" => Some(Order::End(Window::GiveBack)),
         b"report" => Some(Order::Report),
         b"finish" => Some(Order::Finish),
         _ => None,
@@ -106,7 +109,7 @@ fn parse(line: &[u8]) -> Option<Order> {
 fn unknown(line: &[u8]) {
     let line = String::from_utf8_lossy(line);
     eprintln!(
-        "arena-bots: {line:?} on stdin is not understood; expected `upgrade begin`, `upgrade end`, `report` or `finish`"
+        "arena-bots: {line:?} on stdin is not understood; expected `upgrade begin`, `upgrade end`, the same with `give-back`, `report` or `finish`"
     );
 }
 
@@ -119,7 +122,9 @@ mod tests {
         let mut control = Control::new();
         let mut orders = Vec::new();
         let long = "x".repeat(3 * MAX_LINE);
-        let text = format!("upgrade begin\r\n\nupgrade end\nnonsense\nreport\n{long}finish\nfinish\nrep");
+        let text = format!(
+            "upgrade begin\r\n\nupgrade end\ngive-back begin\n give-back end\nnonsense\nreport\n{long}finish\nfinish\nrep"
+        );
         for size in [1, 7, 1000] {
             let mut rest = text.as_bytes();
             while !rest.is_empty() {
@@ -132,7 +137,14 @@ mod tests {
             }
             assert_eq!(&control.buffer[..control.filled], b"rep");
             control.filled = 0;
-            let expected = [Order::UpgradeBegin, Order::UpgradeEnd, Order::Report, Order::Finish];
+            let expected = [
+                Order::Begin(Window::Upgrade),
+                Order::End(Window::Upgrade),
+                Order::Begin(Window::GiveBack),
+                Order::End(Window::GiveBack),
+                Order::Report,
+                Order::Finish,
+            ];
             assert_eq!(mem::take(&mut orders), expected, "pieces of {size}");
         }
     }

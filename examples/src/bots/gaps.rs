@@ -1,8 +1,10 @@
-//! The times between consecutive `State` frames, in two buckets: those that touch an upgrade, and all others.
+//! The times between consecutive `State` frames, in three buckets: those that touch an upgrade, those that touch an upgrade that goes back, and
+//! all others.
 //!
 //! - **G1** A gap runs from one `State` frame of a bot to its next, in nanoseconds of CLOCK_MONOTONIC. Both ends are the moment
 //!   at which `epoll_wait` returned: one reading of the clock for each wake-up, so that the bots' own work is not in it.
-//! - **G2** A gap belongs to the upgrade if any part of it lies between `begin` and `end`, both ends included.
+//! - **G2** A gap belongs to the upgrade if any part of it lies between `begin` and `end`, both ends included. One that touches both kinds is the
+//!   give-back's.
 //! - **G3** Gaps that began before all bots had joined are not counted: joining is not serving.
 //!
 //! The baseline is kept in a histogram whose buckets are at most 1/32 wide, so that no sample is stored.
@@ -88,16 +90,28 @@ fn bucket_end(index: usize) -> u64 {
     ((index - shift * SUBS) as u64 + 1) << shift
 }
 
-/// The two buckets of gaps and the window that parts them. All times in nanoseconds of one monotonic clock.
+/// What the server goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// An upgrade that lasts, or one that never comes to serve.
+    Upgrade,
+    /// One that serves, fails, and is taken back.
+    GiveBack,
+}
+
+/// The buckets of gaps and the windows that part them. All times in nanoseconds of one monotonic clock.
 #[derive(Debug, Clone, Default)]
 pub struct Gaps {
     /// Gaps that touch no upgrade.
     pub baseline: Histogram,
     /// Gaps that touch one.
     pub upgrade: Histogram,
+    /// Gaps that touch one that goes back.
+    pub give_back: Histogram,
     counted_from: Option<u64>,
-    open: bool,
-    last_end: Option<u64>,
+    open: Option<Window>,
+    /// Last ends of the upgrades and of those that went back.
+    last_ends: [Option<u64>; 2],
 }
 
 impl Gaps {
@@ -106,16 +120,16 @@ impl Gaps {
         self.counted_from = Some(now);
     }
 
-    /// An upgrade begins.
-    pub fn begin(&mut self) {
-        self.open = true;
+    /// A window begins.
+    pub fn begin(&mut self, window: Window) {
+        self.open = Some(window);
     }
 
-    /// The upgrade is over.
-    pub fn end(&mut self, now: u64) {
-        if self.open {
-            self.open = false;
-            self.last_end = Some(now);
+    /// The window is over.
+    pub fn end(&mut self, window: Window, now: u64) {
+        if self.open == Some(window) {
+            self.open = None;
+            self.last_ends[window as usize] = Some(now);
         }
     }
 
@@ -133,14 +147,21 @@ impl Gaps {
         }
     }
 
-    /// Where a gap that ends now belongs. It cannot end before a `begin` that was already reported, so the last window is the
-    /// only one to compare with (G2).
+    /// Where a gap that ends now belongs. It cannot end before a `begin` that was already reported, so the last window of
+    /// each kind is the only one to compare with (G2).
     fn side(&mut self, from: u64) -> Option<&mut Histogram> {
         if self.counted_from.is_none_or(|start| from < start) {
             return None;
         }
-        let touches = self.open || self.last_end.is_some_and(|end| from <= end);
-        Some(if touches { &mut self.upgrade } else { &mut self.baseline })
+        let touches =
+            |window| self.open == Some(window) || self.last_ends[window as usize].is_some_and(|end| from <= end);
+        Some(if touches(Window::GiveBack) {
+            &mut self.give_back
+        } else if touches(Window::Upgrade) {
+            &mut self.upgrade
+        } else {
+            &mut self.baseline
+        })
     }
 }
 
@@ -201,11 +222,11 @@ mod tests {
         gaps.record(100 * MS, 117 * MS);
         assert_eq!(split(&gaps), (17.0, 0.0));
         // Began before `begin`, ends inside.
-        gaps.begin();
+        gaps.begin(Window::Upgrade);
         gaps.record(117 * MS, 140 * MS);
         assert_eq!(split(&gaps), (17.0, 23.0));
         // Began before `begin` and ends after `end`.
-        gaps.end(150 * MS);
+        gaps.end(Window::Upgrade, 150 * MS);
         gaps.record(116 * MS, 180 * MS);
         assert_eq!(split(&gaps), (17.0, 64.0));
         // Began inside.
@@ -218,8 +239,17 @@ mod tests {
         assert_eq!((split(&gaps), gaps.baseline.total()), ((19.0, 70.0), 2));
         gaps.record_open(200 * MS, 219_500_000);
         assert_eq!((split(&gaps), gaps.baseline.total()), ((19.5, 70.0), 2));
-        gaps.end(500 * MS);
+        gaps.end(Window::Upgrade, 500 * MS);
         gaps.record(400 * MS, 420 * MS);
         assert_eq!(split(&gaps), (20.0, 70.0), "an end without a begin changes nothing");
+        gaps.begin(Window::GiveBack);
+        gaps.end(Window::Upgrade, 510 * MS);
+        gaps.record(505 * MS, 905 * MS);
+        gaps.end(Window::GiveBack, 910 * MS);
+        gaps.begin(Window::Upgrade);
+        gaps.record(909 * MS, 1209 * MS);
+        assert_eq!((split(&gaps), gaps.give_back.max_ms()), ((20.0, 70.0), 400.0));
+        gaps.record(911 * MS, 999 * MS);
+        assert_eq!((split(&gaps), gaps.give_back.total()), ((20.0, 88.0), 2));
     }
 }

@@ -109,6 +109,8 @@ pub struct Report {
     pub upgrade_gaps: u64,
     /// The longest of them, milliseconds; 0 if there is none.
     pub upgrade_max_ms: f64,
+    /// The longest gap that touches an upgrade that went back, milliseconds; 0 if there is none.
+    pub give_back_max_ms: f64,
 
     /// The first few faults in words.
     pub first_faults: Vec<String>,

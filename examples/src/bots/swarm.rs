@@ -311,8 +311,8 @@ impl Swarm {
             .map_err(RunError::system("reading stdin"))?;
         for order in orders {
             match order {
-                Order::UpgradeBegin => self.tally.gaps.begin(),
-                Order::UpgradeEnd => self.tally.gaps.end(self.now),
+                Order::Begin(window) => self.tally.gaps.begin(window),
+                Order::End(window) => self.tally.gaps.end(window, self.now),
                 Order::Report => {
                     let report = self.report(self.last_snapshot);
                     self.last_snapshot = (self.now, self.tally.frames);

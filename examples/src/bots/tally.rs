@@ -27,7 +27,7 @@ pub struct Tally {
     pub commands_misordered: u64,
     pub state_mismatches: u64,
     pub generation_backwards: u64,
-    /// The two buckets of gaps.
+    /// The buckets of gaps.
     pub gaps: Gaps,
     rules: [u64; 4],
     generations: Vec<u64>,
@@ -92,6 +92,7 @@ impl Tally {
             baseline_p999_ms: baseline.quantile_ms(0.999),
             upgrade_gaps: self.gaps.upgrade.total(),
             upgrade_max_ms: self.gaps.upgrade.max_ms(),
+            give_back_max_ms: self.gaps.give_back.max_ms(),
             first_faults: self.faults.clone(),
             ..Report::default()
         }

@@ -1,8 +1,9 @@
 //! The course of a demo: a server, players, upgrades under them, bad upgrades between, and the end.
 //!
-//! - **D1** After each upgrade the control block says that the new process owns the next generation, its history says how, and
-//!   the old process has ended with code 0.
-//! - **D2** After each bad upgrade the same process owns the same generation.
+//! - **D1** After each upgrade the control block says that the new process owns the next generation, its history says how, the demo has confirmed
+//!   it, and the old process has ended with code 0.
+//! - **D2** After each bad upgrade the same process owns the node: in the same generation, or, if the bad one had taken over, in the next but one, and
+//!   the history says that it took the node back.
 //! - **D3** A server or the bots ending by themselves ends the course, at any moment, with what they said.
 //! - **D4** Whatever happens, the end is reached: players are counted, the server is stopped, what is left is listed.
 
@@ -14,6 +15,7 @@ use super::place::Place;
 use super::programs::Programs;
 use super::summary::{BadUpgrade, Exit, Spread, Summary};
 use super::{Options, show};
+use crate::bots::gaps::Window;
 use handover::control::{HandoverRecord, Outcome};
 use rustix::process::Signal;
 use shmstate::lease::Lease;
@@ -26,9 +28,14 @@ const UPGRADE: Duration = Duration::from_secs(15);
 /// How long the control block may take to say what has happened.
 const RECORD: Duration = Duration::from_secs(2);
 /// How long a bad upgrade may take to fail, beyond the server's own deadline for it.
-const BAD: Duration = Duration::from_secs(10);
+const FAIL: Duration = Duration::from_secs(10);
 /// What the demo's servers grant a successor to get ready.
 const READY: Duration = Duration::from_secs(2);
+/// How long the demo's servers stay parked: longer than any upgrade takes, for each is confirmed, or taken back.
+const PROBATION: Duration = Duration::from_secs(30);
+/// How long a new version may go without a tick before they take the node back: a few times the longest pause of a healthy one. It is then
+/// asked for so long, and killed.
+const WATCHDOG: Duration = Duration::from_millis(300);
 /// How long a server may take to stop: it walks over the whole world first.
 const STOP: Duration = Duration::from_secs(15);
 /// How long the players may take to be counted.
@@ -71,6 +78,31 @@ const BAD_UPGRADES: [Bad; 3] = [
     },
 ];
 
+/// An upgrade that serves, and fails then.
+struct Late {
+    program: &'static str,
+    /// What it is to do, for people.
+    does: &'static str,
+    /// The signal that ends it.
+    killed_by: Signal,
+}
+
+const LATE_UPGRADES: [Late; 2] = [
+    Late {
+        program: "arena-bad-late",
+        does: "crash in the middle of a tick after it has taken over",
+        killed_by: Signal::ABORT,
+    },
+    Late {
+        program: "arena-bad-stuck",
+        does: "hang in the middle of a tick after it has taken over",
+        killed_by: Signal::KILL,
+    },
+];
+
+/// How many upgrades are bad on purpose.
+pub(super) const BAD: u32 = (BAD_UPGRADES.len() + LATE_UPGRADES.len()) as u32;
+
 /// A demo that is under way.
 #[derive(Debug)]
 pub(super) struct Course<'a> {
@@ -86,6 +118,7 @@ pub(super) struct Course<'a> {
     blackouts: Vec<f64>,
     noises: Vec<f64>,
     preparations: Vec<f64>,
+    ways_back: Vec<f64>,
     /// Last, because it is removed when all processes have ended.
     place: Place,
 }
@@ -102,7 +135,7 @@ impl<'a> Course<'a> {
         let place = Place::new(&node.unwrap_or_else(|| format!("arena-demo-{}", std::process::id())))?;
         show(options, format_args!("filling a world of {} MiB …", options.world_mib));
         let begun = Instant::now();
-        let mut server = start_server(options, programs, &place, 1)?;
+        let mut server = start_server(options, programs, &place, "arena-v1")?;
         let line = server.line("the server's address", UNTIL_THE_END, limit)?;
         let Some((_, address)) = line.rsplit_once(" at ") else {
             return Err(DemoError::Said {
@@ -124,6 +157,7 @@ impl<'a> Course<'a> {
             blackouts: Vec::new(),
             noises: Vec::new(),
             preparations: Vec::new(),
+            ways_back: Vec::new(),
             place,
         };
         let (pid, generation, _) = course.owner()?;
@@ -160,6 +194,10 @@ impl<'a> Course<'a> {
                 for bad in &BAD_UPGRADES {
                     self.pause()?;
                     self.bad_upgrade(bad)?;
+                }
+                for late in &LATE_UPGRADES {
+                    self.pause()?;
+                    self.late_upgrade(late)?;
                 }
             }
             self.pause()?;
@@ -198,13 +236,18 @@ impl<'a> Course<'a> {
     fn upgrade(&mut self, number: u32) -> Result<()> {
         // v1 serves first.
         let version = if number % 2 == 1 { 2 } else { 1 };
-        self.crowd()?.begin_upgrade()?;
-        let mut new = start_server(self.options, self.programs, &self.place, version)?;
-        let (old, crowd) = (&mut self.server, &mut self.crowd);
+        self.crowd()?.begin(Window::Upgrade)?;
+        let name = format!("arena-v{version}");
+        let mut new = start_server(self.options, self.programs, &self.place, &name)?;
+        let (old, crowd, place) = (&mut self.server, &mut self.crowd, &mut self.place);
+        let mut confirmed = false;
         let status = self.limit.wait("the end of the old server", UPGRADE, || {
             new.check_running()?;
             if let Some(crowd) = crowd {
                 crowd.check_running()?;
+            }
+            if !confirmed {
+                confirmed = place.confirm(old.pid(), new.pid())?;
             }
             old.ended()
         })?;
@@ -215,7 +258,7 @@ impl<'a> Course<'a> {
         }
         let pid = self.server.pid();
         let record = self.record(pid)?;
-        self.crowd()?.end_upgrade()?;
+        self.crowd()?.end(Window::Upgrade)?;
         self.generation += 1;
         let after = format!("upgrade {number}");
         if record.outcome != Outcome::HandedOver || record.to_generation != self.generation {
@@ -226,6 +269,13 @@ impl<'a> Course<'a> {
             });
         }
         self.check_owner(&after, pid, self.generation)?;
+        if !confirmed {
+            return Err(DemoError::WrongOwner {
+                after,
+                expected: (pid, self.generation),
+                found: "the old server did not wait, parked, for the upgrade to be confirmed".into(),
+            });
+        }
         let (limit, generation) = (self.limit, self.generation);
         let gap = self.crowd()?.snapshot(limit)?.upgrade_max_ms;
         self.summary.upgrades += 1;
@@ -249,7 +299,7 @@ impl<'a> Course<'a> {
     fn bad_upgrade(&mut self, bad: &Bad) -> Result<()> {
         self.summary.bad_upgrades_tried += 1;
         let (pid, generation) = (self.server.pid(), self.generation);
-        self.crowd()?.begin_upgrade()?;
+        self.crowd()?.begin(Window::Upgrade)?;
         let mut command = self.place.command(&self.programs.path(bad.program));
         let mut child = Child::start(bad.program, command.args(["--node", self.place.node()]))?;
         // The one that hangs is told to leave first, and does not listen.
@@ -258,7 +308,7 @@ impl<'a> Course<'a> {
             None
         } else {
             let server = &mut self.server;
-            Some(self.limit.wait("the end of a bad upgrade", BAD, || {
+            Some(self.limit.wait("the end of a bad upgrade", FAIL, || {
                 server.check_running()?;
                 child.ended()
             })?)
@@ -271,10 +321,10 @@ impl<'a> Course<'a> {
             Some(status) => status,
             None => {
                 child.check_running()?;
-                child.end(Signal::KILL, BAD)?
+                child.end(Signal::KILL, FAIL)?
             }
         };
-        self.crowd()?.end_upgrade()?;
+        self.crowd()?.end(Window::Upgrade)?;
         let outcome = record.as_ref().map(|record| record.outcome);
         if outcome != bad.outcome || signal_of(status) != bad.killed_by.map(Signal::as_raw) || status.success() {
             return Err(DemoError::NotBad {
@@ -299,6 +349,68 @@ impl<'a> Course<'a> {
             program: bad.program.into(),
             exit: how(status),
             outcome,
+            give_back_ms: None,
+            survived: survived.is_ok(),
+        });
+        survived
+    }
+
+    /// D2, of one that takes over and fails then.
+    fn late_upgrade(&mut self, late: &Late) -> Result<()> {
+        self.summary.bad_upgrades_tried += 1;
+        let (old, lost) = (self.server.pid(), self.generation + 1);
+        self.crowd()?.begin(Window::GiveBack)?;
+        let mut child = start_server(self.options, self.programs, &self.place, late.program)?;
+        let handed_over = self.record(child.pid())?;
+        let back = self.record(old)?;
+        let server = &mut self.server;
+        let status = self.limit.wait("the end of a bad upgrade", FAIL, || {
+            server.check_running()?;
+            child.ended()
+        })?;
+        self.crowd()?.end(Window::GiveBack)?;
+        self.generation = lost + 1;
+        let generations = (handed_over.to_generation, back.from_generation, back.to_generation);
+        let outcomes = (handed_over.outcome, back.outcome);
+        if outcomes != (Outcome::HandedOver, Outcome::TakenBack)
+            || generations != (lost, lost, self.generation)
+            || signal_of(status) != Some(late.killed_by.as_raw())
+        {
+            return Err(DemoError::NotBad {
+                program: late.program,
+                expected: late.does,
+                found: format!(
+                    "{}, and the history says {} and {} ({}) in the generations {generations:?}; {}",
+                    how(status),
+                    handed_over.outcome,
+                    back.outcome,
+                    back.reason,
+                    child.stderr()
+                ),
+            });
+        }
+        let survived = self.check_owner(late.program, old, self.generation);
+        self.summary.generations.last = self.generation;
+        let took = back.first_tick.saturating_sub(back.started) as f64 / MILLI;
+        self.ways_back.push(took);
+        let (limit, generation) = (self.limit, self.generation);
+        let gap = self.crowd()?.snapshot(limit)?.give_back_max_ms;
+        show(
+            self.options,
+            format_args!(
+                "      bad  {:<16} {:<20} {}; arena server {old} serves again in generation {generation}, {took:.1} ms after; longest gap {gap:.0} ms",
+                late.program,
+                how(status),
+                back.reason,
+            ),
+        );
+        self.summary.rolled_back_upgrades += usize::from(survived.is_ok());
+        self.summary.bad_upgrades_survived += usize::from(survived.is_ok());
+        self.summary.bad_upgrades.push(BadUpgrade {
+            program: late.program.into(),
+            exit: how(status),
+            outcome: Some(back.outcome.to_string()),
+            give_back_ms: Some(took),
             survived: survived.is_ok(),
         });
         survived
@@ -332,6 +444,7 @@ impl<'a> Course<'a> {
         summary.blackout_us = Spread::of(self.blackouts);
         summary.noise_us = Spread::of(self.noises);
         summary.prepare_ms = Spread::of(self.preparations);
+        summary.give_back_ms = Spread::of(self.ways_back);
     }
 
     /// Time between upgrades: a schedule, not a wait.
@@ -406,21 +519,21 @@ impl<'a> Course<'a> {
     }
 }
 
-fn start_server(options: &Options, programs: &Programs, place: &Place, version: u8) -> Result<Child> {
-    let name = format!("arena-v{version}");
-    let mut command = place.command(&programs.path(&name));
+fn start_server(options: &Options, programs: &Programs, place: &Place, name: &str) -> Result<Child> {
+    let mut command = place.command(&programs.path(name));
     command
         .args(["--node", place.node()])
         .args(["--listen", "127.0.0.1:0"])
         .args(["--world-mib", &options.world_mib.to_string()])
         .args(["--ready-timeout-ms", &READY.as_millis().to_string()])
-        .args(["--probation-ms", "0"])
+        .args(["--probation-ms", &PROBATION.as_millis().to_string()])
+        .args(["--watchdog-ms", &WATCHDOG.as_millis().to_string()])
         .args(["--until-parent-ends", &std::process::id().to_string()])
         .arg("--ephemeral");
     if let Some(sabotage) = &options.sabotage {
         command.args(["--sabotage", sabotage]);
     }
-    Child::start(&name, &mut command)
+    Child::start(name, &mut command)
 }
 
 fn signal_of(status: ExitStatus) -> Option<i32> {

@@ -3,6 +3,7 @@
 use super::child::{Child, how};
 use super::error::{DemoError, Result};
 use super::limit::Limit;
+use crate::bots::gaps::Window;
 use crate::bots::report::{Event, Report};
 use std::process::Command;
 use std::time::Duration;
@@ -55,20 +56,20 @@ impl Crowd {
         self.child.check_running()
     }
 
-    /// Frames from here to [`end_upgrade`](Self::end_upgrade) are those of an upgrade.
+    /// Frames from here to [`end`](Self::end) are those of an upgrade, or of one that goes back.
     ///
     /// # Errors
     /// The bots do not listen.
-    pub fn begin_upgrade(&mut self) -> Result<()> {
-        self.child.say("upgrade begin")
+    pub fn begin(&mut self, window: Window) -> Result<()> {
+        self.child.say(&format!("{} begin", word(window)))
     }
 
-    /// The upgrade is over.
+    /// It is over.
     ///
     /// # Errors
     /// The bots do not listen.
-    pub fn end_upgrade(&mut self) -> Result<()> {
-        self.child.say("upgrade end")
+    pub fn end(&mut self, window: Window) -> Result<()> {
+        self.child.say(&format!("{} end", word(window)))
     }
 
     /// The counters so far.
@@ -118,5 +119,13 @@ impl Crowd {
                 _ => format!("{got:?}"),
             },
         }
+    }
+}
+
+/// The bots' word for it.
+const fn word(window: Window) -> &'static str {
+    match window {
+        Window::Upgrade => "upgrade",
+        Window::GiveBack => "give-back",
     }
 }

@@ -63,7 +63,7 @@ pub struct Options {
     /// Name of the node; one of its own by default.
     #[arg(long)]
     pub node: Option<String>,
-    /// Leave the three bad upgrades out.
+    /// Leave the bad upgrades out.
     #[arg(long)]
     pub no_bad_upgrades: bool,
     /// Play without upgrades first, milliseconds.
@@ -84,7 +84,7 @@ fn sabotage(name: &str) -> std::result::Result<String, String> {
 impl Options {
     /// What the whole demo may take.
     fn longest(&self) -> Duration {
-        let upgrades = self.upgrades + if self.no_bad_upgrades { 0 } else { 3 };
+        let upgrades = self.upgrades + if self.no_bad_upgrades { 0 } else { course::BAD };
         let pause = Duration::from_millis(self.pause_ms);
         MARGIN
             + Duration::from_secs(self.world_mib.div_ceil(FILLED_PER_SECOND))

@@ -1,6 +1,10 @@
 //! Where one demo happens: a runtime directory and a node of its own. Nothing of it is left when this value is dropped.
 
 use super::error::{DemoError, Result};
+use handover::control::{ControlBlock, NodeIdentity, Participant, ParticipantState, Request};
+use handover::os::clock::Deadline;
+use handover::os::dir::NodeId;
+use shmstate::lease::Lease;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,6 +25,8 @@ pub struct Place {
     node: String,
     /// The node's id as its objects' names have it, once it is known.
     id: Option<String>,
+    /// Its control block, once that was needed.
+    control: Option<ControlBlock>,
 }
 
 impl Place {
@@ -38,6 +44,7 @@ impl Place {
                         base,
                         node: node.into(),
                         id: None,
+                        control: None,
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -76,6 +83,34 @@ impl Place {
         let status = handover::status(&self.base, &self.node)?;
         self.id = Some(format!("{:032x}", status.id));
         Ok(status)
+    }
+
+    /// Confirms the upgrade to process `new`, as `handover confirm` does, if it owns the node and `old` is parked. `false`: not yet. It only reads
+    /// shared memory, so that what is watched is not disturbed.
+    ///
+    /// # Errors
+    /// [`DemoError::Node`].
+    pub fn confirm(&mut self, old: u32, new: u32) -> Result<bool> {
+        let block = match &self.control {
+            Some(block) => block,
+            None => {
+                let id = NodeId(self.status()?.id);
+                let name = self.node.clone();
+                let block = ControlBlock::open(&NodeIdentity { id, name }, Deadline::now())?;
+                self.control.insert(block)
+            }
+        };
+        let Lease::Owned { owner, .. } = block.lease()? else {
+            return Ok(false);
+        };
+        let rows = block.participants()?;
+        let owns = rows.iter().any(|row| row.slot == owner && row.process.pid == new);
+        let parked = |row: &Participant| row.process.pid == old && row.state == ParticipantState::Parked;
+        let both = owns && rows.iter().any(parked);
+        if both {
+            block.request(Request::Confirm);
+        }
+        Ok(both)
     }
 
     /// Name of the object of one of the node's regions, once the node's state was read.

@@ -9,13 +9,15 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 /// What must be there.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 8] = [
     "arena-v1",
     "arena-v2",
     "arena-bots",
     "arena-bad-exit",
     "arena-bad-crash",
     "arena-bad-hang",
+    "arena-bad-late",
+    "arena-bad-stuck",
 ];
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 

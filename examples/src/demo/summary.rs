@@ -10,7 +10,7 @@ use std::fmt;
 /// Rules that players must have seen after upgrades between both versions.
 const BOTH_RULES: [u8; 2] = [1, 2];
 
-/// Blackouts, microseconds: commit of the old owner's last tick to the first tick allowed in the new one.
+/// A figure that was taken several times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names of the fields are all there is to say")]
 pub struct Spread {
@@ -46,6 +46,8 @@ pub struct ClientGaps {
     pub baseline_p99: f64,
     pub baseline_max: f64,
     pub upgrade_max: f64,
+    /// In an upgrade that went back: a hung one is noticed by a watchdog, which waits first.
+    pub give_back_max: f64,
 }
 
 /// First and last generation that served.
@@ -59,7 +61,7 @@ pub struct Generations {
 }
 
 /// A bad upgrade that was tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BadUpgrade {
     /// Which program.
     pub program: String,
@@ -67,7 +69,9 @@ pub struct BadUpgrade {
     pub exit: String,
     /// What the node's history says of it; `None` for a program that never asked for the node.
     pub outcome: Option<String>,
-    /// Whether the owner served on in the same process and generation.
+    /// From the moment in which the owner saw that it had failed, after it had taken over, to the owner's first tick; `None` for one that never served.
+    pub give_back_ms: Option<f64>,
+    /// Whether the owner's process serves on, in the same generation, or again, in the next but one.
     pub survived: bool,
 }
 
@@ -95,6 +99,10 @@ pub struct Summary {
     pub upgrades: u32,
     pub bad_upgrades_tried: usize,
     pub bad_upgrades_survived: usize,
+    /// Bad upgrades that had taken over, and whose predecessor serves again.
+    pub rolled_back_upgrades: usize,
+    /// From the moment in which a predecessor saw that the new version had failed (its death, the watchdog) to its own first tick, milliseconds.
+    pub give_back_ms: Spread,
     /// Players who joined; each kept one connection for the whole demo, or is counted in `disconnects`.
     pub connections: u32,
     pub disconnects: u64,
@@ -168,6 +176,7 @@ impl Summary {
                 baseline_p99: report.baseline_p99_ms,
                 baseline_max: report.baseline_max_ms,
                 upgrade_max: report.upgrade_max_ms,
+                give_back_max: report.give_back_max_ms,
             },
             generations: Generations {
                 seen_by_bots: report.generations_seen,
@@ -257,8 +266,13 @@ impl Summary {
         if self.bad_upgrades_tried > 0 {
             writeln!(
                 f,
-                "{} upgrades were bad on purpose (one ended at once, one crashed, one hung); the running server survived {}.",
+                "{} upgrades were bad on purpose (one ended at once, one crashed, one hung, and two failed after they had taken over); the running server survived {}.",
                 self.bad_upgrades_tried, self.bad_upgrades_survived
+            )?;
+            writeln!(
+                f,
+                "{} of them had taken over, and crashed or hung in the middle of a tick: the old server took the node back, with the same players.",
+                self.rolled_back_upgrades
             )?;
         }
         let once = self.commands_sent == self.commands_acked && self.commands_doubled == 0;
@@ -290,6 +304,9 @@ impl Summary {
         row("nobody may write (blackout)", blackout, "µs")?;
         row("the same stamps, no upgrade", noise, "µs")?;
         row("preparation, old one serves", &self.prepare_ms, "ms")?;
+        if self.give_back_ms.n > 0 {
+            row("old one back, after a failure", &self.give_back_ms, "ms")?;
+        }
         let baseline = Spread {
             n: 0,
             p50: gap.baseline_p50,
@@ -302,6 +319,13 @@ impl Summary {
             "  {:<30} {:>32.1}  ms",
             "between frames, in an upgrade", gap.upgrade_max
         )?;
+        if self.give_back_ms.n > 0 {
+            writeln!(
+                f,
+                "  {:<30} {:>32.1}  ms",
+                "between frames, and it failed", gap.give_back_max
+            )?;
+        }
         writeln!(f)?;
         let counters = [
             ("disconnects", self.disconnects),

@@ -5,19 +5,22 @@
 //! players   commands in, state frames out, in one tick's transaction
 //! monsters  the rest of the world, which moves by itself
 //! sabotage  the server misbehaves on purpose, so that the bots' checks can be seen to work
+//! fault     a new version fails on purpose after it has taken over
 //! run       node, listener, tick loop                        (handover)
 //! ```
 //!
 //! The two binaries `arena-v1` and `arena-v2` are this server under two rules; starting one while another serves is the
 //! upgrade.
 
+mod fault;
 mod monsters;
 mod players;
 mod run;
 mod sabotage;
 mod world;
 
-pub use run::{Options, TICK, main};
+pub use fault::Fault;
+pub use run::{Options, TICK, main, main_with};
 pub use sabotage::Sabotage;
 
 /// The rules of a version of the game.

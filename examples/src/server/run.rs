@@ -1,6 +1,7 @@
 //! The server's life: get the node, be ready, tick sixty times a second until a successor serves.
 
 use crate::server::Rules;
+use crate::server::fault::Fault;
 use crate::server::monsters;
 use crate::server::players::{self, Tick, Verdict};
 use crate::server::sabotage::{Sabotage, Saboteur};
@@ -48,6 +49,9 @@ pub struct Options {
     /// How long this server waits after an upgrade, ready to take the node back if the new version dies, milliseconds. 0: it ends at once.
     #[arg(long, default_value_t = 10_000)]
     pub probation_ms: u64,
+    /// Take the node back from a new version that has done no tick for so long, milliseconds; one that does not answer then is killed. 0: never.
+    #[arg(long, default_value_t = 0)]
+    pub watchdog_ms: u64,
     /// Stop, as by SIGTERM, when the process that started this one ends, whose pid this is.
     #[arg(long, value_name = "PID")]
     pub until_parent_ends: Option<u32>,
@@ -57,8 +61,13 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Runs a server under `rules` with the command line's options.
 pub fn main(rules: Rules) -> ExitCode {
+    main_with(rules, None)
+}
+
+/// The same, for a version that fails on purpose after it has taken over. It takes over or does nothing: alone it would be of no use.
+pub fn main_with(rules: Rules, fault: Option<Fault>) -> ExitCode {
     let options = Options::parse();
-    match serve(rules, &options) {
+    match serve(rules, fault, &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("arena-v{}: {error}", rules.version);
@@ -67,7 +76,7 @@ pub fn main(rules: Rules) -> ExitCode {
     }
 }
 
-fn serve(rules: Rules, options: &Options) -> Result<()> {
+fn serve(rules: Rules, fault: Option<Fault>, options: &Options) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -82,6 +91,18 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
     let mut deadlines = Deadlines::default();
     deadlines.ready = Duration::from_millis(options.ready_timeout_ms);
     deadlines.probation = Duration::from_millis(options.probation_ms);
+    if options.watchdog_ms > 0 {
+        // One that ticks answers within a tick: it need not get longer than one that does not tick at all.
+        deadlines.watchdog = Duration::from_millis(options.watchdog_ms);
+        deadlines.give_back = deadlines.watchdog;
+    }
+    if fault.is_some() && !is_served(&options.node)? {
+        return Err(format!(
+            "nobody serves node {}, and this version takes no node of its own",
+            options.node
+        )
+        .into());
+    }
     let mut starting = Node::builder(&options.node)
         .build_id(&format!("arena-v{}", rules.version))
         .tick(TICK)
@@ -89,15 +110,30 @@ fn serve(rules: Rules, options: &Options) -> Result<()> {
         .listener("game", options.listen)
         .region("world", options.world_mib * (2 << 20) + HEADROOM)
         .start()?;
-    while let Some(back) = own(rules, options, starting, &stop)? {
+    while let Some(back) = own(rules, fault, options, starting, &stop)? {
         // The successor did not live through its probation: this process is its node's once more.
         starting = back;
     }
     Ok(())
 }
 
+/// Whether a living process serves the node.
+fn is_served(node: &str) -> Result<bool> {
+    match handover::status(&handover::runtime_base(), node) {
+        Ok(status) => Ok(status.alive),
+        Err(handover::Error::Unknown { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// From everything is here to the end; or to the point where the node, handed over, is here again.
-fn own(rules: Rules, options: &Options, mut starting: Starting, stop: &AtomicBool) -> Result<Option<Starting>> {
+fn own(
+    rules: Rules,
+    fault: Option<Fault>,
+    options: &Options,
+    mut starting: Starting,
+    stop: &AtomicBool,
+) -> Result<Option<Starting>> {
     let mut region = starting.region("world")?;
     let role = starting.role();
     // Who receives a world compares its schemas here: another shape is refused while the predecessor serves on.
@@ -122,6 +158,8 @@ fn own(rules: Rules, options: &Options, mut starting: Starting, stop: &AtomicBoo
         world,
         rules,
         saboteur: Saboteur::new(options.sabotage),
+        fault,
+        served: 0,
         over: HashSet::new(),
     };
     if node.inherited() {
@@ -195,6 +233,9 @@ struct Server {
     world: World,
     rules: Rules,
     saboteur: Saboteur,
+    fault: Option<Fault>,
+    /// Ticks that this process has done.
+    served: u64,
     /// Connections whose peer is gone; they end with the next tick.
     over: HashSet<StreamId>,
 }
@@ -253,7 +294,11 @@ impl Server {
         };
         let ended = self.players(&mut tx, now)?;
         monsters::tick(self.world, &mut tx, number)?;
+        if let Some(fault) = self.fault {
+            fault.strike(self.served);
+        }
         tx.commit()?;
+        self.served += 1;
         drop(pass);
         for id in ended {
             self.connections.hang_up(id);

@@ -527,6 +527,12 @@ impl Join {
             };
             if let Some((count, signal)) = signal {
                 self.seen = count;
+                if signal == Signal::Aborted {
+                    // The reason was sent before the signal.
+                    if let Some(aborted @ Event::Aborted { .. }) = self.next_message(stand.registry, Deadline::now()) {
+                        return Ok(aborted);
+                    }
+                }
                 if signal != Signal::None {
                     return Ok(Event::Signalled(signal));
                 }

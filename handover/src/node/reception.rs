@@ -151,6 +151,8 @@ struct Handover<'a> {
     /// Generation before.
     generation: u64,
     ready_at: u64,
+    /// Who held a pass when the gate did not get quiet.
+    held: String,
     /// Wishes of operators before the probation.
     requests: u32,
     deadline: Deadline,
@@ -173,6 +175,7 @@ impl<'a> Handover<'a> {
             descriptors: 0,
             generation: shared.gate.generation(),
             ready_at: 0,
+            held: String::new(),
             requests: 0,
             deadline: Deadline::now(),
             armed_at: Instant::now(),
@@ -352,6 +355,7 @@ impl<'a> Handover<'a> {
                 return Event::NoTick;
             }
             if self.deadline.passed() {
+                self.held = self.shared.gate.describe_holders();
                 return Event::Deadline;
             }
         }
@@ -471,6 +475,7 @@ impl<'a> Handover<'a> {
                 None
             }
             Effect::SendAbort { reason } => {
+                let reason = self.with_holders(reason);
                 let _ = self
                     .channel
                     .send(&Message::Abort { reason }, &[], Deadline::after(WATCH));
@@ -483,6 +488,7 @@ impl<'a> Handover<'a> {
                 None
             }
             Effect::Record { outcome, reason } => {
+                let reason = self.with_holders(reason);
                 self.record(outcome, &reason);
                 None
             }
@@ -649,6 +655,14 @@ impl<'a> Handover<'a> {
                 expected: "a node that goes on",
                 got: "one that is being stopped".into(),
             }),
+        }
+    }
+
+    /// A gate that did not get quiet was held by somebody: names are of more use than a deadline.
+    fn with_holders(&self, reason: String) -> String {
+        match self.held.is_empty() {
+            true => reason,
+            false => format!("{reason}: {}", self.held),
         }
     }
 

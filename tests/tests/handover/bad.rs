@@ -164,8 +164,11 @@ fn a_gate_that_does_not_get_quiet_is_opened_again() {
     let mut next = scene.spawn("B", &[]);
     let record = scene.outcome(1, Outcome::GateNotQuiet);
     assert!(record.ready > 0, "{record:?}");
-    let (who, _) = next.failed();
+    let holder = format!("thread {}", owner.pid());
+    assert!(record.reason.contains(&holder), "it says who held it up: {record:?}");
+    let (who, why) = next.failed();
     assert_eq!(who, "Predecessor");
+    assert!(why.contains(&holder), "{why}");
     next.exit();
     owner.tell(Order::Release);
     let late = swarm.add(2);

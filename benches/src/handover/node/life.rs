@@ -1,0 +1,187 @@
+//! The life of a server process: asks for its node, serves, hands over, and perhaps asks again.
+
+use crate::Result;
+use crate::handover::event::{Event, Order, Serving};
+use crate::handover::node::options::{Options, Pace};
+use crate::handover::node::server::Server;
+use crate::handover::node::world::{Annex, World};
+use handover::{Deadlines, Node, Role, Stop};
+use shmstate::{Region, monotonic_ns};
+use std::collections::HashSet;
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Exit code when standard input ends: the report is gone.
+const ORPHAN: i32 = 9;
+/// Address space of the first region beyond its records.
+const HEADROOM: u64 = 256 << 20;
+/// Address space of each other region.
+const SMALL: u64 = 2 << 20;
+/// Where nothing ticks, a pass comes about as often.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// Runs a server.
+#[must_use]
+pub fn main(options: &Options) -> ExitCode {
+    match lives(options, &listen()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&Event::Failed(error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(event: &Event) {
+    // Nobody listens any more: then nobody misses it.
+    if let Ok(line) = serde_json::to_string(event) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// Orders as they come; the end of input ends this process.
+fn listen() -> Receiver<Order> {
+    let (sender, orders) = channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(order) = line.unwrap_or_default().parse() else {
+                break;
+            };
+            // After the last look at orders nobody takes them.
+            let _ = sender.send(order);
+        }
+        std::process::exit(ORPHAN);
+    });
+    orders
+}
+
+fn lives(options: &Options, orders: &Receiver<Order>) -> Result<()> {
+    if !options.resident {
+        return live(options, orders).map(drop);
+    }
+    say(&Event::Resident);
+    loop {
+        while orders.recv()? != Order::Join {}
+        if live(options, orders)? == End::Stopped {
+            return Ok(());
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum End {
+    Drained,
+    Stopped,
+}
+
+/// From asking for the node to its end in this process.
+fn live(options: &Options, orders: &Receiver<Order>) -> Result<End> {
+    let asked = monotonic_ns();
+    let pace = options.pace();
+    let mut builder = Node::builder(&options.node)
+        .directory(options.dir.clone())
+        .deadlines(Deadlines::default())
+        .tick(match pace {
+            Pace::Ticks(tick) => tick,
+            Pace::AtOnce => AT_ONCE,
+        })
+        .listener("clients", options.listen)
+        .region("world", options.bytes / 4 * 5 + HEADROOM);
+    let annexes: Vec<String> = (1..options.regions).map(|number| format!("annex{number}")).collect();
+    for name in &annexes {
+        builder = builder.region(name, SMALL);
+    }
+    let mut starting = builder.start()?;
+    let started = monotonic_ns();
+    let mut region = starting.region("world")?;
+    let mut others = Vec::new();
+    for name in &annexes {
+        others.push(starting.region(name)?);
+    }
+    say(&Event::Started);
+    if options.hold {
+        while orders.recv()? != Order::Go {}
+    }
+    let found = match starting.role() {
+        Role::Successor { .. } => {
+            let annexes: shmstate::Result<Vec<_>> = others.iter().map(Annex::open).collect();
+            Some((World::open(&region)?, annexes?))
+        }
+        Role::First | Role::Recovered { .. } => None,
+    };
+    let node = starting.ready()?;
+    let (world, annexes) = match found {
+        Some(found) => found,
+        None => make(options, &node, &mut region, &mut others)?,
+    };
+    let mut server = Server {
+        connections: node.connections(world.streams)?,
+        listener: node.listener("clients")?,
+        world,
+        annexes: others.into_iter().zip(annexes).collect(),
+        over: HashSet::new(),
+        ticks: 0,
+    };
+    let mut serving = Serving {
+        generation: node.generation(),
+        asked,
+        started,
+        streams: server.connections.len() as u64,
+        ..Serving::default()
+    };
+    {
+        let pass = node.enter()?;
+        serving.first_pass = monotonic_ns();
+        server.flush(&mut region, &pass)?;
+        let reader = region.read(&pass)?;
+        serving.last_tick = world.last_tick(&reader)?;
+        serving.records = world.archived(&reader)?;
+        // How the memory lies is asked once: it takes a while.
+        if serving.generation == 1 {
+            let memory = region.memory(&pass)?;
+            (serving.huge, serving.allocated) = (memory.huge, memory.allocated);
+        }
+    }
+    let history = node.control().history();
+    let own = history.iter().rev().find(|h| h.to_generation == serving.generation);
+    if let Some((record, blackout)) = own.and_then(|record| Some((record, record.blackout()?))) {
+        serving.blackout = blackout.as_nanos() as u64;
+        serving.noise = record.noise;
+    }
+    say(&Event::Serving(serving));
+    let stop = server.run(&node, &mut region, pace, orders)?;
+    let Server { annexes, .. } = server;
+    let mut regions = vec![region];
+    regions.extend(annexes.into_iter().map(|(region, _)| region));
+    match stop {
+        Stop::HandedOver => {
+            say(&Event::HandedOver);
+            let drained = node.drain(regions);
+            if drained.left > 0 {
+                return Err(format!("{} pieces of work were not over when the drain ended", drained.left).into());
+            }
+            say(&Event::Drained);
+            Ok(End::Drained)
+        }
+        Stop::Leaving => {
+            node.stop(regions, true)?;
+            say(&Event::Stopped);
+            Ok(End::Stopped)
+        }
+        Stop::Failed(error) => Err(error.into()),
+    }
+}
+
+/// A new world.
+fn make(options: &Options, node: &Node, region: &mut Region, others: &mut [Region]) -> Result<(World, Vec<Annex>)> {
+    let pass = node.enter()?;
+    let world = region.write(&pass, World::create)?;
+    world.fill(region, &pass, options.bytes)?;
+    let mut annexes = Vec::new();
+    for other in others {
+        annexes.push(other.write(&pass, Annex::create)?);
+    }
+    Ok((world, annexes))
+}

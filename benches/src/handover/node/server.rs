@@ -1,0 +1,122 @@
+//! The loop of the server, from the first pass to the last.
+
+use crate::Result;
+use crate::handover::event::Order;
+use crate::handover::node::options::Pace;
+use crate::handover::node::world::{Annex, World};
+use handover::{Connections, Ended, Node, Stop};
+use shmstate::{Pass, Region, StreamId, Tx};
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// Longest wait for something to answer at once: newcomers and orders are looked for in between.
+const ROUND: Duration = Duration::from_millis(1);
+
+/// What a server has while it serves.
+pub(super) struct Server {
+    pub(super) connections: Connections,
+    pub(super) listener: Arc<TcpListener>,
+    pub(super) world: World,
+    /// The regions beyond the first; one of them ticks with each tick of the world.
+    pub(super) annexes: Vec<(Region, Annex)>,
+    /// Connections whose peer is gone; they end with the next tick.
+    pub(super) over: HashSet<StreamId>,
+    pub(super) ticks: usize,
+}
+
+impl Server {
+    /// Serves until there is no pass any more, or it is told to stop.
+    pub(super) fn run(
+        &mut self,
+        node: &Node,
+        region: &mut Region,
+        pace: Pace,
+        orders: &Receiver<Order>,
+    ) -> Result<Stop> {
+        let mut due = Instant::now();
+        loop {
+            if orders.try_recv() == Ok(Order::Stop) {
+                return Ok(Stop::Leaving);
+            }
+            match pace {
+                Pace::Ticks(tick) => {
+                    due = (due + tick).max(Instant::now());
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    self.connections.wait(Duration::ZERO)?;
+                    // What a tick produced goes out in a step of its own; if the gate has closed meanwhile, the successor does it.
+                    for step in [Self::tick, Self::flush] {
+                        if let Some(stop) = Self::pass(node, |pass| step(self, region, pass))? {
+                            return Ok(stop);
+                        }
+                    }
+                }
+                Pace::AtOnce => {
+                    self.connections.wait(ROUND)?;
+                    let step = |pass: &Pass<'_>| {
+                        self.tick(region, pass)?;
+                        self.flush(region, pass)
+                    };
+                    if let Some(stop) = Self::pass(node, step)? {
+                        return Ok(stop);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass(node: &Node, step: impl FnOnce(&Pass<'_>) -> Result<()>) -> Result<Option<Stop>> {
+        match node.enter() {
+            Ok(pass) => step(&pass).map(|()| None),
+            Err(stop) => Ok(Some(stop)),
+        }
+    }
+
+    /// One transaction: move, accept, answer, end what is over.
+    fn tick(&mut self, region: &mut Region, pass: &Pass<'_>) -> Result<()> {
+        let over = &mut self.over;
+        self.connections.receive(&mut region.io(pass)?, |id, _: Ended| {
+            over.insert(id);
+        })?;
+        let mut tx = region.begin(pass)?;
+        self.world.tick(&mut tx)?;
+        let ended = self.answer(&mut tx, pass.generation() as u32)?;
+        self.world.stamp(&mut tx)?;
+        tx.commit()?;
+        for id in ended {
+            self.connections.hang_up(id);
+        }
+        self.ticks += 1;
+        if !self.annexes.is_empty() {
+            let turn = self.ticks % self.annexes.len();
+            let (region, annex) = &mut self.annexes[turn];
+            region.write(pass, |tx| annex.tick(tx))?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, tx: &mut Tx<'_>, who: u32) -> Result<Vec<StreamId>> {
+        self.connections.accept(tx, &self.listener)?;
+        let mut ended = Vec::new();
+        for id in self.world.streams.ids(tx)? {
+            // What came before the end is answered; nobody reads it.
+            if self.over.contains(&id) || !self.world.answer(tx, id, who)? {
+                self.world.streams.end(tx, id)?;
+                ended.push(id);
+            }
+        }
+        self.over.clear();
+        Ok(ended)
+    }
+
+    /// Sends what was produced and committed.
+    pub(super) fn flush(&mut self, region: &mut Region, pass: &Pass<'_>) -> Result<()> {
+        let over = &mut self.over;
+        self.connections.send(&mut region.io(pass)?, |id, _| {
+            over.insert(id);
+        })?;
+        Ok(())
+    }
+}
