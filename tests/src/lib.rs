@@ -1,4 +1,5 @@
 //! Processes and helpers of the tests that need real ones.
 
+pub mod descriptors;
 pub mod echo;
 pub mod node;

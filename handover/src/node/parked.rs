@@ -232,9 +232,11 @@ impl Parked<'_> {
             match channel.recv(Deadline::now()) {
                 Ok((Message::Mirror { entries }, fds)) => {
                     for (entry, fd) in entries.into_iter().zip(fds) {
-                        // What cannot be watched cannot be served, and is closed; the peer is the successor's.
-                        if entry.kind == DescriptorKind::Stream {
-                            let _ = self.shared.registry.insert(entry.token, fd);
+                        match entry.kind {
+                            // What cannot be watched cannot be served, and is closed; the peer is the successor's.
+                            DescriptorKind::Stream => _ = self.shared.registry.insert(entry.token, fd),
+                            DescriptorKind::Named => self.shared.descriptors.late(vec![(entry.name, entry.token, fd)]),
+                            _ => {}
                         }
                     }
                 }

@@ -9,13 +9,14 @@
 
 use crate::control::Phase;
 use crate::error::{Error, Result};
+use crate::node::descriptors::spec::KEPT;
 use crate::node::shared::{Shared, Stage};
 use crate::node::tether::{Out, Running, SLACK, Terms};
 use crate::os::clock::Deadline;
 use crate::os::poll;
 use crate::phase::probation::{Effect, Event, State};
 use crate::registry::Newcomers;
-use crate::wire::message::Message;
+use crate::wire::message::{Descriptor, DescriptorKind, Message};
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
 use std::collections::VecDeque;
@@ -37,16 +38,32 @@ pub(crate) fn begin(shared: &Shared, terms: Terms) {
         shared.block.set_probation_end(end);
         shared.block.beat(shared.me);
     } else {
-        shared.new_regions.keep();
-        shared.descriptors.settle();
+        shared.settle();
     }
 }
 
 /// Tells the predecessor of connections that this process accepted (B2).
 pub(crate) fn mirror(shared: &Shared, held: impl IntoIterator<Item = (u64, Arc<OwnedFd>)>) {
     if shared.probation.is_on() {
-        let news = held.into_iter().map(|(token, fd)| Out::Mirror(token, fd));
+        let entry = |token| Descriptor {
+            kind: DescriptorKind::Stream,
+            token,
+            name: String::new(),
+        };
+        let news = held.into_iter().map(|(token, fd)| Out::Mirror(entry(token), fd));
         shared.probation.tell(news);
+    }
+}
+
+/// Tells the predecessor of a descriptor that this process keeps from now on.
+pub(crate) fn mirror_kept(shared: &Shared, name: &str, fd: Arc<OwnedFd>) {
+    if shared.probation.is_on() {
+        let entry = Descriptor {
+            kind: DescriptorKind::Named,
+            token: KEPT,
+            name: name.into(),
+        };
+        shared.probation.tell([Out::Mirror(entry, fd)]);
     }
 }
 
@@ -151,8 +168,7 @@ impl Running {
             }
             if state == State::Over {
                 // They are the node's for good.
-                shared.new_regions.keep();
-                shared.descriptors.settle();
+                shared.settle();
             }
             for effect in effects {
                 events.extend(self.apply(shared, effect));

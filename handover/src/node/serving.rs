@@ -310,7 +310,7 @@ impl Node {
             shared.set_stage(Stage::HandedOver);
             return Err(handed_over());
         }
-        shared.new_regions.keep();
+        shared.settle();
         rustix::io::write(&shared.stop, &1u64.to_ne_bytes()).map_err(|e| Error::io("wake", "the reception", e))?;
         let names: Vec<String> = regions.iter().map(|r| r.name().to_owned()).collect();
         drop(regions);

@@ -190,7 +190,7 @@ impl Shared {
             }
         }
         self.let_go();
-        self.descriptors.close();
+        self.descriptors.withdraw();
         self.new_regions.remove();
         // A reception that is not woken ends with the process.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
@@ -241,6 +241,12 @@ impl Shared {
                 got: "a process that has handed over".into(),
             }),
         }
+    }
+
+    /// Nobody takes the node back from here on: what this version brought is the node's for good, what it let go of is gone.
+    pub(crate) fn settle(&self) {
+        self.new_regions.keep();
+        self.descriptors.settle();
     }
 
     /// Lets go of what only the owner holds: from now on the successor's death alone frees the lock.

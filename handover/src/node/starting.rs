@@ -3,7 +3,7 @@
 //! The server takes its regions, opens its tables (a successor's schemas are compared here), warms up, and calls
 //! [`Starting::ready`]. Dropped or refused before that, a successor leaves the predecessor serving (H2).
 
-use crate::control::{ControlBlock, HandoverRecord, Phase};
+use crate::control::{ControlBlock, HandoverRecord, Outcome, Phase};
 use crate::error::{Error, Result, WhoServes};
 use crate::node::builder;
 use crate::node::config::Config;
@@ -232,15 +232,21 @@ impl Starting {
         }
         match way {
             Way::Owned(lease) => {
+                shared.settle();
                 shared.gate.open(lease);
                 shared.set_stage(Stage::Serving);
             }
             Way::Back { lease, dead, record } => {
+                if let Err(error) = shared.descriptors.come_back(&shared.config.descriptors) {
+                    // The others serve, and an operator sees which does not.
+                    let reason = format!("after the give-back: {error}");
+                    shared
+                        .block
+                        .append(&HandoverRecord::new(Outcome::ProtocolError, reason));
+                }
                 shared.gate.open(lease);
                 shared.set_stage(Stage::Serving);
                 inherited = dead;
-                // What the other version had let go of takes clients again. One whose address is taken meanwhile is missing, and the rest serves.
-                let _ = shared.descriptors.revive(&shared.config.descriptors);
                 if let Some(mut record) = record {
                     record.first_tick = clock::now();
                     shared.block.append(&record);
@@ -265,14 +271,12 @@ impl Starting {
                 }
                 join.write_down(taken?, clock::now(), shared.registry.len());
                 join.receive_late(&shared.registry);
-                shared.descriptors.own(&shared.config.descriptors, on_probation);
                 inherited = join.inherited;
-                match join.into_probation() {
+                let terms = join.into_probation();
+                shared.descriptors.own(&shared.config.descriptors, terms.is_some());
+                match terms {
                     Some(terms) => probation::begin(&shared, terms),
-                    None => {
-                        shared.new_regions.keep();
-                        shared.descriptors.settle();
-                    }
+                    None => shared.settle(),
                 }
             }
         }

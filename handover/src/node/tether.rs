@@ -11,7 +11,7 @@ use crate::os::clock::Deadline;
 use crate::os::pidfd::Pidfd;
 use crate::phase::probation::{Event, State};
 use crate::wire::channel::Channel;
-use crate::wire::message::{Descriptor, DescriptorKind, MAX_GONE, Message};
+use crate::wire::message::{Descriptor, MAX_GONE, Message};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,8 @@ const MIRROR_BATCH: usize = 64;
 /// What the predecessor is to hear.
 #[derive(Debug)]
 pub(crate) enum Out {
-    /// A connection that was accepted.
-    Mirror(u64, Arc<OwnedFd>),
+    /// A connection that was accepted, or a descriptor that was kept.
+    Mirror(Descriptor, Arc<OwnedFd>),
     /// A connection that has ended.
     Gone(u64),
 }
@@ -208,12 +208,8 @@ impl Running {
             let (mut entries, mut fds, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
             for out in same {
                 match out {
-                    Out::Mirror(token, fd) => {
-                        entries.push(Descriptor {
-                            kind: DescriptorKind::Stream,
-                            token: *token,
-                            name: String::new(),
-                        });
+                    Out::Mirror(entry, fd) => {
+                        entries.push(entry.clone());
                         fds.push(fd.as_fd());
                     }
                     Out::Gone(token) => tokens.push(*token),

@@ -23,6 +23,20 @@ pub struct DescriptorPlan {
 }
 
 impl DescriptorPlan {
+    pub(crate) fn sort(&mut self) {
+        let Self {
+            kept,
+            new,
+            activated,
+            changed,
+            dropped,
+            unclaimed,
+        } = self;
+        for names in [kept, new, activated, changed, dropped, unclaimed] {
+            names.sort();
+        }
+    }
+
     fn all(&self) -> [(&'static str, &Vec<String>); 6] {
         [
             ("kept", &self.kept),

@@ -5,7 +5,7 @@
 //! - **N3** What was neither declared nor claimed is let go of when this process owns the node, and reported (H6). Before that it is held,
 //!   so that a handover that is called off changes nothing.
 //! - **N4** A listener that is let go of turns clients away from then on, in every process that holds it (H11): it is silenced, see
-//!   `os::silence`. A process that gets the node back revives its own ([`Descriptors::revive`]).
+//!   `os::silence`. A process that gets the node back revives its own ([`Descriptors::come_back`]).
 //! - **N5** What is kept while a handover is under way goes over late; from `ready` to the cutover nothing can be kept, as nothing is
 //!   accepted.
 //!
@@ -22,12 +22,13 @@ use crate::os::sockets::{self, UnixName, start_listening};
 use crate::wire::frame::Version;
 use crate::wire::message::{Descriptor, DescriptorKind, MAX_NAME};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Protocol version from which descriptors other than TCP listeners travel: an older peer does not know their kind.
-pub(crate) const SINCE: u16 = Version::V2 as u16;
+const SINCE: u16 = Version::V2 as u16;
 
 /// A descriptor as it came from the owner before: mark, descriptor.
 pub(crate) type Inherited = (String, u64, OwnedFd);
@@ -56,6 +57,8 @@ struct Inner {
     added: Vec<String>,
     /// Socket files that are out of the way as long as a predecessor may come back.
     parked: Vec<PathBuf>,
+    /// Names of sockets that this process made, and that go with it as long as it is not settled that it stays.
+    made: Vec<String>,
     plan: DescriptorPlan,
     paused: bool,
 }
@@ -67,7 +70,8 @@ pub(crate) struct Descriptors(Mutex<Inner>);
 impl Descriptors {
     /// Of a first process: from a service manager, or made.
     pub(crate) fn first(specs: &[Spec], activation: Activation) -> Result<Self> {
-        let mut inner = Inner::default();
+        let set = Self::default();
+        let mut inner = set.inner();
         let mut pool = match activation {
             Activation::Off => None,
             Activation::All | Activation::Named => Some(Pool::look()?),
@@ -89,14 +93,14 @@ impl Descriptors {
             }
         }
         inner.give_up(pool, activation);
-        inner.plan.new.sort();
-        inner.plan.activated.sort();
-        Ok(Self(Mutex::new(inner)))
+        drop(inner);
+        Ok(set)
     }
 
     /// Of a successor: inherited by name, or made where the name is new or means something else now (N2).
     pub(crate) fn joining(specs: &[Spec], inherited: Vec<Inherited>, activation: Activation) -> Result<Self> {
-        let mut inner = Inner::default();
+        let set = Self::default();
+        let mut inner = set.inner();
         for (name, mark, fd) in inherited {
             inner.leftover.insert(name, Left { mark, fd });
         }
@@ -111,6 +115,7 @@ impl Descriptors {
                     let made = spec.make()?;
                     inner.replaced.push(old);
                     inner.plan.changed.push(spec.name.clone());
+                    inner.made.push(spec.name.clone());
                     inner.put(spec, made);
                 }
             }
@@ -118,10 +123,8 @@ impl Descriptors {
         if activation == Activation::All {
             inner.give_up(Some(Pool::look()?), activation);
         }
-        for names in [&mut inner.plan.kept, &mut inner.plan.new, &mut inner.plan.changed] {
-            names.sort();
-        }
-        Ok(Self(Mutex::new(inner)))
+        drop(inner);
+        Ok(set)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -133,8 +136,7 @@ impl Descriptors {
         let inner = self.inner();
         let mut plan = inner.plan.clone();
         plan.dropped.extend(inner.leftover.keys().cloned());
-        // Claims come in any order.
-        plan.kept.sort();
+        plan.sort();
         plan
     }
 
@@ -253,9 +255,11 @@ impl Descriptors {
         }
     }
 
-    /// No predecessor comes back any more: removes what was only out of the way.
+    /// No predecessor comes back any more: what was made here stays, what was only out of the way is removed.
     pub(crate) fn settle(&self) {
-        for path in std::mem::take(&mut self.inner().parked) {
+        let mut inner = self.inner();
+        inner.made.clear();
+        for path in std::mem::take(&mut inner.parked) {
             // Nobody finds it there; a leftover is not worth an error.
             let _ = std::fs::remove_file(path);
         }
@@ -265,8 +269,10 @@ impl Descriptors {
     ///
     /// # Errors
     /// The first that could not be revived; the others are.
-    pub(crate) fn revive(&self, specs: &[Spec]) -> Result<()> {
-        let inner = self.inner();
+    pub(crate) fn come_back(&self, specs: &[Spec]) -> Result<()> {
+        self.own(specs, false);
+        let mut inner = self.inner();
+        inner.paused = false;
         let mut first = Ok(());
         for (name, entry) in inner.entries.iter().filter(|(_, entry)| is_address(entry.mark)) {
             let backlog = specs
@@ -287,6 +293,19 @@ impl Descriptors {
         std::mem::take(&mut inner.entries).len()
     }
 
+    /// The predecessor owns the node again, or never ceased to: closes everything, and removes the socket files that were made here.
+    pub(crate) fn withdraw(&self) {
+        let mut inner = self.inner();
+        let made = std::mem::take(&mut inner.made);
+        for entry in made.iter().filter_map(|name| inner.entries.get(name)) {
+            // What cannot be removed is found by whoever binds the path next, with nobody behind it.
+            let _ = end(&entry.item);
+        }
+        inner.leftover.clear();
+        inner.replaced.clear();
+        inner.entries.clear();
+    }
+
     /// The node ends for good: closes everything, and removes socket files that nobody is behind any more.
     pub(crate) fn remove(&self) -> Result<()> {
         let entries = {
@@ -298,19 +317,37 @@ impl Descriptors {
         self.settle();
         let mut first = Ok(());
         for entry in entries.into_values() {
-            let Some(UnixName::Path(path)) = is_address(entry.mark)
-                .then(|| sockets::unix_name(&entry.item))
-                .flatten()
-            else {
-                continue;
-            };
-            // Whoever holds it still, this process's server for one, listens no more.
-            let _ = rustix::net::shutdown(&entry.item, rustix::net::Shutdown::Read);
-            drop(entry);
-            first = first.and(sockets::remove_dead(&path).map(drop));
+            if is_address(entry.mark) {
+                first = first.and(end(&entry.item));
+            }
         }
         first
     }
+}
+
+impl Drop for Descriptors {
+    /// A handover that was called off leaves nothing.
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+/// Ends a socket for all who hold it, this process's server for one, and removes its file.
+fn end(item: &Item) -> Result<()> {
+    if let Some(UnixName::Path(path)) = sockets::unix_name(item) {
+        // A datagram socket does not listen, and is not refused to: its file goes whoever holds it.
+        match item {
+            Item::Datagram(_) => match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", path.display(), e)),
+                _ => {}
+            },
+            _ => {
+                let _ = rustix::net::shutdown(item, rustix::net::Shutdown::Read);
+                sockets::remove_dead(&path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -323,6 +360,7 @@ impl Inner {
     fn make(&mut self, spec: &Spec) -> Result<()> {
         let fd = spec.make()?;
         self.plan.new.push(spec.name.clone());
+        self.made.push(spec.name.clone());
         self.put(spec, fd);
         Ok(())
     }
@@ -332,7 +370,6 @@ impl Inner {
             && activation == Activation::All
         {
             self.plan.unclaimed = pool.rest().into_iter().map(|(name, _)| name).collect();
-            self.plan.unclaimed.sort();
         }
     }
 }
@@ -419,7 +456,9 @@ mod tests {
     }
 
     fn first(specs: &[Spec]) -> Descriptors {
-        Descriptors::first(specs, Activation::Off).expect("made")
+        let set = Descriptors::first(specs, Activation::Off).expect("made");
+        set.settle();
+        set
     }
 
     fn joining(specs: &[Spec], from: &Descriptors) -> Result<Descriptors> {
@@ -472,7 +511,7 @@ mod tests {
         // The old process gets the node back.
         let added = address(&new, "comes");
         drop(new);
-        old.revive(&old_specs).expect("revived");
+        old.come_back(&old_specs).expect("revived");
         assert_eq!(before, [address(&old, "moves"), address(&old, "goes")]);
         for gone in before {
             TcpStream::connect(gone).expect("it is back");
@@ -492,13 +531,41 @@ mod tests {
         assert!(silence::parked(&dir.path().join("door")).exists());
         new.settle();
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
-        let new = joining(&[], &first(&[unix("door", &dir.path().join("door"))])).expect("joined");
+        let old = first(&[unix("door", &dir.path().join("door"))]);
+        let new = joining(&[], &old).expect("joined");
         new.own(&[], false);
         assert_eq!(
             std::fs::read_dir(dir.path()).expect("list").count(),
             0,
             "without probation at once"
         );
+    }
+
+    #[test]
+    fn a_socket_file_that_was_made_goes_with_a_handover_that_is_called_off() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let door = |name: &str| unix(name, &dir.path().join(name));
+        let files = || std::fs::read_dir(dir.path()).expect("list").count();
+        let old = first(&[door("a")]);
+        let specs = [door("a"), door("b")];
+        drop(joining(&specs, &old).expect("joined"));
+        assert_eq!(files(), 1, "refused before ready");
+        let new = joining(&specs, &old).expect("joined");
+        let held = new.get("Unix listener", "b", |item| Some(item.clone())).expect("there");
+        new.own(&specs, true);
+        new.withdraw();
+        assert_eq!(files(), 1, "given back, although the server holds its listener still");
+        drop(held);
+        let new = joining(&specs, &old).expect("joined");
+        new.own(&specs, true);
+        new.settle();
+        drop(new);
+        assert_eq!(files(), 2, "confirmed, they stay");
+        let taken = first(&[door("c")]);
+        let both = [door("d"), door("c")];
+        assert!(joining(&both, &old).is_err(), "c is taken");
+        assert_eq!(files(), 3, "and d went with the attempt");
+        drop(taken);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::node::descriptors::datagrams::{Datagrams, Udp};
 use crate::node::descriptors::item::Item;
 use crate::node::descriptors::plan::DescriptorPlan;
+use crate::node::probation;
 use crate::node::serving::Node;
 use crate::node::starting::Starting;
 use std::net::TcpListener;
@@ -95,7 +96,11 @@ impl Node {
     /// [`Error::Descriptor`]: the name is taken; a handover is about to be decided (keep it again in the next pass).
     pub fn keep(&self, name: &str, fd: impl Into<Arc<OwnedFd>>) -> Result<()> {
         let fd = fd.into();
-        let kept = self.shared.while_serving(|| self.shared.descriptors.keep(name, fd));
+        let kept = self.shared.while_serving(|| {
+            self.shared.descriptors.keep(name, Arc::clone(&fd))?;
+            probation::mirror_kept(&self.shared, name, fd);
+            Ok(())
+        });
         kept.unwrap_or_else(|| {
             Err(Error::Descriptor {
                 name: name.into(),
