@@ -3,8 +3,8 @@
 
 use crate::echo::transform::{Source, Transform};
 use fastrand::Rng;
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// Those of the connection.
-pub fn write(mut connection: &TcpStream, seed: u64, signals: &Signals) -> std::io::Result<u64> {
+pub fn write(mut connection: &File, seed: u64, signals: &Signals) -> std::io::Result<u64> {
     let mut source = Source::new(seed);
     let mut random = Rng::with_seed(seed ^ 1);
     let mut piece = Vec::with_capacity(PIECE);
@@ -100,7 +100,7 @@ pub fn write(mut connection: &TcpStream, seed: u64, signals: &Signals) -> std::i
 ///
 /// # Errors
 /// The mismatch.
-pub fn read(mut connection: &TcpStream, seed: u64, key: u64, signals: &Signals) -> Result<Answer, Mismatch> {
+pub fn read(mut connection: &File, seed: u64, key: u64, signals: &Signals) -> Result<Answer, Mismatch> {
     let mut source = Source::new(seed);
     let mut transform = Transform { key };
     let mut random = Rng::with_seed(seed ^ 2);

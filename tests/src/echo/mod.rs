@@ -8,6 +8,7 @@
 //! - **E4** Everything that waits has a deadline, and whatever happens the region's name and the processes are gone at the end.
 
 pub mod client;
+pub mod pair;
 pub mod report;
 pub mod run;
 pub mod server;

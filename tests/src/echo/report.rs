@@ -19,6 +19,8 @@ pub struct Started {
     pub continued: bool,
     /// Log entries that were taken back.
     pub undone: u64,
+    /// Whether the output was finished already.
+    pub finished: bool,
     /// By how much the hint of bytes received was behind the kernel.
     pub input_behind: u64,
     /// By how much the hint of bytes sent was behind the kernel.
@@ -40,6 +42,8 @@ pub struct Counts {
     pub blocked: u64,
     /// Transactions rolled back on purpose.
     pub rolled_back: u64,
+    /// Times that rings were given back.
+    pub given_back: u64,
 }
 
 impl Line {

@@ -2,14 +2,15 @@
 
 use crate::echo::Failure;
 use crate::echo::client::{self, Mismatch, Signals};
+use crate::echo::pair::Over;
 use crate::echo::report::{Counts, Line, Started};
 use fastrand::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 use shmstate::Region;
-use std::io::{ErrorKind, Read};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -29,8 +30,6 @@ const START: Duration = Duration::from_millis(3);
 const MORE: u64 = 4;
 /// Kills after the client half-closed, at most: then the server may end.
 const LAST_KILLS: u64 = 30;
-/// Bytes of the socket's buffers where they are made small: less than one piece of the client's.
-const SMALL_BUFFER: usize = 8 * 1024;
 
 /// The number in the status of a killed process.
 const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
@@ -45,7 +44,9 @@ pub struct Plan {
     /// Kills before the client half-closes, at least; up to four times as many, if they are needed to leave a transaction
     /// open, a byte received and not noted, a byte sent and not noted.
     pub kills: u64,
-    /// Bytes of the two rings.
+    /// What the connection goes over.
+    pub over: Over,
+    /// Bytes of the two rings, at most.
     pub rings: (u32, u32),
     /// Whether the socket's buffers are small, too.
     pub small_buffers: bool,
@@ -66,6 +67,8 @@ pub struct Tally {
     pub continued: u64,
     /// Of them, those that found a transaction to take back.
     pub logs_undone: u64,
+    /// Of them, those that found the output finished.
+    pub finished: u64,
     /// Of them, those whose hint of bytes received was behind the kernel.
     pub input_behind: u64,
     /// Of them, those whose hint of bytes sent was behind the kernel.
@@ -94,23 +97,7 @@ pub enum Outcome {
 /// # Errors
 /// What is no outcome: no socket, no process, a deadline.
 pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    if plan.small_buffers {
-        // Accepted sockets have them from the listener.
-        set_socket_recv_buffer_size(&listener, SMALL_BUFFER)?;
-        set_socket_send_buffer_size(&listener, SMALL_BUFFER)?;
-    }
-    let client = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    if plan.small_buffers {
-        set_socket_recv_buffer_size(&client, SMALL_BUFFER)?;
-        set_socket_send_buffer_size(&client, SMALL_BUFFER)?;
-    }
-    connect(&client, &listener.local_addr()?)?;
-    let client = TcpStream::from(client);
-    client.set_nodelay(true)?;
-    client.set_read_timeout(Some(PATIENCE))?;
-    client.set_write_timeout(Some(PATIENCE))?;
-    let (socket, _) = listener.accept()?;
+    let (client, socket) = plan.over.pair(plan.small_buffers, PATIENCE)?;
     let key = plan.seed.rotate_left(17) | 1;
     let servers = Servers {
         plan,
@@ -128,7 +115,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
             signals.over.store(true, Ordering::Release);
             if answer.is_err() {
                 // Whoever waits for the other side of this connection stops.
-                let _ = client.shutdown(Shutdown::Both);
+                let _ = shutdown(&client, Shutdown::Both);
             }
             answer
         });
@@ -136,7 +123,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
         let end = servers.kill_and_restart(&mut tally);
         if !matches!(end, Ok(End::Finished)) {
             signals.over.store(true, Ordering::Release);
-            let _ = client.shutdown(Shutdown::Both);
+            let _ = shutdown(&client, Shutdown::Both);
         }
         let written = writer.join().map_err(|_| "the writer panicked")?;
         let answer = reader.join().map_err(|_| "the reader panicked")?;
@@ -171,8 +158,8 @@ struct Servers<'p> {
     key: u64,
     region: RegionName,
     /// The parent's duplicate of the server's end.
-    socket: TcpStream,
-    client: &'p TcpStream,
+    socket: OwnedFd,
+    client: &'p File,
     signals: Signals,
 }
 
@@ -188,9 +175,9 @@ impl Servers<'_> {
                 // While no server lives, so that the end, too, is met by one that is killed. Said first, so that nobody
                 // sees the end of the answer without it.
                 self.signals.closed.store(true, Ordering::Release);
-                match self.client.shutdown(Shutdown::Write) {
+                match shutdown(self.client, Shutdown::Write) {
                     // The reader saw a mismatch a moment ago.
-                    Err(e) if e.kind() == ErrorKind::NotConnected => {}
+                    Err(Errno::NOTCONN) => {}
                     other => other?,
                 }
             }
@@ -272,7 +259,7 @@ impl Server {
             .args(["--input", &plan.rings.0.to_string()])
             .args(["--output", &plan.rings.1.to_string()])
             .args(plan.trust_hints.then_some("--trust-hints"))
-            .stdin(Stdio::from(OwnedFd::from(run.socket.try_clone()?)))
+            .stdin(Stdio::from(run.socket.try_clone()?))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -349,6 +336,7 @@ impl Tally {
     fn note(&mut self, found: &Started) {
         self.continued += u64::from(found.continued);
         self.logs_undone += u64::from(found.undone > 0);
+        self.finished += u64::from(found.finished);
         self.input_behind += u64::from(found.input_behind > 0);
         self.output_behind += u64::from(found.output_behind > 0);
     }

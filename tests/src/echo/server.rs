@@ -1,7 +1,8 @@
 //! The server: one connection, one region, killed at any instruction.
 //!
 //! It receives into the ring, consumes a random part of it and produces the answer in one transaction with the state of
-//! the keystream, and sends. Sometimes it rolls back on purpose, asks for more room than there is, or does things in
+//! the keystream, and sends. Its rings grow as they have to; now and then it gives back what is empty. When the client has finished, and
+//! has its answer, it finishes too. Sometimes it rolls back on purpose, asks for more room than there is, or does things in
 //! another order: the order must not matter. It knows nothing of the client.
 
 use crate::echo::Failure;
@@ -44,10 +45,10 @@ pub struct Args {
     /// Seed of this process's own choices.
     #[arg(long)]
     pub seed: u64,
-    /// Bytes of the input ring, for a new region.
+    /// Bytes of the input ring at most, for a new region.
     #[arg(long)]
     pub input: u32,
-    /// Bytes of the output ring, for a new region.
+    /// Bytes of the output ring at most, for a new region.
     #[arg(long)]
     pub output: u32,
     /// Go on from the hints in the region instead of from the kernel's counts: wrong, to show that the test sees it.
@@ -65,6 +66,7 @@ struct Echo {
     no_room: u64,
     blocked: u64,
     rolled_back: u64,
+    given_back: u64,
 }
 
 /// Serves until the client has finished and has its whole answer.
@@ -136,6 +138,7 @@ impl<'a> Server<'a> {
             let before = hints(&*region.read(&pass)?, streams, id)?;
             streams.resync(&mut region.io(&pass)?, id, socket)?;
             let after = hints(&*region.read(&pass)?, streams, id)?;
+            found.finished = streams.is_finished(&*region.read(&pass)?, id)?;
             found.input_behind = after.0 - before.0;
             found.output_behind = before.1 - after.1;
         }
@@ -169,12 +172,24 @@ impl<'a> Server<'a> {
         let (input, unsent) = hints(&*self.region.read(&pass)?, self.streams, self.id)?;
         drop(pass);
         if self.ended && input == 0 && unsent == 0 {
-            return Ok(true);
+            return self.end_output();
         }
         if !moved {
             self.wait(unsent > 0)?;
         }
         Ok(false)
+    }
+
+    /// Nothing more comes in or goes out: first the stream says so, then the socket. Says that all is done.
+    fn end_output(&mut self) -> std::result::Result<bool, Failure> {
+        let pass = self.gate.enter()?;
+        let (streams, id) = (self.streams, self.id);
+        self.region.write(&pass, |tx| streams.finish(tx, id))?;
+        linger(&mut self.random);
+        match streams.send(&mut self.region.io(&pass)?, id, self.socket)? {
+            Sent::All => Ok(true),
+            other => Err(format!("the end of the output: {other:?}").into()),
+        }
     }
 
     /// Says whether anything came.
@@ -218,6 +233,7 @@ impl<'a> Server<'a> {
         let pass = self.gate.enter()?;
         let mut tx = self.region.begin(&pass)?;
         let (streams, id) = (self.streams, self.id);
+        let mut given = give_back(&mut self.random, streams, &mut tx)?;
         let input = streams.input(&tx, id)?.contiguous().into_owned();
         if input.is_empty() {
             return Ok(false);
@@ -260,6 +276,7 @@ impl<'a> Server<'a> {
                 Step::Keep => echo.write(self.cell, &mut tx)?,
             }
         }
+        given += give_back(&mut self.random, streams, &mut tx)?;
         linger(&mut self.random);
         if self.random.u8(..8) == 0 {
             tx.rollback();
@@ -267,6 +284,7 @@ impl<'a> Server<'a> {
         } else {
             tx.commit()?;
             self.counts = Counts::default();
+            self.counts.given_back += u64::from(given > 0);
         }
         Ok(true)
     }
@@ -283,12 +301,11 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Ends the stream, then the connection (H11): a kill between the two is made good by the next start.
+    /// Ends the stream. The next start after a kill behind that tells the socket once more.
     fn finish(mut self) -> std::result::Result<(), Failure> {
         let pass = self.gate.enter()?;
         let (streams, id) = (self.streams, self.id);
         self.region.write(&pass, |tx| streams.end(tx, id))?;
-        close(self.socket)?;
         let reader = self.region.read(&pass)?;
         let found = verify(&reader)?;
         if !found.is_sound() {
@@ -314,6 +331,15 @@ fn linger(random: &mut Rng) {
             std::hint::spin_loop();
         }
     }
+}
+
+/// Now and then gives back what is empty: two visits, between which nothing moved.
+fn give_back(random: &mut Rng, streams: Streams, tx: &mut Tx<'_>) -> Result<u64> {
+    if random.u8(..4) != 0 {
+        return Ok(0);
+    }
+    streams.tidy(tx, usize::MAX)?;
+    streams.tidy(tx, usize::MAX)
 }
 
 /// Input not consumed and output not sent, as the region has them.
@@ -354,6 +380,7 @@ impl Echo {
             no_room: 0,
             blocked: 0,
             rolled_back: 0,
+            given_back: 0,
         }
     }
 
@@ -366,6 +393,7 @@ impl Echo {
             no_room: archived.no_room.to_native(),
             blocked: archived.blocked.to_native(),
             rolled_back: archived.rolled_back.to_native(),
+            given_back: archived.given_back.to_native(),
         }
     }
 
@@ -377,7 +405,8 @@ impl Echo {
         echo.set(|e| &e.full, self.full.into())?;
         echo.set(|e| &e.no_room, self.no_room.into())?;
         echo.set(|e| &e.blocked, self.blocked.into())?;
-        echo.set(|e| &e.rolled_back, self.rolled_back.into())
+        echo.set(|e| &e.rolled_back, self.rolled_back.into())?;
+        echo.set(|e| &e.given_back, self.given_back.into())
     }
 
     fn add(&mut self, counts: &Counts) {
@@ -385,6 +414,7 @@ impl Echo {
         self.no_room += counts.no_room;
         self.blocked += counts.blocked;
         self.rolled_back += counts.rolled_back;
+        self.given_back += counts.given_back;
     }
 
     fn counts(&self) -> Counts {
@@ -395,6 +425,7 @@ impl Echo {
             no_room: self.no_room,
             blocked: self.blocked,
             rolled_back: self.rolled_back,
+            given_back: self.given_back,
         }
     }
 }
