@@ -21,6 +21,8 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_nanos(1_000_000_000 / 60);
 /// A server that is this late gives up catching up: the world stood still.
 const MOST_BEHIND: u64 = 250_000_000;
+/// Connections a tick looks at, to give back the rings of those that are idle.
+const TIDIED: usize = 64;
 /// Address space beyond what the world needs at first.
 const HEADROOM: u64 = 512 << 20;
 
@@ -293,6 +295,7 @@ impl Server {
             rules: self.rules,
         };
         let ended = self.players(&mut tx, now)?;
+        self.world.streams.tidy(&mut tx, TIDIED)?;
         monsters::tick(self.world, &mut tx, number)?;
         if let Some(fault) = self.fault {
             fault.strike(self.served);

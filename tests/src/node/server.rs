@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const CAPACITY: u64 = 64 << 20;
 /// Between two looks at whether a drain is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// Connections a tick looks at, to give back the rings of those that are idle.
+const TIDIED: usize = 8;
 /// Room for what is carried.
 const CARRY: u64 = 64 << 10;
 /// Address space of another region.
@@ -405,6 +407,7 @@ impl Server {
             }
         }
         self.over.clear();
+        self.world.streams.tidy(&mut tx, TIDIED)?;
         tx.commit()?;
         drop(pass);
         for id in ended {
