@@ -204,6 +204,8 @@ impl<K: Key, V: Value> Map<K, V> {
         {
             let header = block.offset + block.size - record::HEADER;
             let view: &View = tx;
+            // What is walked in order the processor fetches by itself, but only up to the end of a page of 4 KiB.
+            view.prefetch(header + block.size * AHEAD as u64);
             let tail = match Self::tail(view.window(), header) {
                 Ok(tail) => tail,
                 Err(Bad) => Self::checked_tail(view, header)?,
