@@ -247,6 +247,8 @@ impl Chunk {
             for slot in 1..=classes::slots(class) {
                 let last = start + slot * size - 8;
                 if tx.load(last, WHAT)? != 0 {
+                    // It was free by now, and may have been in use at a checkpoint's mark.
+                    tx.region.before_write(last, 8)?;
                     tx.store(last, 0, WHAT)?;
                 }
             }
