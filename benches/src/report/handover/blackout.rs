@@ -11,7 +11,7 @@ use crate::handover::quantiles::Quantiles;
 use crate::report::handover::plan::{Case, GIB, Plan, rate};
 use crate::report::handover::scene::Pair;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A case and what came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -143,6 +143,7 @@ pub(super) fn family(plan: &Plan, name: &str, cases: &[Case]) -> Result<Vec<Row>
         pairs.push(Ok((pair, Vec::new())));
     }
     for round in 1..=plan.rounds {
+        let share = plan.case_time / plan.rounds as u32;
         eprintln!("{name}: round {round} of {}", plan.rounds);
         for (case, pair) in cases.iter().zip(&mut pairs) {
             let Ok((pair, turns)) = pair else { continue };
@@ -153,10 +154,9 @@ pub(super) fn family(plan: &Plan, name: &str, cases: &[Case]) -> Result<Vec<Row>
             if round == 1 || cases.len() > 1 {
                 pair.turn()?;
             }
-            while turns.len() < case.turns * round / plan.rounds {
-                if !plan.has(Duration::ZERO) {
-                    break;
-                }
+            let begun = Instant::now();
+            while turns.len() < case.turns * round / plan.rounds && begun.elapsed() < share && plan.has(Duration::ZERO)
+            {
                 turns.push(pair.turn()?);
             }
             if cases.len() > 1 {
