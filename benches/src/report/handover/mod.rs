@@ -30,6 +30,7 @@ use give_back::GiveBack;
 use peers::Peer;
 use plan::Plan;
 use reply::{Load, Replies};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use shorts::Shorts;
 use std::io::Write;
@@ -74,6 +75,13 @@ pub(super) fn run(options: &Handover) -> Result<()> {
     let begun = Instant::now();
     let machine = Machine::here();
     let plan = Plan::of(options);
+    // 10 000 connections need as many descriptors, here and in each server.
+    let descriptors = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: descriptors.maximum,
+        ..descriptors
+    };
+    setrlimit(Resource::Nofile, all)?;
     let built = peers::build(&plan);
     let main = blackout::family(&plan, "blackout", &[plan.main])?
         .pop()
