@@ -4,8 +4,10 @@ use crate::Result;
 use crate::handover::event::{Event, Order, Serving};
 use crate::handover::node::options::{Options, Pace};
 use crate::handover::node::server::Server;
+use crate::handover::node::sweep::sweep;
 use crate::handover::node::world::{Annex, World};
-use handover::{Deadlines, Node, Role, Stop};
+use handover::{Deadlines, Node, Parked, Role, Starting, Stop};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shmstate::{Region, monotonic_ns};
 use std::collections::HashSet;
 use std::io::{BufRead, Write};
@@ -25,7 +27,7 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 /// Runs a server.
 #[must_use]
 pub fn main(options: &Options) -> ExitCode {
-    match lives(options, &listen()) {
+    match lives(options, &listen(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&Event::Failed(error.to_string()));
@@ -41,9 +43,10 @@ fn say(event: &Event) {
     }
 }
 
-/// Orders as they come; the end of input ends this process.
-fn listen() -> Receiver<Order> {
+/// Orders as they come; the end of input ends this process, and the node with it: the report is gone.
+fn listen(options: &Options) -> Receiver<Order> {
     let (sender, orders) = channel();
+    let (base, node) = (options.dir.clone(), options.node.clone());
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(order) = line.unwrap_or_default().parse() else {
@@ -52,12 +55,21 @@ fn listen() -> Receiver<Order> {
             // After the last look at orders nobody takes them.
             let _ = sender.send(order);
         }
+        sweep(&base, &node);
         std::process::exit(ORPHAN);
     });
     orders
 }
 
 fn lives(options: &Options, orders: &Receiver<Order>) -> Result<()> {
+    if options.core {
+        let most = getrlimit(Resource::Core).maximum;
+        let limit = Rlimit {
+            current: most,
+            maximum: most,
+        };
+        setrlimit(Resource::Core, limit)?;
+    }
     if !options.resident {
         return live(options, orders).map(drop);
     }
@@ -79,33 +91,59 @@ enum End {
 /// From asking for the node to its end in this process.
 fn live(options: &Options, orders: &Receiver<Order>) -> Result<End> {
     let asked = monotonic_ns();
-    let pace = options.pace();
+    let mut deadlines = Deadlines::default();
+    deadlines.probation = Duration::from_millis(options.probation_ms);
     let mut builder = Node::builder(&options.node)
         .directory(options.dir.clone())
-        .deadlines(Deadlines::default())
-        .tick(match pace {
+        .deadlines(deadlines)
+        .tick(match options.pace() {
             Pace::Ticks(tick) => tick,
             Pace::AtOnce => AT_ONCE,
         })
         .listener("clients", options.listen)
         .region("world", options.bytes / 4 * 5 + HEADROOM);
-    let annexes: Vec<String> = (1..options.regions).map(|number| format!("annex{number}")).collect();
-    for name in &annexes {
-        builder = builder.region(name, SMALL);
+    for name in annexes(options) {
+        builder = builder.region(&name, SMALL);
     }
     let mut starting = builder.start()?;
-    let started = monotonic_ns();
-    let mut region = starting.region("world")?;
-    let mut others = Vec::new();
-    for name in &annexes {
-        others.push(starting.region(name)?);
-    }
+    let mut serving = Serving {
+        asked,
+        started: monotonic_ns(),
+        ..Serving::default()
+    };
     say(&Event::Started);
     if options.hold {
         while orders.recv()? != Order::Go {}
     }
+    loop {
+        match serve(options, orders, starting, serving)? {
+            Next::Back(again) => starting = *again,
+            Next::End(end) => return Ok(end),
+        }
+        // It asked for nothing: it was given the node back.
+        (serving.asked, serving.started) = (0, 0);
+    }
+}
+
+/// Names of the regions beyond the first.
+fn annexes(options: &Options) -> Vec<String> {
+    (1..options.regions).map(|number| format!("annex{number}")).collect()
+}
+
+enum Next {
+    Back(Box<Starting>),
+    End(End),
+}
+
+/// From having everything to the end of owning it, and of the successor's probation.
+fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mut serving: Serving) -> Result<Next> {
+    let mut region = starting.region("world")?;
+    let mut others = Vec::new();
+    for name in annexes(options) {
+        others.push(starting.region(&name)?);
+    }
     let found = match starting.role() {
-        Role::Successor { .. } => {
+        Role::Successor { .. } | Role::Returned { .. } => {
             let annexes: shmstate::Result<Vec<_>> = others.iter().map(Annex::open).collect();
             Some((World::open(&region)?, annexes?))
         }
@@ -124,16 +162,14 @@ fn live(options: &Options, orders: &Receiver<Order>) -> Result<End> {
         over: HashSet::new(),
         ticks: 0,
     };
-    let mut serving = Serving {
-        generation: node.generation(),
-        asked,
-        started,
-        streams: server.connections.len() as u64,
-        ..Serving::default()
-    };
+    serving.generation = node.generation();
+    serving.streams = server.connections.len() as u64;
     {
         let pass = node.enter()?;
         serving.first_pass = monotonic_ns();
+        if node.inherited() {
+            server.connections.reconcile(&mut region, &pass)?;
+        }
         server.flush(&mut region, &pass)?;
         let reader = region.read(&pass)?;
         serving.last_tick = world.last_tick(&reader)?;
@@ -151,27 +187,34 @@ fn live(options: &Options, orders: &Receiver<Order>) -> Result<End> {
         serving.noise = record.noise;
     }
     say(&Event::Serving(serving));
-    let stop = server.run(&node, &mut region, pace, orders)?;
+    let stop = server.run(&node, &mut region, options.pace(), orders)?;
     let Server { annexes, .. } = server;
     let mut regions = vec![region];
     regions.extend(annexes.into_iter().map(|(region, _)| region));
-    match stop {
+    let drained = match stop {
         Stop::HandedOver => {
             say(&Event::HandedOver);
-            let drained = node.drain(regions);
-            if drained.left > 0 {
-                return Err(format!("{} pieces of work were not over when the drain ended", drained.left).into());
+            match options.probation_ms {
+                0 => node.drain(regions),
+                _ => match node.park(regions)? {
+                    Parked::Back(again) => return Ok(Next::Back(again)),
+                    Parked::Over(drained) => drained,
+                },
             }
-            say(&Event::Drained);
-            Ok(End::Drained)
         }
+        Stop::GivenBack => node.drain(regions),
         Stop::Leaving => {
             node.stop(regions, true)?;
             say(&Event::Stopped);
-            Ok(End::Stopped)
+            return Ok(Next::End(End::Stopped));
         }
-        Stop::Failed(error) => Err(error.into()),
+        Stop::Failed(error) => return Err(error.into()),
+    };
+    if drained.left > 0 {
+        return Err(format!("{} pieces of work were not over when the drain ended", drained.left).into());
     }
+    say(&Event::Drained);
+    Ok(Next::End(End::Drained))
 }
 
 /// A new world.

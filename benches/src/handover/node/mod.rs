@@ -10,7 +10,10 @@ mod world;
 
 mod server;
 
+mod sweep;
+
 mod life;
 
 pub use life::main;
 pub use options::{Options, Pace};
+pub use sweep::sweep;

@@ -36,6 +36,12 @@ pub struct Options {
     /// Regions in all.
     #[arg(long, default_value_t = 1)]
     pub regions: u64,
+    /// How long this server's successor is on probation, ms; 0 for not at all.
+    #[arg(long, default_value_t = 0)]
+    pub probation_ms: u64,
+    /// Leave a core behind when it crashes, as large as it may be.
+    #[arg(long)]
+    pub core: bool,
     /// Serve the node again each time when told to.
     #[arg(long)]
     pub resident: bool,
@@ -61,7 +67,12 @@ impl Options {
         command.args(["--tick-us", &self.tick_us.to_string()]);
         command.args(["--bytes", &self.bytes.to_string()]);
         command.args(["--regions", &self.regions.to_string()]);
-        for (wanted, name) in [(self.resident, "--resident"), (self.hold, "--hold")] {
+        command.args(["--probation-ms", &self.probation_ms.to_string()]);
+        for (wanted, name) in [
+            (self.core, "--core"),
+            (self.resident, "--resident"),
+            (self.hold, "--hold"),
+        ] {
             if wanted {
                 command.arg(name);
             }
@@ -89,6 +100,8 @@ mod tests {
             tick_us: 5000,
             bytes: 1 << 30,
             regions: 3,
+            probation_ms: 700,
+            core: true,
             resident: true,
             hold: true,
         };

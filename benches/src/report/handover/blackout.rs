@@ -10,8 +10,9 @@ use crate::handover::node::Pace;
 use crate::handover::quantiles::Quantiles;
 use crate::report::handover::plan::{Case, GIB, Plan, rate};
 use crate::report::handover::scene::Pair;
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A case and what came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -91,6 +92,9 @@ impl Row {
 
 /// What is left free of the machine's memory.
 const SPARE: u64 = 2 * GIB;
+/// Descriptors of a region in a process that hands over, and of everything else.
+const PER_REGION: u64 = 4;
+const OTHERS: u64 = 512;
 /// About as long does making a case take, for each GiB, and its turns, each.
 const MAKING: Duration = Duration::from_secs(4);
 const TURN: Duration = Duration::from_millis(60);
@@ -103,6 +107,13 @@ fn obstacle(plan: &Plan, case: &Case) -> Option<String> {
         let [available, needed] = [available, needed].map(|bytes| bytes >> 20);
         return Some(format!(
             "skipped: {available} MiB of memory are free, {needed} are needed"
+        ));
+    }
+    let descriptors = case.connections as u64 + case.regions * PER_REGION + OTHERS;
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if limit < descriptors {
+        return Some(format!(
+            "skipped: {limit} descriptors are allowed, {descriptors} are needed; raise ulimit -n"
         ));
     }
     let time = MAKING.mul_f64(case.bytes as f64 / GIB as f64) + TURN * case.turns as u32;
@@ -120,55 +131,34 @@ fn available() -> u64 {
 /// Measures a family of cases in rounds: in each round every case has some turns while the others stand still, so that what
 /// disturbs the machine for a second disturbs all of them.
 pub(super) fn family(plan: &Plan, name: &str, cases: &[Case]) -> Result<Vec<Row>> {
-    let mut pairs: Vec<std::result::Result<(Pair, Vec<Serving>), String>> = Vec::new();
+    let mut all = Vec::new();
     for case in cases {
-        if let Some(note) = obstacle(plan, case) {
-            pairs.push(Err(note));
-            continue;
-        }
-        let Case {
-            bytes,
-            connections,
-            regions,
-            ..
-        } = *case;
-        eprintln!(
-            "{name}: {} MiB, {connections} connections, {regions} regions",
-            bytes >> 20
-        );
-        let pair = Pair::start(Pace::Ticks(plan.tick), bytes, regions, connections)?;
-        if cases.len() > 1 {
-            pair.freeze(true)?;
-        }
-        pairs.push(Ok((pair, Vec::new())));
+        let pair = match obstacle(plan, case) {
+            Some(note) => Err(note),
+            None => start(plan, name, case, cases.len() > 1).map_err(|error| format!("failed: {error}")),
+        };
+        all.push(Measured {
+            pair,
+            turns: Vec::new(),
+        });
     }
     for round in 1..=plan.rounds {
         eprintln!("{name}: round {round} of {}", plan.rounds);
-        for (case, pair) in cases.iter().zip(&mut pairs) {
-            let Ok((pair, turns)) = pair else { continue };
-            if cases.len() > 1 {
-                pair.freeze(false)?;
-            }
-            // The first turn after a stand-still is not counted: caches, and what the clients have to make up for.
-            if round == 1 || cases.len() > 1 {
-                pair.turn()?;
-            }
-            while turns.len() < case.turns * round / plan.rounds {
-                if !plan.has(Duration::ZERO) {
-                    break;
-                }
-                turns.push(pair.turn()?);
-            }
-            if cases.len() > 1 {
-                pair.freeze(true)?;
+        for (case, measured) in cases.iter().zip(&mut all) {
+            if let Err(error) = measured.round(plan, case, round, cases.len() > 1) {
+                // What it has so far stays; a node that failed is not asked again.
+                measured.pair = Err(format!("failed after {} turns: {error}", measured.turns.len()));
             }
         }
     }
     let mut rows = Vec::new();
-    for (case, pair) in cases.iter().zip(pairs) {
+    for (case, Measured { pair, turns }) in cases.iter().zip(all) {
         rows.push(match pair {
-            Err(note) => Row::without(case, note),
-            Ok((pair, turns)) => {
+            Err(note) => Row {
+                note: Some(note),
+                ..Row::of(case, &Serving::default(), &turns, 0)
+            },
+            Ok(pair) => {
                 if cases.len() > 1 {
                     pair.freeze(false)?;
                 }
@@ -180,6 +170,57 @@ pub(super) fn family(plan: &Plan, name: &str, cases: &[Case]) -> Result<Vec<Row>
         });
     }
     Ok(rows)
+}
+
+/// A case while it is measured.
+struct Measured {
+    /// Or why there is none.
+    pair: std::result::Result<Pair, String>,
+    turns: Vec<Serving>,
+}
+
+fn start(plan: &Plan, name: &str, case: &Case, several: bool) -> Result<Pair> {
+    let Case {
+        bytes,
+        connections,
+        regions,
+        ..
+    } = *case;
+    eprintln!(
+        "{name}: {} MiB, {connections} connections, {regions} regions",
+        bytes >> 20
+    );
+    let pair = Pair::start(Pace::Ticks(plan.tick), bytes, regions, connections)?;
+    if several {
+        pair.freeze(true)?;
+    }
+    Ok(pair)
+}
+
+impl Measured {
+    /// The turns of one round.
+    fn round(&mut self, plan: &Plan, case: &Case, round: usize, several: bool) -> Result<()> {
+        let Ok(pair) = &mut self.pair else {
+            return Ok(());
+        };
+        if several {
+            pair.freeze(false)?;
+        }
+        // The first turn after a stand-still is not counted: caches, and what the clients have to make up for.
+        if round == 1 || several {
+            pair.turn()?;
+        }
+        let share = plan.case_time / plan.rounds as u32;
+        let due = case.turns * round / plan.rounds;
+        let begun = Instant::now();
+        while self.turns.len() < due && begun.elapsed() < share && plan.has(Duration::ZERO) {
+            self.turns.push(pair.turn()?);
+        }
+        if several {
+            pair.freeze(true)?;
+        }
+        Ok(())
+    }
 }
 
 /// The last case over the first, by their medians.

@@ -30,6 +30,7 @@ use give_back::GiveBack;
 use peers::Peer;
 use plan::Plan;
 use reply::{Load, Replies};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use shorts::Shorts;
 use std::io::Write;
@@ -56,7 +57,7 @@ pub(super) struct Report {
     /// µs from the last answer of the old process to the first of the new one, as clients read them.
     reply_gap_us: Option<Quantiles>,
     replies: Replies,
-    /// From the signal to the new owner until the old one serves again.
+    /// From the signal that kills the new owner in its probation to the first pass of the old one, and the first answer, ms.
     give_back_ms: Option<Quantiles>,
     give_back: GiveBack,
     staged_per_s: Option<f64>,
@@ -74,6 +75,13 @@ pub(super) fn run(options: &Handover) -> Result<()> {
     let begun = Instant::now();
     let machine = Machine::here();
     let plan = Plan::of(options);
+    // 10 000 connections need as many descriptors, here and in each server.
+    let descriptors = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: descriptors.maximum,
+        ..descriptors
+    };
+    setrlimit(Resource::Nofile, all)?;
     let built = peers::build(&plan);
     let main = blackout::family(&plan, "blackout", &[plan.main])?
         .pop()
@@ -84,9 +92,9 @@ pub(super) fn run(options: &Handover) -> Result<()> {
     let upgrades = upgrades::run(&plan)?;
     let give_back = give_back::run(&plan)?;
     let short_connections = shorts::run(&plan)?;
-    let peers = peers::run(&plan, &built);
-    // Last: the largest needs memory and time that the others are not to miss.
+    // The largest needs memory and time that those before are not to miss; the peers have what is left.
     let by_size = blackout::family(&plan, "by size", &plan.by_size)?;
+    let peers = peers::run(&plan, &built);
     let quantiles = |row: &Row| {
         Some(Quantiles {
             n: row.n,
@@ -104,9 +112,9 @@ pub(super) fn run(options: &Handover) -> Result<()> {
         ratio_10k_1: blackout::ratio(&by_connections),
         ratio_1000_regions_1: blackout::ratio(&by_regions),
         reply_gap_us: replies.gap_us,
-        give_back_ms: give_back.ms(),
+        give_back_ms: give_back.first_pass_ms,
         staged_per_s: by_connections.last().and_then(Row::staged_per_s),
-        under_load: replies.load.and(upgrades.load),
+        under_load: replies.load.and(upgrades.load).and(give_back.load),
         main,
         by_size,
         by_connections,

@@ -39,12 +39,16 @@ pub(super) struct Plan {
     pub(super) by_regions: Vec<Case>,
     /// The turns of a family are taken in so many rounds, the cases of a round one after the other.
     pub(super) rounds: usize,
+    /// How long all turns of one case may take: where mapping takes long, there are fewer.
+    pub(super) case_time: Duration,
     /// Turns of a server that answers at once.
     pub(super) reply_turns: usize,
     /// Upgrades by a new process, each beside an equal time without.
     pub(super) upgrades: usize,
     /// How long both take.
     pub(super) window: Duration,
+    /// How often the new process is killed in its probation.
+    pub(super) give_backs: usize,
     /// Short connections, and upgrades meanwhile.
     pub(super) short: (u64, usize),
     /// Busy connections of the servers that answer at once, that are upgraded, and of the peers.
@@ -61,8 +65,12 @@ pub(super) struct PeerPlan {
     pub(super) drain: Duration,
     /// How long compiling them may take.
     pub(super) build: Duration,
+    /// How long the windows without and with an upgrade are at least.
+    pub(super) window: Duration,
     /// Between an upgrade and the death of the new process.
     pub(super) killed_after: Duration,
+    /// After it somebody has to answer a new connection within this.
+    pub(super) outage: Duration,
 }
 
 impl Plan {
@@ -99,16 +107,20 @@ impl Plan {
             by_connections: of(&connections, &|n, turns| case(MIB, n as usize, 1, turns)),
             by_regions: of(&regions, &|n, turns| case(MIB, 100, n, turns)),
             rounds: if quick { 2 } else { 5 },
+            case_time: Duration::from_secs(if quick { 4 } else { 40 }),
             reply_turns: if quick { 40 } else { 250 },
             upgrades: if quick { 5 } else { 30 },
             window: Duration::from_millis(400),
+            give_backs: if quick { 8 } else { 60 },
             short: if quick { (10_000, 10) } else { (100_000, 100) },
             busy: 1_000,
             bytes: 64 * MIB,
             peers: Some(PeerPlan {
                 drain: Duration::from_secs(if quick { 1 } else { 5 }),
                 build: Duration::from_secs(if quick { 5 } else { 150 }),
+                window: Duration::from_millis(if quick { 500 } else { 1_000 }),
                 killed_after: Duration::from_secs(1),
+                outage: Duration::from_secs(if quick { 1 } else { 2 }),
             }),
         }
     }
@@ -129,16 +141,20 @@ impl Plan {
             by_connections: vec![case(MIB, 1, 1), case(MIB, 20, 1)],
             by_regions: vec![case(MIB, 2, 1), case(MIB, 2, 3)],
             rounds: 1,
+            case_time: Duration::from_secs(20),
             reply_turns: 2,
             upgrades: 1,
             window: Duration::from_millis(150),
+            give_backs: 2,
             short: (100, 2),
             busy: 10,
             bytes: MIB,
             peers: peers.then_some(PeerPlan {
                 drain: Duration::from_secs(1),
                 build: Duration::from_secs(5),
+                window: Duration::from_millis(300),
                 killed_after: Duration::from_millis(200),
+                outage: Duration::from_secs(1),
             }),
         }
     }

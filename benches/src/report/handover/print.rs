@@ -59,9 +59,16 @@ fn write(out: &mut String, r: &Report) -> std::fmt::Result {
     writeln!(out, "  last to first tick, µs    {}", spread(r.tick_gap_us))?;
     writeln!(out, "  last to first answer, µs  {}", spread(r.reply_gap_us))?;
     writeln!(out, "  between answers, µs       {}", spread(r.replies.spacing_us))?;
-    match &r.give_back.note {
-        Some(note) => writeln!(out, "  give-back, ms             {note}")?,
-        None => writeln!(out, "  give-back, ms             {}", spread(r.give_back_ms))?,
+    writeln!(out, "  give-back, ms             {}", spread(r.give_back_ms))?;
+    writeln!(out, "    by SIGKILL              {}", spread(r.give_back.by_kill_ms))?;
+    writeln!(out, "    by SIGSEGV, core dumped {}", spread(r.give_back.by_crash_ms))?;
+    writeln!(
+        out,
+        "    to the first answer     {}",
+        spread(r.give_back.first_answer_ms)
+    )?;
+    if let Some(note) = &r.give_back.note {
+        writeln!(out, "    {note}")?;
     }
     writeln!(
         out,

@@ -1,22 +1,21 @@
 //! One node of the report: its directory, its address, its servers.
 
 use crate::Result;
-use crate::handover::child::{Child, LIMIT};
+use crate::handover::child::{Child, LIMIT, until};
 use crate::handover::clients::{Clients, Plan as Load, Seen};
 use crate::handover::event::{Event, Order, Serving};
 use crate::handover::node::{Options, Pace};
 use crate::handover::speech::Speech;
 use crate::report::handover::plan::{GIB, rate};
+use handover::control::ParticipantState;
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Where regions and control blocks are.
-const SHM: &str = "/dev/shm";
 /// Every node has an address of its own in 127/8.
 const PORT: u16 = 4200;
 /// How long filling a GiB may take: pages of 2 MiB are collapsed on the way.
@@ -55,6 +54,8 @@ impl Scene {
             tick_us: tick,
             bytes,
             regions,
+            probation_ms: 0,
+            core: false,
             resident: false,
             hold: false,
         };
@@ -70,7 +71,8 @@ impl Scene {
         let mut options = self.options.clone();
         change(&mut options);
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("node");
+        // A core that it leaves goes with the directory.
+        command.arg("node").current_dir(self.directory.path());
         options.put(&mut command);
         Child::spawn("the server", &mut command)
     }
@@ -92,32 +94,29 @@ impl Scene {
         Clients::start(load, LIMIT)
     }
 
+    /// Waits until the process with this pid is parked.
+    pub(super) fn parked(&self, pid: u32) -> Result<()> {
+        until("a parked process", LIMIT, || {
+            let status = handover::status(&self.base(), &self.options.node).ok()?;
+            let parked = status
+                .participants
+                .iter()
+                .filter(|p| p.state == ParticipantState::Parked);
+            parked.map(|p| p.process.pid).find(|parked| *parked == pid)
+        })?;
+        Ok(())
+    }
+
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.options.listen
-    }
-
-    /// What of it is in shared memory.
-    fn objects(&self) -> Vec<PathBuf> {
-        let Ok(status) = handover::status(&self.base(), &self.options.node) else {
-            return Vec::new();
-        };
-        let prefix = format!("handover-{:032x}", status.id);
-        let Ok(entries) = std::fs::read_dir(SHM) else {
-            return Vec::new();
-        };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let ours = names.filter(|name| name.starts_with(&prefix));
-        ours.map(|name| Path::new(SHM).join(name)).collect()
     }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // Nothing, if its last server was told to stop.
-        for object in self.objects() {
-            let _ = std::fs::remove_file(object);
-        }
+        // Nothing is left if its last server was told to stop.
+        crate::handover::node::sweep(&self.base(), &self.options.node);
     }
 }
 

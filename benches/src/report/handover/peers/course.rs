@@ -14,15 +14,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long the windows without and with an upgrade are at least.
-const WINDOW: Duration = Duration::from_secs(1);
 /// How long a new process may take until it answers.
 const SERVES: Duration = Duration::from_secs(15);
 /// How much longer than its drain an old process may live.
 const ENDS: Duration = Duration::from_secs(3);
-/// After the death of the new process somebody has to answer a new connection within this.
-const OUTAGE: Duration = Duration::from_secs(2);
-/// Between two such connections.
+/// How long a new connection may wait for its answer.
+const ANSWER: Duration = Duration::from_millis(500);
+/// Between two of them.
 const AGAIN: Duration = Duration::from_millis(50);
 
 pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut Peer) -> Result<()> {
@@ -40,7 +38,7 @@ pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut 
     let clients = Clients::start(load, LIMIT)?;
 
     clients.window()?;
-    std::thread::sleep(WINDOW);
+    std::thread::sleep(peers.window);
     row.baseline_gap_ms = Some(clients.window()?);
 
     let (old, new) = upgrade(tool, &clients, row)?;
@@ -50,7 +48,7 @@ pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut 
         tool.is_gone(old).then(shmstate::monotonic_ns)
     });
     row.old_gone_after_ms = gone.ok().map(|at| at.saturating_sub(ordered) as f64 / 1e6);
-    std::thread::sleep(WINDOW.saturating_sub(begun.elapsed()));
+    std::thread::sleep(peers.window.saturating_sub(begun.elapsed()));
     row.longest_gap_ms = Some(clients.window()?);
     let seen = clients.seen();
     row.connections_cut = Some(seen.cut);
@@ -66,7 +64,7 @@ pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut 
         tool.is_gone(killed_pid).then_some(())
     })?;
     let mut serves = false;
-    while !serves && killed.elapsed() < OUTAGE {
+    while !serves && killed.elapsed() < peers.outage {
         serves = answers(address, speech);
         if !serves {
             std::thread::sleep(AGAIN);
@@ -115,8 +113,8 @@ fn answers(address: SocketAddr, speech: Speech) -> bool {
 
 /// Who answers a new connection, if anybody does soon.
 fn ask(address: SocketAddr, speech: Speech) -> Option<u32> {
-    let mut stream = TcpStream::connect_timeout(&address, OUTAGE / 4).ok()?;
-    stream.set_read_timeout(Some(OUTAGE / 4)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER).ok()?;
+    stream.set_read_timeout(Some(ANSWER)).ok()?;
     let mut request = Vec::new();
     speech.ask(1, &mut request);
     stream.write_all(&request).ok()?;

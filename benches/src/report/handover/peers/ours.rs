@@ -2,15 +2,15 @@
 
 use crate::Result;
 use crate::handover::child::Child;
-use crate::handover::node::Pace;
+use crate::handover::node::{Options, Pace};
 use crate::report::handover::peers::row::Peer;
 use crate::report::handover::peers::tool::{Tool, is_dead};
 use crate::report::handover::scene::Scene;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long an old process may take to end.
-const DRAIN: Duration = Duration::from_secs(1);
+/// How long the old process stays parked: longer than the new one lives before it is killed.
+const PROBATION: Duration = Duration::from_secs(2);
 
 pub(super) struct Ours {
     bytes: u64,
@@ -36,6 +36,10 @@ impl Ours {
     }
 }
 
+fn on_probation(options: &mut Options) {
+    options.probation_ms = PROBATION.as_millis() as u64;
+}
+
 impl Tool for Ours {
     fn row(&self) -> Peer {
         Peer {
@@ -54,19 +58,19 @@ impl Tool for Ours {
     }
 
     fn drain(&self) -> Duration {
-        DRAIN
+        PROBATION
     }
 
     fn start(&mut self) -> Result<()> {
         let scene = self.scene()?;
-        let mut server = scene.spawn(|_| {})?;
+        let mut server = scene.spawn(on_probation)?;
         server.serving(scene.filling())?;
         self.servers.push(server);
         Ok(())
     }
 
     fn upgrade(&mut self) -> Result<()> {
-        let server = self.scene()?.spawn(|_| {})?;
+        let server = self.scene()?.spawn(on_probation)?;
         self.servers.push(server);
         Ok(())
     }
