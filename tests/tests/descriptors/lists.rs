@@ -183,6 +183,7 @@ fn a_socket_file_of_a_killed_owner_is_taken_over() {
     assert!(place.file("door").exists() && UnixStream::connect(place.file("door")).is_err());
     let b = place.serving(&["--unix", &door]);
     UnixStream::connect(place.file("door")).expect("it listens");
+    let file = place.file("door");
     place.close(b);
-    assert!(!place.file("door").exists());
+    assert!(!file.exists());
 }
