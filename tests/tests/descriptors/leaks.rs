@@ -144,9 +144,9 @@ fn a_thousand_that_are_called_off_leave_the_owner_as_it_was() {
             std::thread::sleep(Duration::from_micros(random.u64(..SPREAD_US)));
             next.kill();
         } else {
-            let _ = until("the end of a successor", || {
+            until("the end of a successor", || {
                 std::fs::read_to_string(format!("/proc/{}/stat", next.pid()))
-                    .map_or(true, |stat| stat.contains(") Z "))
+                    .is_ok_and(|stat| stat.contains(") Z "))
                     .then_some(())
             });
         }
