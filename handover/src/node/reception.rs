@@ -37,7 +37,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Starts the reception of a node. The thread sleeps until this process owns it, so that nothing is left to do then (H4).
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     let shared = Arc::clone(shared);
+    // Both now: when this process owns the node it may have used up all descriptors it is allowed.
     let reserve = Reserve::new();
+    let socket = shared.control_socket()?;
     std::thread::Builder::new()
         .name("handover".into())
         .spawn(move || {
@@ -47,7 +49,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             // For those who watch: the row says what the lease says.
             let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
             // Only the owner listens: from here on the kernel names this process to those who connect.
-            match shared.reception() {
+            match Listener::adopt(socket) {
                 Ok(listener) => run(&shared, &listener, reserve),
                 // Without a reception nobody can take over; the server itself is well, and its end frees the node.
                 Err(error) => {

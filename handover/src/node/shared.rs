@@ -14,7 +14,6 @@ use crate::node::tether::Probation;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
-use crate::wire::channel::Listener;
 use shmstate::Gate;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -254,14 +253,11 @@ impl Shared {
         self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// A listener over the node's control socket, for the owner.
-    pub(crate) fn reception(&self) -> Result<Listener> {
+    /// A duplicate of the node's control socket, for the reception.
+    pub(crate) fn control_socket(&self) -> Result<OwnedFd> {
         self.ownership(|owner| {
-            let socket = owner
-                .control
-                .try_clone()
-                .map_err(|e| Error::io("duplicate", "the control socket", e))?;
-            Listener::adopt(socket)
+            let socket = owner.control.try_clone();
+            socket.map_err(|e| Error::io("duplicate", "the control socket", e))
         })
     }
 }

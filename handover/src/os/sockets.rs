@@ -240,17 +240,26 @@ pub fn remove_dead(path: &Path) -> Result<bool> {
 fn somebody_behind(path: &Path) -> Result<bool> {
     let failed = |e: Errno| Error::io("look who is behind", path.display(), e);
     let address = UnixName::Path(path.into()).address()?;
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(failed)?;
-    loop {
-        return match connect(&probe, &address) {
-            // So does one that was silenced, and one that does not listen yet (B2).
-            Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-            Err(Errno::INTR) => continue,
-            // Its backlog is full; it is of another type.
-            Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
-            Err(e) => Err(failed(e)),
+    // A socket of another type than the one behind the file is told so, whether that one listens or not.
+    for kind in [SocketType::STREAM, SocketType::SEQPACKET] {
+        let probe = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(failed)?;
+        let answer = loop {
+            match connect(&probe, &address) {
+                Err(Errno::INTR) => {}
+                answer => break answer,
+            }
         };
+        match answer {
+            Err(Errno::PROTOTYPE) => {}
+            // Also of one that was shut down, and one that does not listen yet (B2).
+            Err(Errno::CONNREFUSED | Errno::NOENT) => return Ok(false),
+            // The latter if its backlog is full.
+            Ok(()) | Err(Errno::AGAIN) => return Ok(true),
+            Err(e) => return Err(failed(e)),
+        }
     }
+    // A datagram socket.
+    Ok(true)
 }
 
 /// What kind of socket a descriptor is.

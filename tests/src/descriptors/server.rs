@@ -91,7 +91,9 @@ pub fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    match serve(&Options::parse()) {
+    // Whatever the test runner left open is not the node's.
+    let known = found().into_iter().map(|(number, _)| number).collect();
+    match serve(&Options::parse(), known) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let who = error
@@ -108,16 +110,26 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{}", line.replace('\n', " "));
 }
 
-/// What a child finds open beyond its three streams, and the directory it looks into.
-fn list() {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
-        return say("no /proc");
-    };
+/// What is open here beyond the three streams, and the directory that is looked into: numbers and what they are.
+fn found() -> Vec<(String, String)> {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("proc");
+    let mut found = Vec::new();
     for entry in entries.flatten() {
-        let number: u32 = entry.file_name().to_str().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let number = entry.file_name().to_string_lossy().into_owned();
         let target = std::fs::read_link(entry.path()).unwrap_or_default();
-        if number > 2 && !target.ends_with("fd") {
-            say(&format!("{number} {}", target.display()));
+        if !["0", "1", "2"].contains(&&*number) && !target.ends_with("fd") {
+            found.push((number, target.display().to_string()));
+        }
+    }
+    found
+}
+
+/// Says what a child finds open but for the numbers that its parent itself was started with.
+fn list() {
+    let known: Vec<String> = std::env::args().skip(2).collect();
+    for (number, target) in found() {
+        if !known.contains(&number) {
+            say(&format!("{number} {target}"));
         }
     }
 }
@@ -147,12 +159,16 @@ struct Storm {
 }
 
 impl Storm {
-    fn start(self: &Arc<Self>) {
+    fn start(self: &Arc<Self>, known: Vec<String>) {
         self.on.store(true, Ordering::Release);
         let storm = Arc::clone(self);
         std::thread::spawn(move || {
             while storm.on.load(Ordering::Acquire) {
-                let child = Command::new("/proc/self/exe").arg(LIST).stdin(Stdio::null()).output();
+                let child = Command::new("/proc/self/exe")
+                    .arg(LIST)
+                    .args(&known)
+                    .stdin(Stdio::null())
+                    .output();
                 if let Ok(output) = child {
                     storm.children.fetch_add(1, Ordering::Relaxed);
                     if !output.stdout.is_empty() {
@@ -232,7 +248,7 @@ fn declare(options: &Options) -> Result<Starting> {
     Ok(builder.start()?)
 }
 
-fn serve(options: &Options) -> Result<()> {
+fn serve(options: &Options, known: Vec<String>) -> Result<()> {
     if let Some(soft) = options.nofile {
         let limit = Rlimit {
             current: Some(soft),
@@ -243,7 +259,7 @@ fn serve(options: &Options) -> Result<()> {
     let orders = orders(options.deaf);
     let storm = Arc::new(Storm::default());
     if options.storm {
-        storm.start();
+        storm.start(known);
     }
     let mut starting = declare(options)?;
     let mut filler = Vec::new();

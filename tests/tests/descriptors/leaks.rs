@@ -146,7 +146,7 @@ fn a_thousand_that_are_called_off_leave_the_owner_as_it_was() {
         } else {
             until("the end of a successor", || {
                 std::fs::read_to_string(format!("/proc/{}/stat", next.pid()))
-                    .map_or(true, |stat| stat.contains(") Z "))
+                    .is_ok_and(|stat| stat.contains(") Z "))
                     .then_some(())
             });
         }

@@ -12,7 +12,7 @@ const MANY: u32 = 10_000;
 /// Hands `count` kept descriptors over, and checks each.
 fn hand_over(count: u32) {
     let place = place();
-    let room = (u64::from(count) * 2 + 500).to_string();
+    let room = (u64::from(count) + 700).to_string();
     let arguments = ["--claim", "--nofile", "400", "--nofile-most", &room];
     let mut a = place.serving(&["--nofile", &room]);
     assert_eq!(a.ask(&format!("keep-many {count}")), count.to_string());
