@@ -6,6 +6,10 @@ mod error;
 pub mod os;
 #[doc(hidden)]
 pub mod phase;
+#[cfg(crash_points)]
+pub mod points;
+#[cfg(not(crash_points))]
+mod points;
 #[doc(hidden)]
 pub mod wire;
 

@@ -19,6 +19,7 @@ macro_rules! points {
 }
 
 points! {
+    Stored "store: of any kind",
     CreateSized "create: object has its length",
     CreateUnnamed "create: all but the magic",
     LogWritten "log: entry written, not published",

@@ -1,5 +1,6 @@
 //! Processes and helpers of the tests that need real ones.
 
+pub mod chaos;
 pub mod descriptors;
 pub mod echo;
 pub mod node;

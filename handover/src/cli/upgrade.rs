@@ -30,6 +30,7 @@ use crate::control::{HandoverRecord, Outcome, ParticipantState, Request};
 use crate::error::Result;
 use crate::os::clock::Deadline;
 use crate::os::pidfd::ProcessId;
+use crate::points::{Point, point};
 use crate::status::Status;
 
 /// Between two looks at the node; the end of CMD is noticed at once.
@@ -88,11 +89,13 @@ impl Options {
 pub(super) fn run(raw: args::Upgrade) -> std::result::Result<Report, Failure> {
     let options = Options::resolve(raw)?;
     let found = options.look()?;
+    point(Point::CommandLooked);
     check(&options, &found)?;
     let before = Before::of(found.status());
     let begun = Deadline::after(options.timeout);
     let started = Started::spawn(&options.command, options.told.as_deref(), options.json)
         .map_err(|error| not_started(&options, &found, &error))?;
+    point(Point::CommandStarted);
     let mut watch = Watch {
         options: &options,
         before,
@@ -160,7 +163,10 @@ impl Watch<'_> {
             let now = found.as_ref().and_then(Found::status);
             self.note(now);
             match self.judge(cmd, now) {
-                Verdict::Serves(pid) => return Ok(Ending::Serves(pid)),
+                Verdict::Serves(pid) => {
+                    point(Point::CommandServes);
+                    return Ok(Ending::Serves(pid));
+                }
                 Verdict::CalledOff(record) => return Ok(Ending::CalledOff(record)),
                 Verdict::WentBack(record) => return Ok(Ending::WentBack(Some(record))),
                 Verdict::Pending => gone = None,

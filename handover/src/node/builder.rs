@@ -15,6 +15,7 @@ use crate::os::clock::{self, Deadline};
 use crate::os::dir::{self, NodeDir};
 use crate::os::lock::{self, OwnedLock};
 use crate::os::pidfd::ProcessId;
+use crate::points::{Point, point};
 use crate::registry::Registry;
 use crate::wire::channel::{Channel, Listener};
 use crate::wire::message::MAX_BUILD_ID;
@@ -151,6 +152,7 @@ impl Builder {
                 }
             };
             drop(start);
+            point(Point::NewConnected);
             match join::receive(&config, &dir, channel)? {
                 Joined::Received(join) => return Starting::joining(config, dir, *join),
                 // The predecessor died before all was offered (H10): look again what this process is.
@@ -183,6 +185,7 @@ pub(crate) fn region_object(node: &NodeIdentity, region: &str) -> String {
 
 /// Nobody living owns the node: make it, or take up what a dead owner left. `lock` proves that all owners are dead (H5).
 fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
+    point(Point::FirstLocked);
     // What fails most often, a port in use, fails before anything is made.
     let named = Descriptors::first(&config.descriptors, config.activation)?;
     let identity = NodeIdentity::of(&dir)?;
@@ -194,6 +197,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         expected: "a lease whose owner is dead",
         got: format!("lease word {word:#018x}"),
     })?;
+    point(Point::FirstInherited);
     // A handover that the dead owner was in the middle of is over.
     block.set_phase(Phase::None, 0);
     let gate = Gate::closed(Arc::clone(&block) as Arc<dyn LeaseCell>);
@@ -214,6 +218,7 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         regions.push((spec.name.clone(), region));
     }
     let control = Listener::bind(&dir.control_path())?;
+    point(Point::FirstListens);
     let control = control
         .as_fd()
         .try_clone_to_owned()

@@ -14,6 +14,7 @@ use crate::os::limits;
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::successor::{Effect, Event, State};
+use crate::points::{Point, point};
 use crate::registry::Registry;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{HIGHEST, LOWEST, Version};
@@ -95,6 +96,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
     });
     // The pidfd must be had while the predecessor is the one that answers: what it offers proves that it lives.
     let sent = channel.send(&hello, &[], Deadline::after(deadlines.hello));
+    point(Point::NewHello);
     let mut offered: Option<Offered> = None;
     let mut staged = Staged::default();
     let mut failure = sent.err();
@@ -112,12 +114,14 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                         Ok(accepted) => {
                             channel.set_version(offer.protocol);
                             offered = Some(accepted);
+                            point(Point::NewOffer);
                             Event::Offer
                         }
                         Err(e) => Event::Fault { reason: e.to_string() },
                     },
                     Ok((Message::Descriptors { batch, entries }, fds)) => {
                         staged.take(entries, fds);
+                        point(Point::NewBatch);
                         Event::Descriptors { batch }
                     }
                     Ok((Message::Offered { batches }, _)) => Event::Offered { batches },
@@ -138,6 +142,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     failure = channel
                         .send(&Message::Ack { batch }, &[], Deadline::after(deadlines.batch))
                         .err();
+                    point(Point::NewAck);
                 }
                 Effect::SendRefuse { reason } => {
                     // The predecessor may be gone; then there is nobody to tell.
@@ -167,6 +172,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                 return Err(Error::Refused { by, reason }.served_by(*who));
             }
             (State::Preparing { .. }, Some(offered)) => {
+                point(Point::NewOffered);
                 return Ok(Joined::Received(Box::new(Join {
                     state,
                     channel,
@@ -366,6 +372,7 @@ impl Join {
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
                     events.push_back(self.unsent(e, stand.registry));
                 }
+                point(Point::NewReady);
             }
             Effect::StageBatch { .. } => {
                 if let Some((Message::Descriptors { entries, .. }, fds)) = self.message.take() {
@@ -383,6 +390,7 @@ impl Join {
                 }
             }
             Effect::SendStanding => {
+                point(Point::NewStandBy);
                 drain_ready(stand.registry);
                 self.seen = self.block.last_signal()?.0;
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
@@ -390,11 +398,13 @@ impl Join {
                 }
             }
             Effect::Spin => {
+                point(Point::NewStanding);
                 if stand.spin {
                     self.spin_until = Some(Deadline::after(self.tick + self.tick / 2 + SPIN_SLACK));
                 }
             }
             Effect::MeasureNoise => {
+                point(Point::NewNoise);
                 let now = clock::now();
                 let rehearsed = self.block.rehearsal_stamp().load(std::sync::atomic::Ordering::Relaxed);
                 if self.block.noise().load(std::sync::atomic::Ordering::Relaxed) == 0 && rehearsed != 0 {
@@ -408,8 +418,12 @@ impl Join {
             }
             Effect::Take => {
                 let me = self.me;
+                point(Point::NewSignal);
                 let taken = lease::change(self.block.word(), |lease| lease.take(me));
                 self.taken = taken.ok();
+                if self.taken.is_some() {
+                    point(Point::NewTook);
+                }
                 // Answered before any other event.
                 events.push_front(if taken.is_ok() { Event::Took } else { Event::TakeLost });
             }
@@ -418,6 +432,9 @@ impl Join {
                     .predecessor
                     .as_ref()
                     .is_none_or(|p| p.wait_dead(Deadline::after(PROOF)).is_ok());
+                if dead {
+                    point(Point::NewProven);
+                }
                 events.push_back(if dead { Event::PeerDead } else { Event::Deadline });
             }
             Effect::Inherit => {
@@ -427,6 +444,7 @@ impl Join {
                     None => None,
                 };
                 self.taken = lease;
+                point(Point::NewInherited);
                 events.push_front(if lease.is_some() {
                     Event::Inherited
                 } else {
@@ -438,6 +456,7 @@ impl Join {
             Effect::OpenGate => {
                 if let Some(lease) = self.taken {
                     stand.gate.open(lease);
+                    point(Point::NewOpen);
                 }
             }
             Effect::Record { outcome, reason } => self.records.push((outcome, reason)),
@@ -477,6 +496,7 @@ impl Join {
             Ok((Message::Mirror { entries }, fds)) => {
                 let mut late = Staged::default();
                 late.take(entries, fds);
+                point(Point::NewNewcomer);
                 for (token, fd) in late.streams {
                     if let Err(error) = registry.insert(token, fd) {
                         let reason = error.to_string();

@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
+use crate::points::{Point, point};
 use crate::registry::Held;
 use crate::wire::channel::Sender;
 use crate::wire::message::{Descriptor, DescriptorKind, Message};
@@ -63,6 +64,7 @@ impl Late {
         let entries = held.iter().map(|(token, _)| entry(*token)).collect();
         let fds: Vec<_> = held.iter().map(|(_, fd)| fd.as_fd()).collect();
         let sent = way.send(&Message::Mirror { entries }, &fds, Deadline::after(PATIENCE));
+        point(Point::OldNewcomer);
         match sent {
             // A successor that is gone needs none; the reception finds that out.
             Ok(()) | Err(Error::Closed { .. }) => Ok(()),

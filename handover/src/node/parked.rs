@@ -17,6 +17,7 @@ use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
 use crate::os::pidfd::Pidfd;
 use crate::phase::parked::{Cause, Effect, Event, State};
+use crate::points::{Point, point};
 use crate::registry::Newcomers;
 use crate::wire::channel::Channel;
 use crate::wire::message::{DescriptorKind, Message};
@@ -55,10 +56,12 @@ pub(crate) fn wait(
     drop(regions);
     shared.carry.leave();
     let mut regions = map_again(shared).map_err(|e| e.served_by(WhoServes::Successor))?;
+    point(Point::ParkedMapped);
     shared.block.set_state(shared.me, ParticipantState::Parked)?;
     for from in [Phase::Closing, Phase::Offered] {
         shared.block.advance_phase(from, Phase::Probation, terms.end.nanos());
     }
+    point(Point::ParkedParked);
     let mut parked = Parked {
         shared,
         state: State::Watching,
@@ -75,6 +78,7 @@ pub(crate) fn wait(
     };
     parked.run(leave);
     let State::Back { cause, dead } = parked.state else {
+        point(Point::ParkedOver);
         return Ok(Ended::Over);
     };
     let Some(lease) = parked.lease else {
@@ -82,6 +86,7 @@ pub(crate) fn wait(
     };
     if dead {
         recover(shared, &mut regions, lease).map_err(|e| e.served_by(WhoServes::Nobody))?;
+        point(Point::ParkedRecovered);
     }
     let role = Role::Returned {
         generation: lease.generation() - 1,
@@ -202,6 +207,7 @@ impl Parked<'_> {
             _ => return Some(Event::Moved),
         }
         if self.successor.is_dead().unwrap_or(false) {
+            point(Point::ParkedDead);
             return Some(Event::PeerDead);
         }
         if let Some(event) = self.wish().or_else(|| self.watchdog()) {
@@ -231,6 +237,7 @@ impl Parked<'_> {
             let channel = self.channel.as_mut()?;
             match channel.recv(Deadline::now()) {
                 Ok((Message::Mirror { entries }, fds)) => {
+                    point(Point::ParkedMirror);
                     for (entry, fd) in entries.into_iter().zip(fds) {
                         match entry.kind {
                             // What cannot be watched cannot be served, and is closed; the peer is the successor's.
@@ -241,11 +248,15 @@ impl Parked<'_> {
                     }
                 }
                 Ok((Message::Gone { tokens }, _)) => {
+                    point(Point::ParkedGone);
                     for token in tokens {
                         self.shared.registry.remove(token);
                     }
                 }
-                Ok((Message::Confirm, _)) => return Some(Event::Confirmed),
+                Ok((Message::Confirm, _)) => {
+                    point(Point::ParkedConfirm);
+                    return Some(Event::Confirmed);
+                }
                 // It only wakes: the lease word says it.
                 Ok((Message::Returned { .. }, _)) => return None,
                 Err(Error::Deadline { .. }) => return None,
@@ -292,12 +303,14 @@ impl Parked<'_> {
                 if let Some(channel) = &mut self.channel {
                     // One that cannot be told is killed when its time is over.
                     let _ = channel.send(&Message::Return { reason }, &[], Deadline::now());
+                    point(Point::ParkedAsked);
                 }
                 None
             }
             Effect::Kill => {
                 // If it cannot be killed, its death is never proven, and the deadline comes again.
                 let _ = self.successor.kill();
+                point(Point::ParkedKill);
                 None
             }
             // Asked again with every look.
@@ -306,7 +319,11 @@ impl Parked<'_> {
                 // What the successor accepted before it released, or died, was sent before: the look that led here may have been too early for it (K2).
                 while let Some(Event::Confirmed) = self.read_channel() {}
                 let me = shared.me;
+                point(Point::ParkedTake);
                 self.lease = lease::change(shared.block.word(), |lease| lease.take(me)).ok();
+                if self.lease.is_some() {
+                    point(Point::ParkedTook);
+                }
                 Some(match self.lease {
                     Some(_) => Event::Took,
                     None => Event::TakeLost,
@@ -314,7 +331,9 @@ impl Parked<'_> {
             }
             Effect::Inherit => {
                 let process = self.successor.process();
+                point(Point::ParkedInherit);
                 self.lease = shared.block.inherit_from(process, shared.me).unwrap_or(None);
+                point(Point::ParkedInherited);
                 Some(match self.lease {
                     Some(_) => Event::Inherited,
                     None => Event::InheritLost,

@@ -6,6 +6,7 @@
 
 use crate::os::clock::Deadline;
 use crate::os::pidfd::Pidfd;
+use crate::points::{Point, point};
 use crate::wire::channel::Channel;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,7 @@ impl Post {
     pub(crate) fn claim(&self) -> Option<Terms> {
         let terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.claimed.notify_all();
+        point(Point::OldClaimed);
         terms
     }
 

@@ -15,6 +15,7 @@ use crate::node::tether::{Out, Running, SLACK, Terms};
 use crate::os::clock::Deadline;
 use crate::os::poll;
 use crate::phase::probation::{Effect, Event, State};
+use crate::points::{Point, point};
 use crate::registry::Newcomers;
 use crate::wire::message::{Descriptor, DescriptorKind, Message};
 use shmstate::gate::{Plan, Quiet};
@@ -93,6 +94,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
         .spawn(move || {
             if shared.wait_started(LOOK) == Stage::Serving {
                 run(&shared);
+                alone(&shared);
             }
         })
         .map_err(|e| Error::io("start", "the thread for the probation", e))?;
@@ -120,6 +122,22 @@ fn run(shared: &Shared) {
             running.step(shared, event);
         }
         if running.state.is_over() {
+            return;
+        }
+    }
+}
+
+/// A parked process that ends its probation says so in the control block when it drains. For one that was killed the owner does.
+fn alone(shared: &Shared) {
+    let patience = Deadline::after(SLACK);
+    while shared.stage() == Stage::Serving {
+        if shared.probation.lock().as_ref().is_none_or(Running::is_alone) {
+            for phase in [Phase::Probation, Phase::Returning] {
+                shared.block.advance_phase(phase, Phase::None, 0);
+            }
+            return;
+        }
+        if !patience.pause(LOOK) {
             return;
         }
     }
@@ -218,11 +236,13 @@ impl Running {
             Effect::SendReturned => {
                 let reason = self.reason.clone();
                 self.send(&Message::Returned { reason });
+                point(Point::OwnerReturned);
                 None
             }
             Effect::SendConfirm => {
                 // Mirrors that wait are of no use to one that leaves.
                 self.send(&Message::Confirm);
+                point(Point::OwnerConfirm);
                 None
             }
             Effect::CloseChannel => {
@@ -231,6 +251,7 @@ impl Running {
             }
             Effect::Leave => {
                 shared.given_back();
+                point(Point::OwnerGivenBack);
                 None
             }
         }
@@ -244,6 +265,7 @@ impl Running {
             block.commit_stamp().store(quiet.last_commit_ns, Ordering::Relaxed);
             // LEASE pair: publishes everything this process wrote, as at the cutover (`reception`).
             let _ = lease::change(block.word(), |lease| lease.release(me, heir));
+            point(Point::OwnerReleased);
         });
         let rehearse = Box::new(|_: u64| {});
         let armed = shared.while_serving(|| shared.gate.arm(Plan { rehearse, quiet }));
@@ -252,6 +274,7 @@ impl Running {
         }
         shared.registry.set_newcomers(Newcomers::Wait);
         shared.gate.close();
+        point(Point::OwnerArmed);
         true
     }
 }

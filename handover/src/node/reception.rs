@@ -14,6 +14,7 @@ use crate::os::limits::{self, Reserve};
 use crate::os::pidfd::{Pidfd, ProcessId};
 use crate::os::poll;
 use crate::phase::predecessor::{Effect, Event, State};
+use crate::points::{Point, point};
 use crate::registry::Newcomers;
 use crate::wire::channel::{Channel, Listener};
 use crate::wire::frame::{HIGHEST, LOWEST, Version, common_version};
@@ -74,6 +75,7 @@ fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
                     shared.moves.open(terms.channel.sender());
                     shared.post.leave(terms);
                     shared.set_stage(Stage::HandedOver);
+                    point(Point::OldHandedOver);
                     if !shared.post.wait_claimed() {
                         shared.moves.close();
                         shared.say_draining();
@@ -218,7 +220,14 @@ impl<'a> Handover<'a> {
                 _ => {}
             }
         }
-        self.shared.block.set_phase(Phase::None, 0);
+        // One that fails while this process is on probation changes nothing about that.
+        match self.shared.probation.left() {
+            Some(left) => self
+                .shared
+                .block
+                .set_phase(Phase::Probation, Deadline::after(left).nanos()),
+            None => self.shared.block.set_phase(Phase::None, 0),
+        }
         None
     }
 
@@ -278,6 +287,7 @@ impl<'a> Handover<'a> {
             .shared
             .block
             .claim(process, &build_id, ParticipantState::Preparing)?;
+        point(Point::OldGreeted);
         Ok(())
     }
 
@@ -316,12 +326,19 @@ impl<'a> Handover<'a> {
 
     fn next_message(&mut self, deadline: Deadline) -> Event {
         match self.channel.recv(deadline) {
-            Ok((Message::Ack { batch }, _)) => Event::Acked { batch },
+            Ok((Message::Ack { batch }, _)) => {
+                point(Point::OldAcked);
+                Event::Acked { batch }
+            }
             Ok((Message::Ready, _)) => {
                 self.ready_at = clock::now();
+                point(Point::OldReady);
                 Event::Ready
             }
-            Ok((Message::Standing, _)) => Event::Standing,
+            Ok((Message::Standing, _)) => {
+                point(Point::OldStanding);
+                Event::Standing
+            }
             Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Refused { reason },
             Ok((other, _)) => Event::Unexpected {
                 got: other.name().into(),
@@ -372,6 +389,7 @@ impl<'a> Handover<'a> {
                 matches!(self.shared.block.lease(), Ok(Lease::Owned { owner, .. }) if owner == slot).then_some(())
             });
             if taken.is_some() {
+                point(Point::OldTaken);
                 return Event::Taken;
             }
             if let Some(event) = self.look_at_channel() {
@@ -405,6 +423,7 @@ impl<'a> Handover<'a> {
                     self.channel.set_version(self.protocol);
                     Ok(())
                 });
+                point(Point::OldOffer);
                 Some(match sent {
                     Ok(()) => Event::Staged {
                         batches: self.ranges.len() as u32,
@@ -412,8 +431,16 @@ impl<'a> Handover<'a> {
                     Err(e) => self.broken(e),
                 })
             }
-            Effect::SendBatch { batch } => self.send_batch(batch, batch_by).err().map(|e| self.broken(e)),
-            Effect::SendOffered { batches } => self.tell(&Message::Offered { batches }, batch_by),
+            Effect::SendBatch { batch } => {
+                let sent = self.send_batch(batch, batch_by);
+                point(Point::OldBatch);
+                sent.err().map(|e| self.broken(e))
+            }
+            Effect::SendOffered { batches } => {
+                let failed = self.tell(&Message::Offered { batches }, batch_by);
+                point(Point::OldOffered);
+                failed
+            }
             Effect::PauseAccepting => {
                 if self.speaks_v2() {
                     shared.late.open(self.channel.sender());
@@ -434,18 +461,28 @@ impl<'a> Handover<'a> {
                 let entries: Vec<_> = self.staged[from..].iter().map(|(entry, _)| entry.clone()).collect();
                 self.descriptors = self.staged.len();
                 let late = batches(&entries);
+                point(Point::OldLate);
                 self.ranges
                     .extend(late.into_iter().map(|r| r.start + from..r.end + from));
                 Some(Event::Staged {
                     batches: self.ranges.len() as u32,
                 })
             }
-            Effect::SendStandBy { batches } => self.tell(&Message::StandBy { batches }, batch_by),
+            Effect::SendStandBy { batches } => {
+                let failed = self.tell(&Message::StandBy { batches }, batch_by);
+                point(Point::OldStandBy);
+                failed
+            }
             Effect::EndProbation => {
                 probation::confirm(&shared);
+                point(Point::OldProbationEnded);
                 None
             }
-            Effect::ArmGate => self.arm().err().map(fault),
+            Effect::ArmGate => {
+                let armed = self.arm();
+                point(Point::OldArmed);
+                armed.err().map(fault)
+            }
             Effect::CloseGate => {
                 shared.gate.close();
                 None
@@ -623,15 +660,19 @@ impl<'a> Handover<'a> {
             block.rehearsal_stamp().store(commit, Ordering::Relaxed);
             // A failed wake costs the rehearsal of one who sleeps, nothing else.
             let _ = block.signal(Signal::Rehearse);
+            point(Point::OldRehearsed);
         });
         let block = Arc::clone(&self.shared.block);
         let quiet = Box::new(move |quiet: Quiet| {
             block.commit_stamp().store(quiet.last_commit_ns, Ordering::Relaxed);
+            point(Point::OldQuiet);
             // LEASE pair: publishes everything this process wrote. It owns the word alone, so this cannot fail; if it does
             // all the same, nothing was offered and the deadline of the take brings this process back.
             let _ = lease::change(block.word(), |lease| lease.release(me, heir));
+            point(Point::OldReleased);
             block.post(Signal::LookAtLease);
             let _ = block.wake();
+            point(Point::OldSignalled);
         });
         // A server that is being stopped arms nothing any more.
         let arm = || {

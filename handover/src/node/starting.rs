@@ -17,6 +17,7 @@ use crate::os::clock;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
 pub use crate::phase::parked::Cause;
+use crate::points::{Point, point};
 use crate::registry::Registry;
 use shmstate::lease::{Lease, LeaseCell};
 use shmstate::{Gate, Region};
@@ -102,6 +103,7 @@ impl Starting {
         match Self::claim(config, dir, &mut join, new) {
             Ok((shared, mut regions)) => {
                 shared.carry.claim(&mut regions);
+                point(Point::NewClaimed);
                 let role = Role::Successor {
                     generation: join.offer.generation,
                 };
@@ -245,6 +247,7 @@ impl Starting {
                         .append(&HandoverRecord::new(Outcome::ProtocolError, reason));
                 }
                 shared.gate.open(lease);
+                point(Point::BackOpen);
                 shared.set_stage(Stage::Serving);
                 inherited = dead;
                 if let Some(mut record) = record {
@@ -252,6 +255,7 @@ impl Starting {
                     shared.block.append(&record);
                 }
                 shared.block.set_phase(Phase::None, 0);
+                point(Point::BackWritten);
             }
             Way::Join(mut join) => {
                 let spin = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
@@ -269,7 +273,10 @@ impl Starting {
                         shared.new_regions.remove();
                     }
                 }
-                join.write_down(taken?, clock::now(), shared.registry.len());
+                let taken = taken?;
+                point(Point::NewStage);
+                join.write_down(taken, clock::now(), shared.registry.len());
+                point(Point::NewWritten);
                 join.receive_late(&shared.registry);
                 inherited = join.inherited;
                 let terms = join.into_probation();
@@ -278,6 +285,7 @@ impl Starting {
                     Some(terms) => probation::begin(&shared, terms),
                     None => shared.settle(),
                 }
+                point(Point::NewProbation);
             }
         }
         Ok(Node::new(shared, role, inherited))

@@ -10,6 +10,7 @@ use crate::node::moves::{Moved, Moves};
 use crate::os::clock::Deadline;
 use crate::os::pidfd::Pidfd;
 use crate::phase::probation::{Event, State};
+use crate::points::{Point, point};
 use crate::wire::channel::Channel;
 use crate::wire::message::{Descriptor, MAX_GONE, Message};
 use std::collections::VecDeque;
@@ -157,6 +158,7 @@ impl Running {
         if let Some(channel) = &mut self.channel {
             match channel.recv(Deadline::now()) {
                 Ok((Message::Return { reason }, _)) => {
+                    point(Point::OwnerAsked);
                     self.reason = reason;
                     return Some(Event::Asked);
                 }
@@ -177,6 +179,11 @@ impl Running {
             return Some(Event::PeerGone);
         }
         self.deadline.passed().then_some(Event::Deadline)
+    }
+
+    /// Whether the predecessor is dead.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.predecessor.is_dead().unwrap_or(false)
     }
 
     pub(crate) fn send(&mut self, message: &Message) {
@@ -221,7 +228,10 @@ impl Running {
                 false => Message::Gone { tokens },
             };
             match channel.send(&message, &fds, Deadline::now()) {
-                Ok(()) => drop(self.outbox.drain(..count)),
+                Ok(()) => {
+                    self.outbox.drain(..count);
+                    point(if mirrors { Point::OwnerMirror } else { Point::OwnerGone });
+                }
                 // Full: later.
                 Err(Error::Deadline { .. }) => return Ok(()),
                 Err(e) => return Err(e),

@@ -476,10 +476,12 @@ impl View {
         let _ = offset;
     }
 
-    /// Notes a store for the replay test.
+    /// Notes a store for the replay test, and is a point where a process can be killed or stopped.
     #[cfg(not(test))]
     #[inline(always)]
-    pub(crate) fn record(&self, _offset: u64, _length: u64) {}
+    pub(crate) fn record(&self, _offset: u64, _length: u64) {
+        crash::point(Point::Stored);
+    }
 
     /// Notes a store for the replay test: what the bytes are now.
     #[cfg(test)]

@@ -15,10 +15,13 @@ pub mod scene;
 pub mod server;
 pub mod swarm;
 pub mod wait;
+pub mod witness;
 pub mod world;
+pub mod wrong;
 
-pub use options::Fault;
+pub use options::{Fault, Sabotage};
 pub use process::Actor;
 pub use report::{Order, Report};
 pub use scene::Scene;
 pub use swarm::Swarm;
+pub use witness::Witness;

@@ -21,6 +21,23 @@ pub enum Fault {
     OtherSchema,
 }
 
+/// What a server does wrong on purpose, so that a test of tests sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sabotage {
+    /// Counts a request and does not answer it.
+    Lose,
+    /// Answers a request twice.
+    Double,
+    /// Ends a connection that did nothing wrong.
+    Cut,
+    /// Goes on as if it owned the node after it has handed it over.
+    TwoOwners,
+    /// Does nothing for longer than anybody may.
+    Hang,
+    /// Keeps a descriptor of each time that it gets the node.
+    Leak,
+}
+
 /// A server for tests.
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
@@ -39,6 +56,15 @@ pub struct Options {
     /// How it fails.
     #[arg(long)]
     pub fault: Option<Fault>,
+    /// What it does wrong where nobody may.
+    #[arg(long)]
+    pub sabotage: Option<Sabotage>,
+    /// A file in which each pass is noted, see [`crate::node::witness`].
+    #[arg(long)]
+    pub witness: Option<PathBuf>,
+    /// A Unix socket that takes the place of standard input and output.
+    #[arg(long)]
+    pub through: Option<PathBuf>,
     /// Stay parked for the successor's probation, instead of draining at once.
     #[arg(long)]
     pub park: bool,

@@ -2,18 +2,35 @@
 
 use crate::node::report::{Order, Report};
 use crate::node::wait::{LIMIT, until};
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+
+/// What is known of the process.
+#[derive(Debug)]
+enum Process {
+    Child(Child),
+    /// Somebody else started it; it is reaped here when that one is dead, if this process is the reaper of its descendants.
+    Adopted {
+        pid: u32,
+        status: Option<ExitStatus>,
+    },
+}
 
 /// A running server. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Actor {
     name: String,
-    child: Child,
-    orders: Option<ChildStdin>,
+    process: Process,
+    orders: File,
     reports: Receiver<Report>,
     seen: Vec<Report>,
 }
@@ -30,7 +47,29 @@ impl Actor {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("start {name}: {e}"));
-        let output = child.stdout.take().expect("piped");
+        let output: OwnedFd = child.stdout.take().expect("piped").into();
+        let input: OwnedFd = child.stdin.take().expect("piped").into();
+        Self::new(name, Process::Child(child), input, output)
+    }
+
+    /// A server that somebody else has started, at the other end of this socket (`--through`).
+    ///
+    /// # Panics
+    /// The socket does not say who that is.
+    #[must_use]
+    pub fn adopt(name: &str, stream: UnixStream) -> Self {
+        use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+        let who = getsockopt(&stream, PeerCredentials).expect("the credentials of a peer");
+        let process = Process::Adopted {
+            pid: who.pid().cast_unsigned(),
+            status: None,
+        };
+        let input = stream.try_clone().expect("a descriptor");
+        Self::new(name, process, input.into(), stream.into())
+    }
+
+    fn new(name: &str, process: Process, input: OwnedFd, output: OwnedFd) -> Self {
+        let output = File::from(output);
         let (sender, reports) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines() {
@@ -45,8 +84,8 @@ impl Actor {
         });
         Self {
             name: name.into(),
-            orders: child.stdin.take(),
-            child,
+            orders: input.into(),
+            process,
             reports,
             seen: Vec::new(),
         }
@@ -55,7 +94,10 @@ impl Actor {
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Adopted { pid, .. } => *pid,
+        }
     }
 
     /// The next report.
@@ -157,13 +199,15 @@ impl Actor {
     /// # Panics
     /// It has ended.
     pub fn tell(&mut self, order: Order) {
-        let orders = self.orders.as_mut().expect("not ended");
-        writeln!(orders, "{}", order.word()).unwrap_or_else(|e| panic!("tell {}: {e}", self.name));
+        writeln!(self.orders, "{}", order.word()).unwrap_or_else(|e| panic!("tell {}: {e}", self.name));
+    }
+
+    fn number(&self) -> Pid {
+        Pid::from_raw(self.pid().cast_signed())
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).unwrap_or_else(|e| panic!("signal {}: {e}", self.name));
+        kill(self.number(), signal).unwrap_or_else(|e| panic!("signal {}: {e}", self.name));
     }
 
     /// Stops it where it is, and waits until it stands.
@@ -172,7 +216,7 @@ impl Actor {
     /// It is dead.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
-        until("a stop", || (self.state() == Some('T')).then_some(()));
+        until("a stop", || self.is_stopped().then_some(()));
     }
 
     /// Lets it go on.
@@ -196,9 +240,35 @@ impl Actor {
         });
     }
 
-    fn state(&self) -> Option<char> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-        stat.rsplit_once(") ")?.1.chars().next()
+    /// Lets it go on, if it is not dead.
+    pub fn thaw_if_alive(&self) {
+        let _ = kill(self.number(), Signal::SIGCONT);
+    }
+
+    /// Whether it is stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        is_stopped(self.pid())
+    }
+
+    /// Waits for this report, whatever comes before it.
+    ///
+    /// # Panics
+    /// It does not come.
+    pub fn skip_to(&mut self, report: &Report) {
+        while self.report() != *report {}
+    }
+
+    /// Waits until it owns the node again, whatever comes before; gives why.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn skip_to_back(&mut self) -> String {
+        loop {
+            if let Report::Back { cause, .. } = self.report() {
+                return cause;
+            }
+        }
     }
 
     /// How many descriptors it has open.
@@ -218,8 +288,24 @@ impl Actor {
     /// It cannot be waited for.
     pub fn kill(&mut self) {
         // Dead already is as good.
-        let _ = self.child.kill();
-        self.child.wait().expect("wait");
+        let _ = kill(self.number(), Signal::SIGKILL);
+        self.exit();
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// It cannot be waited for.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        match &mut self.process {
+            Process::Child(child) => child.try_wait().expect("wait"),
+            Process::Adopted { pid, status } => {
+                if status.is_none() {
+                    *status = reaped(Pid::from_raw(pid.cast_signed()));
+                }
+                *status
+            }
+        }
     }
 
     /// Waits for its end.
@@ -227,15 +313,36 @@ impl Actor {
     /// # Panics
     /// It does not end within the limit.
     pub fn exit(&mut self) -> ExitStatus {
-        until(&format!("the end of {}", self.name), || {
-            self.child.try_wait().expect("wait")
-        })
+        until(&format!("the end of {}", self.name), || self.ended())
     }
 }
 
 impl Drop for Actor {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if self.ended().is_none() {
+            let _ = kill(self.number(), Signal::SIGKILL);
+            if let Process::Child(child) = &mut self.process {
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Whether the process is stopped.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// How an adopted process ended; `None` if it lives, or is another's to reap.
+fn reaped(pid: Pid) -> Option<ExitStatus> {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as libc::c_int)),
+        // Its parent lives and has reaped it, or will: then nothing is known but that it is gone.
+        Err(Errno::ECHILD) => kill(pid, None).is_err().then(|| ExitStatus::from_raw(0)),
+        _ => None,
     }
 }

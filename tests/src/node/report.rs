@@ -20,6 +20,8 @@ pub enum Order {
     Stop,
     /// Change records in a transaction and leave it open until [`Order::Release`].
     Tear,
+    /// Change records as [`Order::Tear`] does, and commit that: what nobody may do.
+    Spoil,
     /// Take no pass until [`Order::Release`].
     Sleep,
     /// Give the node back to the predecessor.
@@ -29,7 +31,7 @@ pub enum Order {
 }
 
 impl Order {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Go, "go"),
         (Self::Hold, "hold"),
         (Self::Release, "release"),
@@ -37,6 +39,7 @@ impl Order {
         (Self::Done, "done"),
         (Self::Stop, "stop"),
         (Self::Tear, "tear"),
+        (Self::Spoil, "spoil"),
         (Self::Sleep, "sleep"),
         (Self::GiveBack, "give-back"),
         (Self::Confirm, "confirm"),

@@ -5,11 +5,14 @@ use crate::node::process::Actor;
 use crate::node::report::{Order, Report};
 use crate::node::wait::until;
 use handover::Status;
-use handover::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, ParticipantState, Phase, Request};
+use handover::control::{
+    ControlBlock, HandoverRecord, NodeIdentity, Outcome, Participant, ParticipantState, Phase, Request,
+};
 use handover::os::clock::Deadline;
 use handover::os::dir::NodeId;
 use shmstate::lease::Lease;
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,16 +71,38 @@ impl Scene {
         self.base.join(&self.node)
     }
 
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Where the nodes' directories are.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The arguments of a server called `build`, and more.
+    #[must_use]
+    pub fn arguments(&self, build: &str, more: &[&str]) -> Vec<OsString> {
+        let mut all: Vec<OsString> = ["--node", &self.node, "--build", build, "--listen"]
+            .map(Into::into)
+            .into();
+        all.extend([
+            self.address.to_string().into(),
+            "--dir".into(),
+            self.base.clone().into(),
+        ]);
+        all.extend(more.iter().map(Into::into));
+        all
+    }
+
     /// Starts a server called `build` with more arguments.
     #[must_use]
     pub fn spawn(&self, build: &str, arguments: &[&str]) -> Actor {
         let mut command = Command::new(&self.program);
-        command
-            .args(["--node", &self.node, "--build", build])
-            .arg("--dir")
-            .arg(&self.base)
-            .args(["--listen", &self.address.to_string()])
-            .args(arguments);
+        command.args(self.arguments(build, arguments));
         Actor::spawn(build, &mut command)
     }
 
@@ -87,8 +112,13 @@ impl Scene {
         let mut actor = self.spawn("A", arguments);
         assert_eq!(actor.started(), ("first".into(), 0));
         assert_eq!(actor.serving(), 1);
-        self.id.set(Some(self.status().id));
+        self.know();
         actor
+    }
+
+    /// Remembers which node this is, for the proof that nothing of it is left.
+    pub fn know(&self) {
+        self.id.set(Some(self.status().id));
     }
 
     /// Starts a successor that prepares until told to go on, and waits until it has everything.
@@ -115,6 +145,12 @@ impl Scene {
     #[must_use]
     pub fn status(&self) -> Status {
         handover::status(&self.base, &self.node).expect("status")
+    }
+
+    /// The same; `None` while there is nothing that can be read.
+    #[must_use]
+    pub fn try_status(&self) -> Option<Status> {
+        handover::status(&self.base, &self.node).ok()
     }
 
     /// The generation of the owner.
@@ -234,6 +270,17 @@ impl Scene {
         self.assert_gone();
     }
 
+    /// The same, whatever else the owner has said.
+    ///
+    /// # Panics
+    /// Something is left.
+    pub fn end(&self, mut owner: Actor) {
+        owner.tell(Order::Stop);
+        owner.skip_to(&Report::Stopped);
+        assert!(owner.exit().success());
+        self.assert_gone();
+    }
+
     /// Checks that nothing of the node is left.
     ///
     /// # Panics
@@ -242,6 +289,15 @@ impl Scene {
         assert_eq!(self.shared_objects(), Vec::<String>::new(), "left in /dev/shm");
         assert!(!self.directory().exists(), "the runtime directory is left");
     }
+}
+
+/// The row of who owns the node; `None` while the lease is offered, or nobody's.
+#[must_use]
+pub fn owner_of(status: &Status) -> Option<&Participant> {
+    status
+        .owner
+        .as_ref()
+        .filter(|_| matches!(status.lease, Lease::Owned { .. }))
 }
 
 impl Drop for Scene {

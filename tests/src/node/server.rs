@@ -1,9 +1,11 @@
 //! The server: gets its node, is ready, ticks until a successor serves, and misbehaves where it is told to.
 
-use crate::node::options::{Fault, Options};
+use crate::node::options::{Fault, Options, Sabotage};
 use crate::node::plain;
 use crate::node::report::{Order, Report};
+use crate::node::witness::{Held, Witness};
 use crate::node::world::World;
+use crate::node::wrong::Wrong;
 use clap::Parser;
 use handover::{Connections, Drained, Ended, Node, Parked, Role, Starting, Stop, Work};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,6 +13,8 @@ use shmstate::{Cell, Region, StreamId};
 use std::collections::HashSet;
 use std::io::{BufRead, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +36,27 @@ const ORPHAN: i32 = 9;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// How long a server does nothing that is told to hang where it must not.
+const HANG: Duration = Duration::from_secs(4);
+/// How long one that goes on as if it owned the node does so.
+const USURP: Duration = Duration::from_millis(100);
+
 /// Runs the server with the command line's options.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    run(&Options::parse())
+}
+
+/// Runs the server.
+#[must_use]
+pub fn run(options: &Options) -> ExitCode {
+    if let Some(path) = &options.through
+        && let Err(error) = go_through(path)
+    {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
     let orders = listen();
-    match serve(&options, orders) {
+    match serve(options, orders) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let who = match error.downcast_ref::<handover::Error>() {
@@ -48,6 +68,14 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has orders come from a socket and reports go there.
+fn go_through(path: &Path) -> std::io::Result<()> {
+    let socket = UnixStream::connect(path)?;
+    nix::unistd::dup2_stdin(&socket)?;
+    nix::unistd::dup2_stdout(&socket)?;
+    Ok(())
 }
 
 fn say(report: &Report) {
@@ -132,137 +160,172 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
     if options.wait {
         while orders.recv()? != Order::Go {}
     }
-    let mut work = Vec::new();
-    loop {
-        let Some(back) = own(options, starting, &orders, &mut work)? else {
-            return Ok(());
-        };
+    let mut own = Own {
+        options,
+        orders,
+        witness: options.witness.as_deref().map(Witness::open).transpose()?.map(Arc::new),
+        wrong: Wrong::of(options.sabotage),
+        kept: Vec::new(),
+        work: Vec::new(),
+    };
+    while let Some(back) = own.serve(starting)? {
         starting = back;
     }
+    Ok(())
 }
 
-/// From everything is here to the end, or to the point where the node is here again.
-fn own(
-    options: &Options,
-    mut starting: Starting,
-    orders: &Receiver<Order>,
-    work: &mut Vec<Work>,
-) -> Result<Option<Starting>> {
-    let mut region = starting.region("world")?;
-    // Who receives a world compares the shapes before it is ready; who makes it, or recovers it, can do so only as its owner.
-    let found = match starting.role() {
-        Role::Successor { .. } | Role::Returned { .. } => Some(World::open(&region)?),
-        _ => None,
-    };
-    let extra = match &options.extra {
-        Some(name) => Some((starting.region(name)?, starting.is_new(name))),
-        None => None,
-    };
-    let node = starting.ready()?;
-    let world = match found {
-        Some(world) => world,
-        None => region.write(&node.enter()?, World::create)?,
-    };
-    let mut server = Server {
-        connections: node.connections(world.streams)?,
-        listener: node.listener("clients")?,
-        world,
-        over: HashSet::new(),
-        idle: options.idle,
-        plain: match options.plain {
-            Some(_) => Some((node.listener("plain")?, options.build.clone())),
-            None => None,
-        },
-    };
-    let (gone, answered) = {
-        let pass = node.enter()?;
-        let gone = match node.inherited() {
-            true => server.connections.reconcile(&mut region, &pass)?.len(),
-            false => 0,
+/// What a server has for all the times that it gets the node.
+struct Own<'o> {
+    options: &'o Options,
+    orders: Receiver<Order>,
+    witness: Option<Arc<Witness>>,
+    wrong: Wrong,
+    /// What a server that leaks does not let go.
+    kept: Vec<std::fs::File>,
+    work: Vec<Work>,
+}
+
+impl Own<'_> {
+    /// From everything is here to the end, or to the point where the node is here again.
+    fn serve(&mut self, mut starting: Starting) -> Result<Option<Starting>> {
+        let options = self.options;
+        if options.sabotage == Some(Sabotage::Leak) {
+            self.kept.push(std::fs::File::open("/dev/null")?);
+        }
+        let mut region = starting.region("world")?;
+        // Who receives a world compares the shapes before it is ready; who makes it, or recovers it, can do so only as its owner.
+        let found = match starting.role() {
+            Role::Successor { .. } | Role::Returned { .. } => Some(World::open(&region)?),
+            _ => None,
         };
-        (gone, world.totals.get(&*region.read(&pass)?)?.answered.to_native())
-    };
-    let mut regions = vec![];
-    if let Some((mut extra, new)) = extra {
-        let pass = node.enter()?;
-        let count = extra.write(&pass, |tx| {
-            let cell: Cell<u64> = Cell::open_or_create(tx, "count", &0)?;
-            let count = cell.get(tx)?.to_native() + 1;
-            cell.set(tx, &count)?;
-            shmstate::Result::Ok(count)
-        })?;
-        say(&Report::Extra { new, count });
-        regions.push(extra);
-    }
-    if options.carry {
-        let pass = node.enter()?;
-        let carried = node.carried(&pass, "owners")?;
-        let owners = carried
-            .as_ref()
-            .map_or("", |c| std::str::from_utf8(&c.bytes).unwrap_or("?"));
-        let owners = format!("{owners}{}", options.build);
-        node.carry(&pass, "owners", node.generation() as u32, owners.as_bytes())?;
-        let too_large = node.carry(&pass, "owners", 0, &vec![0; 64 << 20]).is_err();
-        let before = carried.map(|c| (c.version, c.generation));
-        say(&Report::Carried {
-            before,
-            owners,
-            too_large,
+        let extra = match &options.extra {
+            Some(name) => Some((starting.region(name)?, starting.is_new(name))),
+            None => None,
+        };
+        let node = starting.ready()?;
+        let world = match found {
+            Some(world) => world,
+            None => region.write(&node.enter()?, World::create)?,
+        };
+        let mut server = Server {
+            connections: node.connections(world.streams)?,
+            listener: node.listener("clients")?,
+            world,
+            over: HashSet::new(),
+            witness: self.witness.clone(),
+            idle: options.idle,
+            plain: match options.plain {
+                Some(_) => Some((node.listener("plain")?, options.build.clone())),
+                None => None,
+            },
+        };
+        let (gone, answered) = {
+            let held = Held::of(&node, server.witness.as_deref())??;
+            let gone = match node.inherited() {
+                true => server.connections.reconcile(&mut region, &held.pass)?.len(),
+                false => 0,
+            };
+            let answered = world.totals.get(&*region.read(&held.pass)?)?.answered.to_native();
+            (gone, answered)
+        };
+        let mut regions = vec![];
+        if let Some((mut extra, new)) = extra {
+            let pass = node.enter()?;
+            let count = extra.write(&pass, |tx| {
+                let cell: Cell<u64> = Cell::open_or_create(tx, "count", &0)?;
+                let count = cell.get(tx)?.to_native() + 1;
+                cell.set(tx, &count)?;
+                shmstate::Result::Ok(count)
+            })?;
+            say(&Report::Extra { new, count });
+            regions.push(extra);
+        }
+        if options.carry {
+            let pass = node.enter()?;
+            let carried = node.carried(&pass, "owners")?;
+            let owners = carried
+                .as_ref()
+                .map_or("", |c| std::str::from_utf8(&c.bytes).unwrap_or("?"));
+            let owners = format!("{owners}{}", options.build);
+            node.carry(&pass, "owners", node.generation() as u32, owners.as_bytes())?;
+            let too_large = node.carry(&pass, "owners", 0, &vec![0; 64 << 20]).is_err();
+            let before = carried.map(|c| (c.version, c.generation));
+            say(&Report::Carried {
+                before,
+                owners,
+                too_large,
+            });
+        }
+        say(&Report::Serving {
+            generation: node.generation(),
+            inherited: node.inherited(),
+            gone,
+            answered,
         });
-    }
-    say(&Report::Serving {
-        generation: node.generation(),
-        inherited: node.inherited(),
-        gone,
-        answered,
-    });
-    let stop = server.run(&node, &mut region, orders, work, Duration::from_millis(options.tick))?;
-    drop(server);
-    regions.push(region);
-    match stop {
-        Stop::HandedOver if options.park => {
-            say(&Report::HandedOver);
-            match node.park(regions)? {
-                Parked::Back(back) => {
-                    if let Role::Returned { generation, cause } = back.role() {
-                        let cause = format!("{cause:?}");
-                        let before = generation;
-                        say(&Report::Back { before, cause });
+        let generation = node.generation();
+        let stop = server.run(&node, &mut region, self)?;
+        drop(server);
+        regions.push(region);
+        match stop {
+            Stop::HandedOver if options.park => {
+                say(&Report::HandedOver);
+                self.usurp(generation)?;
+                match node.park(regions)? {
+                    Parked::Back(back) => {
+                        if let Role::Returned { generation, cause } = back.role() {
+                            let cause = format!("{cause:?}");
+                            let before = generation;
+                            say(&Report::Back { before, cause });
+                        }
+                        return Ok(Some(*back));
                     }
-                    return Ok(Some(*back));
+                    Parked::Over(drained) => say_drained(drained),
                 }
-                Parked::Over(drained) => say_drained(drained),
+            }
+            Stop::HandedOver => {
+                say(&Report::HandedOver);
+                self.usurp(generation)?;
+                let (orders, work) = (&self.orders, &mut self.work);
+                let over = AtomicBool::new(false);
+                say_drained(std::thread::scope(|s| {
+                    let drained = s.spawn(|| {
+                        let drained = node.drain(regions);
+                        over.store(true, Ordering::Release);
+                        drained
+                    });
+                    // The work ends when the test says so, while the other thread drains.
+                    while !over.load(Ordering::Acquire) {
+                        if let Ok(Order::Done) = orders.recv_timeout(DRAIN_LOOK) {
+                            work.clear();
+                        }
+                    }
+                    drained.join().map_err(|_| "the drain panicked")
+                })?);
+            }
+            Stop::GivenBack => {
+                say(&Report::GivenBack);
+                say_drained(node.drain(regions));
+            }
+            Stop::Leaving => {
+                node.stop(regions, true)?;
+                say(&Report::Stopped);
+            }
+            Stop::Failed(error) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+
+    /// Goes on as if this process still owned the node, if it is one that does.
+    fn usurp(&self, generation: u64) -> Result<()> {
+        if let (Some(Sabotage::TwoOwners), Some(witness)) = (self.options.sabotage, &self.witness) {
+            let end = Instant::now() + USURP;
+            while Instant::now() < end {
+                drop(witness.enter(generation)?);
+                std::thread::sleep(DRAIN_LOOK);
             }
         }
-        Stop::HandedOver => {
-            say(&Report::HandedOver);
-            let over = AtomicBool::new(false);
-            say_drained(std::thread::scope(|s| {
-                let drained = s.spawn(|| {
-                    let drained = node.drain(regions);
-                    over.store(true, Ordering::Release);
-                    drained
-                });
-                // The work ends when the test says so, while the other thread drains.
-                while !over.load(Ordering::Acquire) {
-                    if let Ok(Order::Done) = orders.recv_timeout(DRAIN_LOOK) {
-                        work.clear();
-                    }
-                }
-                drained.join().map_err(|_| "the drain panicked")
-            })?);
-        }
-        Stop::GivenBack => {
-            say(&Report::GivenBack);
-            say_drained(node.drain(regions));
-        }
-        Stop::Leaving => {
-            node.stop(regions, true)?;
-            say(&Report::Stopped);
-        }
-        Stop::Failed(error) => return Err(error.into()),
+        Ok(())
     }
-    Ok(None)
 }
 
 fn say_drained(drained: Drained) {
@@ -290,6 +353,7 @@ fn fail(fault: Option<Fault>, mut starting: Starting) -> Result<Option<Starting>
 }
 
 struct Server {
+    witness: Option<Arc<Witness>>,
     connections: Connections,
     listener: Arc<TcpListener>,
     world: World,
@@ -301,14 +365,9 @@ struct Server {
 }
 
 impl Server {
-    fn run(
-        &mut self,
-        node: &Node,
-        region: &mut Region,
-        orders: &Receiver<Order>,
-        work: &mut Vec<Work>,
-        tick: Duration,
-    ) -> Result<Stop> {
+    fn run(&mut self, node: &Node, region: &mut Region, own: &mut Own<'_>) -> Result<Stop> {
+        let tick = Duration::from_millis(own.options.tick);
+        let (orders, work, wrong) = (&own.orders, &mut own.work, &mut own.wrong);
         if let Some(stop) = self.flush(node, region)? {
             return Ok(stop);
         }
@@ -317,13 +376,13 @@ impl Server {
             while let Ok(order) = orders.try_recv() {
                 match order {
                     Order::Hold => {
-                        let pass = match node.enter() {
-                            Ok(pass) => pass,
+                        let held = match Held::of(node, self.witness.as_deref())? {
+                            Ok(held) => held,
                             Err(stop) => return Ok(stop),
                         };
                         say(&Report::Holding);
                         while orders.recv()? != Order::Release {}
-                        drop(pass);
+                        held.over();
                     }
                     Order::Work => {
                         work.push(node.work().begin());
@@ -336,15 +395,25 @@ impl Server {
                         while orders.recv()? != Order::Release {}
                     }
                     Order::Tear => {
-                        let pass = match node.enter() {
-                            Ok(pass) => pass,
+                        let held = match Held::of(node, self.witness.as_deref())? {
+                            Ok(held) => held,
                             Err(stop) => return Ok(stop),
                         };
-                        let mut tx = region.begin(&pass)?;
+                        let mut tx = region.begin(&held.pass)?;
                         self.world.tear(&mut tx)?;
                         say(&Report::Holding);
                         while orders.recv()? != Order::Release {}
                         tx.rollback();
+                        held.over();
+                    }
+                    Order::Spoil => {
+                        let held = match Held::of(node, self.witness.as_deref())? {
+                            Ok(held) => held,
+                            Err(stop) => return Ok(stop),
+                        };
+                        region.write(&held.pass, |tx| self.world.tear(tx))?;
+                        say(&Report::Holding);
+                        held.over();
                     }
                     Order::GiveBack => node.give_back("told to")?,
                     Order::Confirm => say(&Report::Confirmed(node.confirm())),
@@ -367,10 +436,14 @@ impl Server {
                 }
                 continue;
             }
-            for step in [Self::tick, Self::flush] {
-                if let Some(stop) = step(self, node, region)? {
-                    return Ok(stop);
-                }
+            if wrong.now(Sabotage::Hang) {
+                std::thread::sleep(HANG);
+            }
+            if let Some(stop) = self.tick(node, region, wrong)? {
+                return Ok(stop);
+            }
+            if let Some(stop) = self.flush(node, region)? {
+                return Ok(stop);
             }
         }
     }
@@ -387,21 +460,23 @@ impl Server {
     }
 
     /// One transaction: accept, answer, end what is over.
-    fn tick(&mut self, node: &Node, region: &mut Region) -> Result<Option<Stop>> {
-        let pass = match node.enter() {
-            Ok(pass) => pass,
+    fn tick(&mut self, node: &Node, region: &mut Region, wrong: &mut Wrong) -> Result<Option<Stop>> {
+        let held = match Held::of(node, self.witness.as_deref())? {
+            Ok(held) => held,
             Err(stop) => return Ok(Some(stop)),
         };
+        let pass = &held.pass;
         let over = &mut self.over;
-        self.connections.receive(&mut region.io(&pass)?, |id, _: Ended| {
+        self.connections.receive(&mut region.io(pass)?, |id, _: Ended| {
             over.insert(id);
         })?;
-        let mut tx = region.begin(&pass)?;
+        let mut tx = region.begin(pass)?;
         self.world.tick(&mut tx)?;
         self.connections.accept(&mut tx, &self.listener)?;
         let mut ended = Vec::new();
         for id in self.world.streams.ids(&tx)? {
-            if self.over.contains(&id) || !self.world.answer(&mut tx, id, pass.generation())? {
+            let over = self.over.contains(&id) || wrong.now(Sabotage::Cut);
+            if over || !self.world.answer(&mut tx, id, pass.generation(), || wrong.times())? {
                 self.world.streams.end(&mut tx, id)?;
                 ended.push(id);
             }
@@ -409,7 +484,7 @@ impl Server {
         self.over.clear();
         self.world.streams.tidy(&mut tx, TIDIED)?;
         tx.commit()?;
-        drop(pass);
+        held.over();
         for id in ended {
             self.connections.hang_up(id);
         }
@@ -418,14 +493,15 @@ impl Server {
 
     /// Sends what was produced; if the gate has closed meanwhile, the successor does it.
     fn flush(&mut self, node: &Node, region: &mut Region) -> Result<Option<Stop>> {
-        let pass = match node.enter() {
-            Ok(pass) => pass,
+        let held = match Held::of(node, self.witness.as_deref())? {
+            Ok(held) => held,
             Err(stop) => return Ok(Some(stop)),
         };
         let over = &mut self.over;
-        self.connections.send(&mut region.io(&pass)?, |id, _| {
+        self.connections.send(&mut region.io(&held.pass)?, |id, _| {
             over.insert(id);
         })?;
+        held.over();
         Ok(None)
     }
 }

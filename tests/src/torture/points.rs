@@ -69,6 +69,7 @@ pub(super) fn way(name: &str) -> Way {
         ("checkpoint", "checkpoint: page saved by the writer") => way(Kind::Sweep, false, 40),
         ("checkpoint", _) => way(Kind::Mixed, false, 2),
         ("hole" | "trim", _) => way(Kind::Trim, false, 3),
+        ("store", _) => way(Kind::Mixed, false, 50_000),
         ("field", _) => way(Kind::Sweep, false, 300),
         _ => way(Kind::Mixed, false, 6),
     }
