@@ -486,6 +486,7 @@ impl View {
     /// Notes a store for the replay test: what the bytes are now.
     #[cfg(test)]
     pub(crate) fn record(&self, offset: u64, length: u64) {
+        crash::point(Point::Stored);
         let mut stores = self.stores.lock().expect("recorder");
         if let Some(stores) = stores.as_mut() {
             // SAFETY: the store that is recorded was checked (V1).
