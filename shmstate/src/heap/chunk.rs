@@ -241,18 +241,6 @@ impl Chunk {
 
     /// Writes the whole entry of a chunk that becomes slots of `class`, all of them free and in no list.
     pub(crate) fn format(self, tx: &mut Tx<'_>, owner: Owner, class: usize) -> Result<()> {
-        if owner != Owner::SHARED {
-            // Nobody refers to a chunk that was free, so this needs no log (T3). What is 0 already, most of it, is only looked at.
-            let (start, size) = (Table::in_view(tx).start(self.index), classes::size(class));
-            for slot in 1..=classes::slots(class) {
-                let last = start + slot * size - 8;
-                if tx.load(last, WHAT)? != 0 {
-                    // It was free by now, and may have been in use at a checkpoint's mark.
-                    tx.region.before_write(last, 8)?;
-                    tx.store(last, 0, WHAT)?;
-                }
-            }
-        }
         let mut words = [0; (CHUNK_ENTRY / 8) as usize];
         words[0] = Kind::Slots { owner, class }.word();
         words[1] = classes::slots(class);

@@ -108,14 +108,6 @@ pub(crate) fn slot(class: usize, inside: u64) -> u64 {
     (inside * u64::from(INVERSES[class])) >> 32
 }
 
-/// Whether a slot of a chunk of the class ends at byte `end` of the chunk.
-#[inline]
-pub(crate) fn ends(class: usize, end: u64) -> bool {
-    // A multiple of the size and less than the inverse's error away from a whole number is the same thing below 2^16.
-    let inverse = INVERSES[class];
-    end != 0 && (end as u32).wrapping_mul(inverse) < inverse
-}
-
 /// Slots of a chunk of the class.
 #[inline]
 pub(crate) fn slots(class: usize) -> u64 {
@@ -145,7 +137,6 @@ mod tests {
         for class in 0..COUNT {
             for inside in 0..CHUNK {
                 assert_eq!(slot(class, inside), inside / size(class));
-                assert_eq!(ends(class, inside), inside != 0 && inside.is_multiple_of(size(class)));
             }
         }
     }

@@ -7,9 +7,6 @@
 //!   such a chunk that is in use *is* a record of that table; they are linked, so that a table is walked in memory order.
 //! - **P3** In a table of few chunks a block whose class has no room gets a slot of a larger class that is half empty, before a chunk is
 //!   made for it: few records of many lengths share chunks.
-//! - **P4** In a chunk of slots that a table owns, the last word of every slot that is not in use is 0. So who finds another word there, in
-//!   the right place, need not look at the bitmap. Kept by: [`Chunk::format`], which zeroes them; whoever fills a block, who logs its last word
-//!   (a rollback makes it 0 again); and whoever frees one, who makes it 0 before (`table::record`).
 //!
 //! It does not know what is in a block.
 
@@ -301,27 +298,6 @@ pub(crate) fn ends_block(view: &View, window: Window<'_>, owner: Owner, header: 
     }
     let slot = next - 1;
     Ok(window.word_at(entry + chunk::BITMAP + slot / 64 * 8)? >> (slot % 64) & 1 != 0)
-}
-
-/// The same for the header of a record, whose last word is what says that the block is in use (P4): the entry's first word and the record are
-/// all that is read.
-#[inline(always)]
-pub(crate) fn ends_slot(view: &View, window: Window<'_>, owner: Owner, header: u64) -> std::result::Result<bool, Bad> {
-    let places = view.places();
-    let inside = header.wrapping_sub(places.heap);
-    if !window.reaches(header, places.heap) {
-        return Err(Bad);
-    }
-    let index = inside / CHUNK;
-    let word = window.word_at(places.chunks + index * CHUNK_ENTRY)?;
-    let class = (word >> 32) as usize;
-    if word as u16 != chunk::slots_of(owner) || class >= classes::COUNT {
-        return ends_run(view, owner, index, header.wrapping_add(8));
-    }
-    if classes::ends(class, inside % CHUNK + 8) {
-        return Ok(true);
-    }
-    Ok(false)
 }
 
 #[cold]

@@ -41,24 +41,47 @@ pub struct HeapStats {
     pub owned: Vec<u64>,
 }
 
-/// Walks the chunk table, and looks at the last words of free slots (P4). `each` gets every block in use, with its owner; `report` every
-/// fault. After a fault the walk goes on with the next chunk or list, if `report` says so.
+/// Walks the chunk table. `each` gets every block in use, with its owner; `report` every fault. After a fault the walk goes on
+/// with the next chunk or list, if `report` says so.
 pub(crate) fn walk(
     view: &View,
     layout: &Layout,
-    each: impl FnMut(Block, Owner),
+    mut each: impl FnMut(Block, Owner),
     report: &mut Report<'_>,
 ) -> Result<HeapStats> {
-    let tally = Tally {
-        looks_at_free: true,
-        ..Tally::default()
-    };
-    tally.of(view, layout, each, report)
-}
-
-/// Checks the chunk table when a region is opened. It touches no memory that the table speaks of.
-pub(crate) fn check(view: &View, layout: &Layout) -> Result<()> {
-    Tally::default().of(view, layout, |_, _| {}, &mut refuse).map(|_| ())
+    let table = Table::of(layout);
+    let mut used = table.used(view);
+    if used > layout.chunk_count {
+        report(Error::damaged(
+            "end of the heap",
+            at::HEAP_END,
+            view.header(at::HEAP_END),
+        ))?;
+        used = layout.chunk_count;
+    }
+    let mut tally = Tally::default();
+    let mut index = 0;
+    while index < used {
+        index += match tally.chunk(view, table, index, &mut each) {
+            Ok(length) => length,
+            Err(fault) => {
+                report(fault)?;
+                1
+            }
+        };
+    }
+    if index != used {
+        report(Error::damaged("chunk table", layout.chunks, index))?;
+    }
+    let end = view.size(at::HEAP_END);
+    if growth::log_extents(view).filter(|(offset, _)| *offset < end).count() as u64 != tally.passed {
+        report(Error::damaged("undo log in the heap", at::LOG_EXTENTS, tally.passed))?;
+    }
+    tally.lists(view, table, layout, report)?;
+    let taken = view.size(at::TAKEN).saturating_sub(layout.heap);
+    tally.stats.taken = taken.saturating_sub(tally.stats.holes);
+    tally.stats.classes.retain(|class| class.chunks != 0);
+    Ok(tally.stats)
 }
 
 /// What was counted, by owner where that matters.
@@ -70,8 +93,6 @@ struct Tally {
     holes: u64,
     /// Extents of the log that the heap has passed.
     passed: u64,
-    /// Whether the last words of free slots are looked at.
-    looks_at_free: bool,
 }
 
 impl Default for Tally {
@@ -92,53 +113,11 @@ impl Default for Tally {
             free_runs: 0,
             holes: 0,
             passed: 0,
-            looks_at_free: false,
         }
     }
 }
 
 impl Tally {
-    fn of(
-        mut self,
-        view: &View,
-        layout: &Layout,
-        mut each: impl FnMut(Block, Owner),
-        report: &mut Report<'_>,
-    ) -> Result<HeapStats> {
-        let table = Table::of(layout);
-        let mut used = table.used(view);
-        if used > layout.chunk_count {
-            report(Error::damaged(
-                "end of the heap",
-                at::HEAP_END,
-                view.header(at::HEAP_END),
-            ))?;
-            used = layout.chunk_count;
-        }
-        let mut index = 0;
-        while index < used {
-            index += match self.chunk(view, table, index, &mut each) {
-                Ok(length) => length,
-                Err(fault) => {
-                    report(fault)?;
-                    1
-                }
-            };
-        }
-        if index != used {
-            report(Error::damaged("chunk table", layout.chunks, index))?;
-        }
-        let end = view.size(at::HEAP_END);
-        if growth::log_extents(view).filter(|(offset, _)| *offset < end).count() as u64 != self.passed {
-            report(Error::damaged("undo log in the heap", at::LOG_EXTENTS, self.passed))?;
-        }
-        self.lists(view, table, layout, report)?;
-        let taken = view.size(at::TAKEN).saturating_sub(layout.heap);
-        self.stats.taken = taken.saturating_sub(self.stats.holes);
-        self.stats.classes.retain(|class| class.chunks != 0);
-        Ok(self.stats)
-    }
-
     fn own(&mut self, owner: Owner, bytes: u64) {
         self.stats.used += bytes;
         // Nobody in particular comes last.
@@ -205,9 +184,6 @@ impl Tally {
         let mut in_use = 0;
         for word in 0..BITMAP_WORDS {
             let mut bits = chunk.bits(view, word)?;
-            if self.looks_at_free && owner != Owner::SHARED {
-                free_are_clear(view, chunk, class, word * 64, !bits)?;
-            }
             while bits != 0 {
                 let slot = word * 64 + u64::from(bits.trailing_zeros());
                 if slot >= slots {
@@ -332,28 +308,15 @@ impl Tally {
     }
 }
 
-/// P4: the last word of each slot that is free, a bit each from slot `first` on, is 0.
-fn free_are_clear(view: &View, chunk: Chunk, class: usize, first: u64, mut free: u64) -> Result<()> {
-    let start = Table::in_view(view).start(chunk.index);
-    while free != 0 {
-        let slot = first + u64::from(free.trailing_zeros());
-        if slot >= classes::slots(class) {
-            break;
-        }
-        let last = start + (slot + 1) * classes::size(class) - 8;
-        let word = view.load(last, "free slot")?;
-        if word != 0 {
-            return Err(Error::damaged("free slot", last, word));
-        }
-        free &= free - 1;
-    }
-    Ok(())
-}
-
 fn ends(view: &View, table: Table, chunk: Chunk, length: u64, end: Kind) -> Result<()> {
     let last = table.chunk(view, chunk.index.saturating_add(length - 1))?;
     if length > 1 && last.kind(view)? != end {
         return Err(last.damaged(length));
     }
     Ok(())
+}
+
+/// Checks the heap's metadata when a region is opened.
+pub(crate) fn check(view: &View, layout: &Layout) -> Result<()> {
+    walk(view, layout, |_, _| {}, &mut refuse).map(|_| ())
 }

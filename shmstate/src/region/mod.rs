@@ -392,10 +392,8 @@ impl Region {
 
     #[inline(always)]
     fn prepare(&mut self, pass: &Pass<'_>) -> Result<()> {
-        // What was left in the log by a dead owner shows in the lease's word, what was left by a forgotten guard in the progress: if neither
-        // says so, the log is empty, and need not be looked at.
-        if !pass.gate().same(&self.gate) || self.seen != pass.gate().word() || !self.progress.is_untouched() {
-            self.admit(pass)?;
+        self.admit(pass)?;
+        if self.seen != pass.gate().word() || !self.progress.is_untouched() {
             self.look_again(pass)?;
         }
         Ok(())

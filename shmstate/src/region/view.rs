@@ -24,9 +24,6 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 /// Header and catalog: every region has so much, and no limit is below it, so that differences from a limit do not wrap.
 const FIXED: u64 = HEADER + ROWS * ROW;
 
-/// How far below the limit a lookup reads: a line of an index, the tail of most records.
-const NEAR: u64 = 64;
-
 /// What is the same for a region's whole life, kept beside the pointer so that no lookup has to read it from the header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
@@ -595,32 +592,6 @@ impl<'v> Window<'v> {
         }
         // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
         Ok(unsafe { self.base.add(offset as usize).cast::<[u8; N]>().as_ref() })
-    }
-
-    /// The `N` bytes at `offset`, [`NEAR`] at most, if it lies that far below the limit: one bound for all that a lookup reads. At the very end it
-    /// refuses what [`array`](Self::array) gives, so this is for those who then look again with that.
-    #[inline(always)]
-    pub(crate) fn near<const N: usize>(self, offset: u64) -> std::result::Result<&'v [u8; N], Bad> {
-        const { assert!(N as u64 <= NEAR) };
-        if offset > self.limit.wrapping_sub(NEAR) {
-            return Err(Bad);
-        }
-        // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
-        Ok(unsafe { self.base.add(offset as usize).cast::<[u8; N]>().as_ref() })
-    }
-
-    /// As [`tail`](Self::tail), but as [`near`](Self::near) if it is that short.
-    #[inline(always)]
-    pub(crate) fn near_tail(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
-        if length + 8 > NEAR {
-            return self.tail(offset, length);
-        }
-        let start = offset.wrapping_sub(length);
-        if start > self.limit.wrapping_sub(NEAR) {
-            return Err(Bad);
-        }
-        // SAFETY: checked to be inside (V1), initialised, not written while lent out (V4).
-        Ok(unsafe { std::slice::from_raw_parts(self.base.add(start as usize).as_ptr(), length as usize + 8) })
     }
 
     /// `length` bytes at `offset`.

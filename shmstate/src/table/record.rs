@@ -19,7 +19,6 @@
 use crate::archive::{self, Draft, Geometry, Value};
 use crate::error::{Error, Result};
 use crate::heap::{self, Block, Owner};
-use crate::region::Region;
 use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
@@ -95,7 +94,6 @@ impl Parts<'_> {
 pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, home: Home, key: Parts<'_>, value: &V) -> Result<Written> {
     drafted(tx, home, key, value, |tx, draft, buffer| {
         let block = heap::alloc_for(tx, home.owner, bytes(home, &draft, key), home.geometry.align)?;
-        claim(tx, block)?;
         write(tx, home, block, key, value, (draft, buffer))
     })
 }
@@ -120,7 +118,6 @@ pub(crate) fn replace<V: Value>(
             return Ok((written, before));
         }
         let block_of_new = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
-        claim(tx, block_of_new)?;
         let written = write(tx, home, block_of_new, key, value, (draft, buffer))?;
         bury(tx, header)?;
         tx.free(block.offset);
@@ -189,7 +186,6 @@ fn write<V: Value>(
 pub(crate) fn relocate(tx: &mut Tx<'_>, home: Home, old: Block, new: Block) -> Result<u64> {
     let words = old.size / 8 - 1;
     let [from, to] = [old, new].map(|block| block.offset + block.size - HEADER);
-    claim(tx, new)?;
     let view: &View = tx;
     view.copy_words(old.offset, new.offset, words, "record")?;
     let rest = view.load(from, WHAT)? & !(SEQUENCE | 0xffff_ffff);
@@ -203,13 +199,8 @@ pub(crate) fn relocate(tx: &mut Tx<'_>, home: Home, old: Block, new: Block) -> R
     Ok(to)
 }
 
-/// Logs the last word of a fresh block, which is 0: it is 0 again if the record that the block is filled with is taken back (P4 of `heap`).
-fn claim(tx: &mut Tx<'_>, block: Block) -> Result<()> {
-    tx.log(block.offset + block.size - HEADER, HEADER, 0)
-}
-
-/// Writes the header of a record in a logged block, or in a fresh one that was claimed, with a new generation: the last that is written. `rest`
-/// is all but generation and sequence.
+/// Writes the header of a fresh or logged record, with a new generation: the last that is written. `rest` is all but generation and
+/// sequence.
 fn head(view: &View, header: u64, rest: u64) -> Result<()> {
     let mut generation = view.header(at::RECORDS_MADE).wrapping_add(1);
     generation += u64::from(generation as u32 == 0);
@@ -243,11 +234,7 @@ pub(crate) fn is_dead(tail: &[u8]) -> bool {
 
 /// The block that a record fills. Its header must be at the block's end.
 pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<Block> {
-    block_in(tx, tx.region.layout(), header)
-}
-
-fn block_in(view: &View, layout: &Layout, header: u64) -> Result<Block> {
-    let block = heap::block_of(view, layout, header)?;
+    let block = heap::block_of(tx, tx.region.layout(), header)?;
     if block.offset + block.size != header.wrapping_add(HEADER) {
         return Err(Error::damaged(WHAT, header, block.offset));
     }
@@ -388,18 +375,24 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
         let offset = self.root().wrapping_add(distance);
         // Size 0 is not plain, so the difference does not wrap where it is used.
         if Self::SIZE < size || distance > Self::SIZE.wrapping_sub(size) {
-            check_outside(self.tx.region, (self.header, self.checked), (offset, size), self.root())?;
+            self.check_outside(offset, size)?;
         }
         if !self.changing && !self.checked && self.tx.put_field(offset, &value, self.header) {
             return Ok(());
         }
-        begin_change(
-            self.tx.region,
-            (self.header, self.checked, self.changing),
-            (offset, size),
-        )?;
-        self.changing = true;
-        archive::store(&self.tx.region.view, offset, value)
+        self.tx.log(offset, size, self.header)?;
+        self.begin_change()?;
+        archive::store(self.tx, offset, value)
+    }
+
+    /// A field outside the root must lie in the part of the block that the root may point to.
+    #[cold]
+    fn check_outside(&self, offset: u64, size: u64) -> Result<()> {
+        let block = block(self.tx, self.header)?;
+        if offset < block.offset + if self.checked { CHECKSUM } else { 0 } || offset.wrapping_add(size) > self.root() {
+            return Err(Error::ForeignField);
+        }
+        Ok(())
     }
 
     /// Logs the whole record and lends it for changes through rkyv's `Seal`.
@@ -408,65 +401,42 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// Those of the log.
     pub fn seal(&mut self) -> Result<Seal<'_, V::Archived>> {
         let block = block(self.tx, self.header)?;
-        let length = self.root() + Self::SIZE - block.offset;
-        begin_change(
-            self.tx.region,
-            (self.header, self.checked, self.changing),
-            (block.offset, length),
-        )?;
-        self.changing = true;
+        self.tx
+            .log(block.offset, self.root() + Self::SIZE - block.offset, self.header)?;
+        self.begin_change()?;
         self.sealed = true;
         let root = self.root();
         archive::seal::<V>(&mut self.tx.region.view, root)
     }
-}
 
-// What a `RecordMut` seldom does takes its parts and not its address, so that it stays in registers.
-
-/// A field outside the root must lie in the part of the block that the root may point to.
-#[cold]
-fn check_outside(region: &Region, (header, checked): (u64, bool), (offset, size): (u64, u64), root: u64) -> Result<()> {
-    let block = block_in(&region.view, region.layout(), header)?;
-    if offset < block.offset + if checked { CHECKSUM } else { 0 } || offset.wrapping_add(size) > root {
-        return Err(Error::ForeignField);
-    }
-    Ok(())
-}
-
-/// Logs a range of a record, and makes its sequence odd if it is not yet `changing`.
-#[inline(never)]
-fn begin_change(
-    region: &mut Region,
-    (header, checked, changing): (u64, bool, bool),
-    (offset, length): (u64, u64),
-) -> Result<()> {
-    region.log_range(offset, length, header)?;
-    if !changing {
-        if checked {
-            let block = block_in(&region.view, region.layout(), header)?;
-            region.log_range(block.offset, CHECKSUM, header)?;
+    #[inline]
+    fn begin_change(&mut self) -> Result<()> {
+        if !self.changing {
+            if self.checked {
+                let block = block(self.tx, self.header)?;
+                self.tx.log(block.offset, CHECKSUM, self.header)?;
+            }
+            change(self.tx, self.header)?;
+            self.changing = true;
         }
-        change(&region.view, header)?;
+        Ok(())
     }
-    Ok(())
-}
 
-/// After the last change: the checksum, if there is one, then the sequence.
-#[inline(never)]
-fn end_change(region: &Region, (header, checked, sealed): (u64, bool, bool)) -> Result<()> {
-    let view = &region.view;
-    if sealed || checked {
-        let block = block_in(view, region.layout(), header)?;
-        if sealed {
-            view.record(block.offset, header - block.offset);
+    /// After the last change: the checksum, if there is one, then the sequence.
+    fn end_change(&mut self) -> Result<()> {
+        if self.sealed || self.checked {
+            let block = block(self.tx, self.header)?;
+            if self.sealed {
+                self.tx.record(block.offset, self.header - block.offset);
+            }
+            if self.checked {
+                let sum = checksum(self.tx, block, self.header)?;
+                self.tx.store(block.offset, sum, "checksum")?;
+            }
         }
-        if checked {
-            let sum = checksum(view, block, header)?;
-            view.store(block.offset, sum, "checksum")?;
-        }
+        compiler_fence(Ordering::SeqCst);
+        settle(self.tx, self.header)
     }
-    compiler_fence(Ordering::SeqCst);
-    settle(view, header)
 }
 
 impl<V: Value> Deref for RecordMut<'_, '_, V> {
@@ -483,7 +453,7 @@ impl<V: Value> Drop for RecordMut<'_, '_, V> {
     fn drop(&mut self) {
         if self.changing {
             // The header was written by `change` a moment ago, so it is inside the region.
-            let ended = end_change(self.tx.region, (self.header, self.checked, self.sealed));
+            let ended = self.end_change();
             debug_assert!(ended.is_ok());
         }
     }

@@ -93,7 +93,7 @@ impl Deref for Tx<'_> {
     #[inline(always)]
     fn deref(&self) -> &View {
         if self.region.progress.is_held() {
-            self.region.write_held();
+            self.flush();
         }
         &self.region.view
     }
@@ -114,45 +114,61 @@ impl<'a> Tx<'a> {
     pub fn commit(self) -> Result<()> {
         // From here on nothing is taken back by being dropped, but by `finish` itself.
         let mut tx = std::mem::ManuallyDrop::new(self);
-        let Self { region, pass } = &mut *tx;
-        match region.progress.stage.load(Ordering::Relaxed) {
+        match tx.region.progress.stage.load(Ordering::Relaxed) {
             HELD => {
-                region.commit_word();
-                pass.note_commit();
+                tx.commit_word();
                 Ok(())
             }
             UNTOUCHED => {
-                pass.note_commit();
+                tx.pass.note_commit();
                 Ok(())
             }
-            _ => Tx { region, pass }.finish(),
+            _ => tx.finish(),
         }
     }
 
-    /// The commit of what was logged.
-    fn finish(self) -> Result<()> {
-        let mut tx = std::mem::ManuallyDrop::new(self);
-        if tx.region.progress.failed.load(Ordering::Relaxed) {
-            return Err(tx.region.refuse());
+    /// The whole transaction is one word: the store of it is the commit (T8).
+    #[inline(always)]
+    fn commit_word(&mut self) {
+        let Region { view, progress, .. } = &*self.region;
+        let [offset, value, record] = progress.held();
+        view.commit_known_word(offset, value, record, undo::settled);
+        view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
+        compiler_fence(Ordering::SeqCst);
+        progress.enter(UNTOUCHED);
+        self.pass.note_commit();
+    }
+
+    /// What was held back could not be written, or not taken back: nothing is committed.
+    #[cold]
+    fn refuse(&mut self) -> Error {
+        let at = self.region.progress.offset.load(Ordering::Relaxed);
+        self.take_back();
+        Error::damaged("field", at, 0)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if self.region.progress.failed.load(Ordering::Relaxed) {
+            return Err(self.refuse());
         }
-        if tx.region.log.is_empty() && tx.region.frees.is_empty() {
-            tx.region.rest();
-            tx.pass.note_commit();
+        if self.region.log.is_empty() && self.region.frees.is_empty() {
+            self.region.rest();
+            self.pass.note_commit();
             return Ok(());
         }
-        if !tx.region.frees.is_empty() {
-            tx.region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
+        if !self.region.frees.is_empty() {
+            self.region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
             crash::point(Point::CommitBegins);
             if !broken::FREE
-                && let Err(e) = tx.apply_frees()
+                && let Err(e) = self.apply_frees()
             {
-                tx.region.take_back();
+                self.take_back();
                 return Err(e);
             }
-            tx.region.frees.clear();
+            self.region.frees.clear();
             crash::point(Point::CommitFrees);
         }
-        let region = &mut *tx.region;
+        let region = &mut *self.region;
         let view = &region.view;
         view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         undo::turn(view);
@@ -165,7 +181,7 @@ impl<'a> Tx<'a> {
         region.log.empty();
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
         region.rest();
-        tx.pass.note_commit();
+        self.pass.note_commit();
         Ok(())
     }
 
@@ -193,13 +209,37 @@ impl<'a> Tx<'a> {
         }
         // The word may be part of what is held back: then it was merged with what was there before that.
         if progress.is_held() {
-            self.region.write_held();
+            self.flush();
             let Some(word) = view.merged_known(offset, value) else {
                 return false;
             };
             return log.change_word(view, offset & !7, word, record);
         }
         log.change_word(view, offset & !7, word, record)
+    }
+
+    /// Logs and writes the pending word, because something else comes.
+    #[cold]
+    fn flush(&self) {
+        let Region {
+            view, log, progress, ..
+        } = &*self.region;
+        let [offset, value, record] = progress.held();
+        progress.enter(LOGGED);
+        let write = || {
+            log.append_first(view, offset, record)?;
+            let header = view.load(record, "record header")?;
+            view.store(record, header | undo::CHANGING, "record header")?;
+            compiler_fence(Ordering::SeqCst);
+            crash::point(Point::FieldOdd);
+            view.store(offset, value, "field")?;
+            crash::point(Point::FieldChanged);
+            compiler_fence(Ordering::SeqCst);
+            undo::settle(view, record)
+        };
+        // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
+        let failed = write().is_err();
+        progress.failed.fetch_or(failed, Ordering::Relaxed);
     }
 
     /// Runs `change` as a part that can fail on its own: if it returns `Err`, what it changed is taken back, and the
@@ -232,7 +272,7 @@ impl<'a> Tx<'a> {
         change: impl FnOnce(&mut Self) -> std::result::Result<R, E>,
     ) -> std::result::Result<R, E> {
         if self.region.progress.is_held() {
-            self.region.write_held();
+            self.flush();
         }
         let (mark, frees) = (self.region.log.mark(), self.region.frees.len());
         let result = change(self);
@@ -273,7 +313,32 @@ impl<'a> Tx<'a> {
     /// Logs a range that is about to change; `record` is the header of the record it is part of, or 0.
     #[inline]
     pub(crate) fn log(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
-        self.region.log_range(offset, length, record)
+        if self.region.progress.is_held() {
+            self.flush();
+        }
+        let region = &mut *self.region;
+        region.progress.enter(LOGGED);
+        if region.hook.is_some() {
+            region.before_write(offset, length)?;
+            if record != 0 {
+                // Its sequence changes with it, outside the log.
+                region.before_write(record, 8)?;
+            }
+        }
+        if length <= undo::MAX_ENTRY {
+            return region
+                .log
+                .append(&region.view, &*region.backing, offset, length, record);
+        }
+        let mut at = offset;
+        let end = offset + length;
+        while end - at > undo::MAX_ENTRY {
+            region
+                .log
+                .append(&region.view, &*region.backing, at, undo::MAX_ENTRY - 8, record)?;
+            at = (at & !7) + undo::MAX_ENTRY - 8;
+        }
+        region.log.append(&region.view, &*region.backing, at, end - at, record)
     }
 
     /// Logs a word and changes it.
@@ -297,7 +362,7 @@ impl<'a> Tx<'a> {
     #[inline]
     pub(crate) fn free(&mut self, block: u64) {
         if self.region.progress.is_held() {
-            self.region.write_held();
+            self.flush();
         }
         self.region.progress.enter(LOGGED);
         self.region.frees.push(block);
@@ -312,100 +377,28 @@ impl<'a> Tx<'a> {
 }
 
 impl Drop for Tx<'_> {
-    #[inline(always)]
     fn drop(&mut self) {
-        self.region.take_back();
+        self.take_back();
     }
 }
 
-/// What is done to the region of a transaction. It is here and not a method of [`Tx`] so that no call takes the transaction's address: the two
-/// pointers that it is stay in registers.
-impl Region {
-    /// The whole transaction is one word: the store of it is the commit (T8).
-    #[inline(always)]
-    fn commit_word(&self) {
-        let Self { view, progress, .. } = self;
-        let [offset, value, record] = progress.held();
-        view.commit_known_word(offset, value, record, undo::settled);
-        view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
-        compiler_fence(Ordering::SeqCst);
-        progress.enter(UNTOUCHED);
-    }
-
-    /// What was held back could not be written, or not taken back: nothing is committed.
-    #[cold]
-    fn refuse(&mut self) -> Error {
-        let at = self.progress.offset.load(Ordering::Relaxed);
-        self.take_back();
-        Error::damaged("field", at, 0)
-    }
-
-    /// Logs and writes the word that is held back, because something else comes.
-    #[cold]
-    fn write_held(&self) {
-        let Self {
-            view, log, progress, ..
-        } = self;
-        let [offset, value, record] = progress.held();
-        progress.enter(LOGGED);
-        let write = || {
-            log.append_first(view, offset, record)?;
-            let header = view.load(record, "record header")?;
-            view.store(record, header | undo::CHANGING, "record header")?;
-            compiler_fence(Ordering::SeqCst);
-            crash::point(Point::FieldOdd);
-            view.store(offset, value, "field")?;
-            crash::point(Point::FieldChanged);
-            compiler_fence(Ordering::SeqCst);
-            undo::settle(view, record)
-        };
-        // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
-        let failed = write().is_err();
-        progress.failed.fetch_or(failed, Ordering::Relaxed);
-    }
-
-    /// Logs a range that is about to change; `record` is the header of the record it is part of, or 0.
-    #[inline]
-    pub(crate) fn log_range(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
-        if self.progress.is_held() {
-            self.write_held();
-        }
-        self.progress.enter(LOGGED);
-        if self.hook.is_some() {
-            self.before_write(offset, length)?;
-            if record != 0 {
-                // Its sequence changes with it, outside the log.
-                self.before_write(record, 8)?;
-            }
-        }
-        if length <= undo::MAX_ENTRY {
-            return self.log.append(&self.view, &*self.backing, offset, length, record);
-        }
-        let mut at = offset;
-        let end = offset + length;
-        while end - at > undo::MAX_ENTRY {
-            self.log
-                .append(&self.view, &*self.backing, at, undo::MAX_ENTRY - 8, record)?;
-            at = (at & !7) + undo::MAX_ENTRY - 8;
-        }
-        self.log.append(&self.view, &*self.backing, at, end - at, record)
-    }
-
+impl Tx<'_> {
     #[cold]
     fn take_back(&mut self) {
-        self.frees.clear();
-        self.progress = Progress::default();
-        let view = &self.view;
+        let region = &mut *self.region;
+        region.frees.clear();
+        region.progress = Progress::default();
+        let view = &region.view;
         if undo::Log::published(view) != 0 {
             view.set_header(at::ACTIVITY, Activity::Recovery as u64);
             // A log that cannot be undone stays as it is: the next `begin` finds it, tries again and reports the damage.
-            if self.log.undo(view).is_err() {
-                self.progress.enter(LOGGED);
+            if region.log.undo(view).is_err() {
+                region.progress.enter(LOGGED);
                 return;
             }
         }
         view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS).wrapping_add(1));
         view.set_header(at::ACTIVITY, Activity::Idle as u64);
-        self.rest();
+        region.rest();
     }
 }

@@ -120,8 +120,6 @@ fn two_fields(player: &ArchivedPlayer) -> i64 {
     player.score.to_native() as i64 + i64::from(player.position[0].to_native())
 }
 
-// Part of the loop that calls it, as it is part of the map's loop: a call that hands its answer over in memory would measure the call.
-#[inline(always)]
 fn raise_score(players: Map<u64, Player>, tx: &mut Tx<'_>, key: u64) -> shmstate::Result<i64> {
     let Some(mut player) = players.get_mut(tx, &key)? else {
         return Ok(0);

@@ -1,9 +1,8 @@
 //! Handles: the place of a record, so that a tick finds it without its key.
 //!
 //! A handle names the offset of a record's header and the record's generation. It is honoured only if a block of this table
-//! ends there, and its generation is the same: the chunks of a table hold nothing but its records (P2 of `heap`), so what is read there
-//! is a header, and one of a record that is there, since every other is 0 (P4). Anything else is a stale handle, and gives `None`. So a
-//! handle needs the record's own line, and one word for each chunk, which the cache keeps.
+//! ends there that is in use, and its generation is the same: the chunks of a table hold nothing but its records (P2 of
+//! `heap`), so what is read there is a header. Anything else is a stale handle, and gives `None`.
 
 use super::{Found, Map};
 use crate::archive::{self, Value};
@@ -98,13 +97,12 @@ impl<K: Key, V: Value> Map<K, V> {
         if view.tag() != self.region {
             return Err(Bad);
         }
-        if !heap::ends_slot(view, window, self.home().owner, handle.record)? {
+        if !heap::ends_block(view, window, self.home().owner, handle.record)? {
             return Ok(None);
         }
         let tail = Self::tail(window, handle.record)?;
         let header = tail.last_chunk::<8>().map_or(0, |header| u64::from_le_bytes(*header));
-        // A header of 0 is none (P4 of `heap`), whatever was asked for.
-        if header as u32 != handle.generation || handle.generation == 0 {
+        if header as u32 != handle.generation {
             return Ok(None);
         }
         archive::root_in::<V>(tail, Self::GEOMETRY).map(Some)
@@ -112,7 +110,7 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// With a fresh limit; if that does not help, says what is wrong.
     #[cold]
-    fn resolve_again(self, view: &View, handle: Handle<V>) -> Result<Option<&V::Archived>> {
+    fn resolve_again<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
         self.admit(view)?;
         let window = view.fresh_window();
         if !window.reaches(handle.record, view.places().heap) {

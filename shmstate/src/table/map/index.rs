@@ -165,31 +165,6 @@ impl Directory {
         Ok(segment.group(segment.home(hash)))
     }
 
-    /// Finds the record with that hash for which `is_it` gives something, or that there is none, if the first entry with the hash's tag in
-    /// the first group tells. Nineteen of twenty lookups end so; the others, and those that find something wrong, are `Bad` and go by
-    /// [`find`](Self::find). What they need would cost the nineteen a third more instructions, and registers.
-    #[inline(always)]
-    pub(crate) fn first<T>(
-        self,
-        window: Window<'_>,
-        hash: u64,
-        is_it: impl Fn(u64) -> Result<Option<T>, Bad>,
-    ) -> Result<Option<(u64, T)>, Bad> {
-        let slot = (hash >> 1).wrapping_shr(63u32.wrapping_sub(self.depth as u32));
-        let word = window.near(self.offset.wrapping_add(slot.wrapping_mul(8)))?;
-        let segment = Segment::of(u64::from_le_bytes(*word));
-        let line = window.near(segment.group(segment.home(hash)))?;
-        let candidates = group::matches(line, group::tag(hash));
-        if candidates != 0 {
-            let record = group::record(line, candidates.trailing_zeros() as usize);
-            return match is_it(record)? {
-                Some(found) => Ok(Some((record, found))),
-                None => Err(Bad),
-            };
-        }
-        if group::overflow(line) == 0 { Ok(None) } else { Err(Bad) }
-    }
-
     /// Finds the record with that hash for which `is_it` gives something.
     #[inline(always)]
     pub(crate) fn find<T>(

@@ -272,13 +272,12 @@ impl<K: Key, V: Value> Map<K, V> {
         found.map_err(|Bad| self.diagnose(view, key))
     }
 
-    /// The long way of [`get`](Self::get). It takes the map by value and the key as it was asked for, so that the short way can keep both in
-    /// registers. Gives the offset of the record's header too.
+    /// The way of [`get`](Self::get) that seldom succeeds. It takes the key as it was asked for, so that the short way can keep the
+    /// encoded one in registers. Gives the offset of the record's header too.
     #[cold]
-    #[inline(never)]
-    fn get_again<'v>(self, view: &'v View, key: &K::Borrowed) -> Result<Root<'v, V>> {
+    fn get_again<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<(u64, &'v V::Archived)>> {
         let key = Self::encode(key)?;
-        let (_, Some(Found { place, tail })) = self.look_up(view, &key)? else {
+        let (_, Some(Found { place, tail })) = self.search_again(view, &key)? else {
             return Ok(None);
         };
         match archive::root_in::<V>(tail, Self::GEOMETRY) {
@@ -293,37 +292,28 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`].
     #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
-        match self.search_root(view, key) {
+        match self.search_root(view, key)? {
             Ok(found) => Ok(found.map(|(_, root)| root)),
             Err(Bad) => Ok(self.get_again(view, key)?.map(|(_, root)| root)),
         }
     }
 
-    /// Header and root of the record under `key`, or that there is none, with as little as possible; `Bad` if that is not enough.
+    /// Header and root of the record under `key`, with as little as possible.
     #[inline(always)]
-    fn search_root<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Root<'v, V>, Bad> {
-        if const { Word::<K>::FITS } {
-            self.first(view, &Word::of(key))
-        } else {
-            self.first(view, &Self::encode(key).map_err(|_| Bad)?)
-        }
-    }
-
-    #[inline(always)]
-    fn first<'v>(&self, view: &'v View, key: &impl Probe<K>) -> Result<Root<'v, V>, Bad> {
-        if view.tag() != self.region {
-            return Err(Bad);
-        }
+    fn search_root<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Result<Root<'v, V>, Bad>> {
         let window = view.window();
-        let directory = Index::of(self.row).directory(window);
-        let found = directory.first(window, key.hash(directory.seed), |record| {
-            let tail = window.near_tail(record, Self::GEOMETRY.root)?;
-            Ok(key.is_of(window, record, tail)?.then_some(tail))
-        })?;
-        match found {
-            Some((record, tail)) => Ok(Some((record, archive::root_in::<V>(tail, Self::GEOMETRY)?))),
+        let found = if const { Word::<K>::FITS } {
+            self.search(view, window, &Word::of(key))
+        } else {
+            self.search(view, window, &Self::encode(key)?)
+        };
+        Ok(found.and_then(|(_, found)| match found {
+            Some(Found { place, tail }) => {
+                let root = archive::root_in::<V>(tail, Self::GEOMETRY)?;
+                Ok(Some((place.record, root)))
+            }
             None => Ok(None),
-        }
+        }))
     }
 
     /// Whether there is a record under `key`.
@@ -341,7 +331,7 @@ impl<K: Key, V: Value> Map<K, V> {
     #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
         let view: &View = tx;
-        let record = match self.search_root(view, key) {
+        let record = match self.search_root(view, key)? {
             Ok(found) => found.map(|(record, _)| record),
             Err(Bad) => self.get_again(view, key)?.map(|(record, _)| record),
         };
