@@ -65,7 +65,9 @@ impl Row {
 
     fn of(case: &Case, first: &Serving, turns: &[Serving], broken: u64) -> Self {
         let all = |what: fn(&Serving) -> u64, unit: f64| {
-            let numbers: Vec<f64> = turns.iter().map(|t| what(t) as f64 / unit).collect();
+            // 0 is no stamp: a turn without a rehearsal, where the gate was closed for want of a tick.
+            let stamped = turns.iter().map(what).filter(|ns| *ns > 0);
+            let numbers: Vec<f64> = stamped.map(|ns| ns as f64 / unit).collect();
             Quantiles::of(&numbers)
         };
         let blackout = all(|t| t.blackout, 1e3);

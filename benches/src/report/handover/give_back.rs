@@ -2,7 +2,7 @@
 //! turn, to the first pass of the old process, which serves again.
 
 use crate::Result;
-use crate::handover::child::LIMIT;
+use crate::handover::child::{LIMIT, until};
 use crate::handover::event::{Event, Order};
 use crate::handover::node::{Options, Pace};
 use crate::handover::quantiles::Quantiles;
@@ -43,6 +43,14 @@ fn on_probation(options: &mut Options) {
     options.core = true;
 }
 
+/// Whether a process catches a signal; nothing if it is dead.
+fn catches(pid: u32, signal: Signal) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+    Some(caught >> (signal.as_raw() - 1) & 1 == 1)
+}
+
 pub(super) fn run(plan: &Plan) -> Result<GiveBack> {
     let (bytes, connections) = (plan.main.bytes, plan.main.connections);
     let mut outcome = GiveBack {
@@ -76,6 +84,14 @@ pub(super) fn run(plan: &Plan) -> Result<GiveBack> {
             _ => (Signal::SEGV, &mut crashed),
         };
         let target = pid(new.pid())?;
+        if signal == Signal::SEGV {
+            // The first is caught by Rust's look for stack overflows, which puts the default back: the next one is deadly, as a
+            // fault's second would be.
+            kill_process(target, signal)?;
+            until("the default for SIGSEGV", LIMIT, || {
+                (!catches(new.pid(), signal)?).then_some(())
+            })?;
+        }
         let sent = shmstate::monotonic_ns();
         kill_process(target, signal)?;
         let back = old.serving(LIMIT)?;
