@@ -246,9 +246,10 @@ impl Gate {
     /// # fn f(gate: shmstate::Gate) {
     /// spawn(async move {
     ///     loop {
-    ///         let Ok(pass) = gate.entered().await else { return };
-    ///         let _ = pass.generation();
-    ///         drop(pass);
+    ///         {
+    ///             let Ok(pass) = gate.entered().await else { return };
+    ///             let _ = pass.generation();
+    ///         }
     ///         somewhere().await;
     ///     }
     /// });

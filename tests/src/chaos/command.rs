@@ -46,11 +46,19 @@ impl Upgrade {
 
     /// The server, if it was or will be started.
     fn server(self, run: &Run) -> Result<(Child, Held, Option<Server>), String> {
-        let Self { child, held, expected } = self;
+        let Self {
+            mut child,
+            held,
+            expected,
+        } = self;
         let text = expected.path.display().to_string();
         let found = until(LIMIT, "the server of the command", || match expected.look() {
-            // One that came and went between the two looks is there in the second.
-            Ok(None) => run.place.processes(&text).is_empty().then(|| expected.look()),
+            // As long as the command lives it may start one: also before it is the command, between fork and exec. One that came and went
+            // between the two looks is there in the second.
+            Ok(None) => {
+                let over = matches!(child.try_wait(), Ok(Some(_))) && run.place.processes(&text).is_empty();
+                over.then(|| expected.look())
+            }
             other => Some(other),
         })??;
         let server = found.map(|stream| Server::adopt(expected, stream)).transpose()?;
