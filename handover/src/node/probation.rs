@@ -132,8 +132,12 @@ fn alone(shared: &Shared) {
     let patience = Deadline::after(SLACK);
     while shared.stage() == Stage::Serving {
         if shared.probation.lock().as_ref().is_none_or(Running::is_alone) {
-            for phase in [Phase::Probation, Phase::Returning] {
-                shared.block.advance_phase(phase, Phase::None, 0);
+            // Of the handover to this process, not of one that it has begun since. Killed right after the release, the old owner has not
+            // even said that there is a probation.
+            if shared.block.successor_slot() == u32::from(shared.me) {
+                for phase in [Phase::Closing, Phase::Offered, Phase::Probation, Phase::Returning] {
+                    shared.block.advance_phase(phase, Phase::None, 0);
+                }
             }
             return;
         }

@@ -40,7 +40,7 @@ impl Upgrade {
         all.extend([place.base().into(), "--".into(), place.program().into()]);
         all.extend(place.arguments(&expected.path, &[&["--build", "B"], more].concat()));
         let child = cli(place.program(), &all)?;
-        let held = Held::of(child.id())?;
+        let held = Held::of_child(&child)?;
         Ok(Self { child, held, expected })
     }
 
@@ -88,7 +88,8 @@ pub(super) fn whole(run: &mut Run, round: &Round, a: Server) -> Done {
 
 pub(super) fn signalled(run: &mut Run, round: &Round, a: Server, blow: Blow) -> Done {
     let upgrade = Upgrade::begin(run, LONG, &[])?;
-    std::thread::sleep(round.moment);
+    // A command whose upgrade goes well is over within some 20 ms.
+    std::thread::sleep(round.moment / 8);
     let hit = match blow {
         Blow::Kill => upgrade.held.kill()?,
         Blow::Freeze => upgrade.held.freeze()?,

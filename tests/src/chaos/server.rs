@@ -34,9 +34,18 @@ pub(super) struct Held {
     pub(super) pid: u32,
     /// `None` if it was dead and reaped before it could be held.
     pidfd: Option<OwnedFd>,
+    /// Whether this is who reaps it.
+    reaps: bool,
 }
 
 impl Held {
+    /// Gets hold of a child that somebody else waits for.
+    pub(super) fn of_child(child: &std::process::Child) -> Result<Self, String> {
+        let mut held = Self::of(child.id())?;
+        held.reaps = false;
+        Ok(held)
+    }
+
     /// Gets hold of a process. One that is not there any more is dead.
     pub(super) fn of(pid: u32) -> Result<Self, String> {
         let number = Pid::from_raw(pid.cast_signed()).ok_or("no process id")?;
@@ -45,15 +54,16 @@ impl Held {
             Err(Errno::SRCH) => None,
             Err(e) => return Err(format!("get hold of process {pid}: {e}")),
         };
-        Ok(Self { pid, pidfd })
+        let reaps = true;
+        Ok(Self { pid, pidfd, reaps })
     }
 
-    /// Whether it is dead; if it is a child of this process, it is reaped.
+    /// Whether it is dead; if it is a child of this process that nobody waits for, it is reaped.
     pub(super) fn is_dead(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let Some(pidfd) = &self.pidfd else { return true };
         let dead = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|n| n > 0);
-        if dead {
+        if dead && self.reaps {
             // Another's child is its parent's to reap.
             let _ = waitpid(Pid::from_raw(self.pid.cast_signed()), WaitOptions::NOHANG);
         }
