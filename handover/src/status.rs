@@ -70,7 +70,7 @@ pub fn status(base: &Path, node: &str) -> Result<Status> {
         Some(owner) => owner.is_alive()? && lock::is_held(&dir.lock_file()?)?,
         None => false,
     };
-    let mut phase = block.phase()?;
+    let mut phase = block.phase();
     if phase == Phase::Draining {
         // One that was killed while it drained could not say that it is over.
         let draining = participants.iter().filter(|p| p.state == ParticipantState::Draining);

@@ -15,6 +15,9 @@ mod strangers;
 #[path = "handover/upgrades.rs"]
 mod upgrades;
 
+#[path = "handover/versions.rs"]
+mod versions;
+
 use actors::node::Scene;
 
 /// A node of its own for a test.

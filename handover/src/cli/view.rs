@@ -211,6 +211,7 @@ impl ParticipantView {
             ParticipantState::Preparing | ParticipantState::Parked if owns => "serving",
             ParticipantState::Preparing => "preparing",
             ParticipantState::Parked => "parked",
+            ParticipantState::Unknown => "unknown",
         };
         Ok(Self {
             slot: participant.slot,
@@ -258,6 +259,7 @@ impl ProgressView {
             Phase::Staging => "staging",
             Phase::Closing => "closing",
             Phase::Offered => "offered",
+            Phase::Unknown => "unknown",
         };
         let block = ControlBlock::open(&identity(status), Deadline::now())?;
         let slot = block.successor_slot();
@@ -344,5 +346,6 @@ const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::GateNotQuiet => "gate_not_quiet",
         Outcome::GivenBack => "given_back",
         Outcome::TakenBack => "taken_back",
+        Outcome::Unknown => "unknown",
     }
 }

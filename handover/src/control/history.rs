@@ -37,6 +37,8 @@ pub enum Outcome {
     GivenBack = 9,
     /// The owner on probation died, or was killed, and its predecessor took the node back.
     TakenBack = 10,
+    /// A word that means nothing to this build: a later one wrote it. Never written.
+    Unknown = u32::MAX,
 }
 
 impl Outcome {
@@ -72,6 +74,7 @@ impl fmt::Display for Outcome {
             Self::GateNotQuiet => "the gate did not get quiet",
             Self::GivenBack => "given back by the successor",
             Self::TakenBack => "taken back from a dead successor",
+            Self::Unknown => "in a way that this build does not know",
         })
     }
 }
@@ -191,7 +194,7 @@ fn position(index: u64) -> usize {
     (index % layout::HISTORY as u64) as usize
 }
 
-/// `None` for a row that is empty, is being written, or holds an outcome that means nothing.
+/// `None` for a row that is empty or is being written.
 fn read(row: &HistoryRow) -> Option<HandoverRecord> {
     // HISTORY pair: receives the fields.
     let sequence = row.sequence.load(Ordering::Acquire);
@@ -203,7 +206,7 @@ fn read(row: &HistoryRow) -> Option<HandoverRecord> {
         sequence,
         from_generation: row.from_generation.load(word),
         to_generation: row.to_generation.load(word),
-        outcome: Outcome::from_word(row.outcome.load(word))?,
+        outcome: Outcome::from_word(row.outcome.load(word)).unwrap_or(Outcome::Unknown),
         successor_pid: row.successor_pid.load(word),
         started: row.started.load(word),
         ready: row.ready.load(word),
@@ -263,7 +266,8 @@ mod tests {
         rows[1].outcome.store(99, Ordering::Relaxed);
         rows[2].sequence.store(2, Ordering::Relaxed);
         let left: Vec<u64> = block.history().iter().map(|r| r.sequence).collect();
-        assert_eq!(left, [4]);
+        assert_eq!(left, [2, 4]);
+        assert_eq!(block.history()[0].outcome, Outcome::Unknown, "of a later build");
     }
 
     #[test]

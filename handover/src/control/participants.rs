@@ -35,6 +35,8 @@ pub enum ParticipantState {
     Draining = 3,
     /// It owned the node and could take it back.
     Parked = 4,
+    /// A word that means nothing to this build: a later one wrote it. The row is its process's like any other (P2). Never written.
+    Unknown = u32::MAX,
 }
 
 impl ParticipantState {
@@ -44,7 +46,8 @@ impl ParticipantState {
             2 => Self::Preparing,
             3 => Self::Draining,
             4 => Self::Parked,
-            _ => return None,
+            FREE => return None,
+            _ => Self::Unknown,
         })
     }
 }
@@ -232,7 +235,7 @@ impl ControlBlock {
         Ok(())
     }
 
-    /// Copies one row. `None` if it is free, is just being claimed, or holds a state that means nothing.
+    /// Copies one row. `None` if it is free or is just being claimed.
     ///
     /// # Errors
     /// [`ControlProblem::Slot`].
@@ -452,6 +455,23 @@ mod tests {
         assert_eq!(block.inherit_from(dead, heir).expect("look"), None, "once");
         let again = block.claim(me(), "v3", ParticipantState::Preparing).expect("claim");
         assert_eq!(again, owner, "now it is free for others");
+    }
+
+    #[test]
+    fn a_state_of_a_later_build_keeps_its_row() {
+        let block = TestBlock::new();
+        let block = &block.0;
+        let living = Living::new();
+        let slot = block
+            .claim(living.process(), "later", ParticipantState::Preparing)
+            .expect("claim");
+        block.layout().participants[usize::from(slot)]
+            .state
+            .store(77, Ordering::Relaxed);
+        let row = block.participant(slot).expect("read").expect("not free");
+        assert_eq!((row.state, row.process), (ParticipantState::Unknown, living.process()));
+        let other = block.claim(me(), "v1", ParticipantState::Preparing).expect("claim");
+        assert_ne!(other, slot, "P2");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::os::pidfd::ProcessId;
 use crate::points::{Point, point};
 use crate::registry::Registry;
 use crate::wire::channel::{Channel, Listener};
+use crate::wire::frame::{HIGHEST, LOWEST};
 use crate::wire::message::MAX_BUILD_ID;
 use shmstate::lease::{self, LeaseCell};
 use shmstate::{Gate, Options, Region};
@@ -50,6 +51,7 @@ impl Builder {
             activation: Activation::default(),
             deadlines: Deadlines::default(),
             base: dir::base(),
+            speaks: HIGHEST,
         })
     }
 
@@ -110,6 +112,14 @@ impl Builder {
     #[must_use]
     pub fn directory(mut self, base: PathBuf) -> Self {
         self.0.base = base;
+        self
+    }
+
+    /// Speaks no higher protocol version than this, as an older library does: for tests of versions that meet.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn speak_at_most(mut self, version: u16) -> Self {
+        self.0.speaks = version.clamp(LOWEST, HIGHEST);
         self
     }
 

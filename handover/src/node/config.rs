@@ -82,4 +82,6 @@ pub(crate) struct Config {
     pub(crate) activation: Activation,
     pub(crate) deadlines: Deadlines,
     pub(crate) base: std::path::PathBuf,
+    /// The highest protocol version that is spoken.
+    pub(crate) speaks: u16,
 }

@@ -17,7 +17,7 @@ use crate::phase::successor::{Effect, Event, State};
 use crate::points::{Point, point};
 use crate::registry::Registry;
 use crate::wire::channel::Channel;
-use crate::wire::frame::{HIGHEST, LOWEST, Version};
+use crate::wire::frame::{LOWEST, Version, common_version_with};
 use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
 use shmstate::Gate;
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -90,7 +90,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
     let process = ProcessId::current()?;
     let hello = Message::Hello(Hello {
         lowest: LOWEST,
-        highest: HIGHEST,
+        highest: config.speaks,
         process,
         build_id: config.build_id.clone(),
     });
@@ -231,6 +231,7 @@ fn failed_event(error: Error) -> Event {
 }
 
 fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered> {
+    common_version_with(config.speaks, offer.protocol, offer.protocol)?;
     make_room_for(offer)?;
     let identity = NodeIdentity::of(dir)?;
     if identity.id.0 != offer.node_id {

@@ -202,7 +202,10 @@ impl Parked<'_> {
             Ok(Lease::Offered { owner, heir, .. }) if owner == self.slot && heir == self.shared.me => {
                 return Some(Event::Offered);
             }
-            Ok(Lease::Owned { owner, .. }) if owner == self.slot => {}
+            // Offered to a third, it is the successor's until that takes: if both fail, it comes back.
+            Ok(Lease::Owned { owner, .. } | Lease::Offered { owner, .. }) if owner == self.slot => {}
+            // Its death comes first, see the phase.
+            _ if matches!(self.state, State::Killing(_)) => {}
             // A word that means nothing is nobody's.
             _ => return Some(Event::Moved),
         }

@@ -16,7 +16,6 @@ use crate::os::clock::Deadline;
 use crate::os::poll;
 use crate::phase::probation::{Effect, Event, State};
 use crate::points::{Point, point};
-use crate::registry::Newcomers;
 use crate::wire::message::{Descriptor, DescriptorKind, Message};
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -217,7 +216,10 @@ impl Running {
         match effect {
             Effect::ArmGate => (!self.arm(shared)).then_some(Event::NotArmed),
             Effect::DisarmGate => Some(match shared.gate.disarm() {
-                true => Event::Disarmed,
+                true => {
+                    shared.gate_changed();
+                    Event::Disarmed
+                }
                 false => Event::Released,
             }),
             Effect::ReopenGate => {
@@ -226,7 +228,6 @@ impl Running {
                 {
                     shared.gate.open(lease);
                 }
-                shared.registry.set_newcomers(Newcomers::Stay);
                 shared.gate_changed();
                 None
             }
@@ -276,7 +277,7 @@ impl Running {
         if armed != Some(true) {
             return false;
         }
-        shared.registry.set_newcomers(Newcomers::Wait);
+        // Accepting needs a pass, so it ends with them; whether it pauses is the business of a handover that may be under way beside this.
         shared.gate.close();
         point(Point::OwnerArmed);
         true

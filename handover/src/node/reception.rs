@@ -17,7 +17,7 @@ use crate::phase::predecessor::{Effect, Event, State};
 use crate::points::{Point, point};
 use crate::registry::Newcomers;
 use crate::wire::channel::{Channel, Listener};
-use crate::wire::frame::{HIGHEST, LOWEST, Version, common_version};
+use crate::wire::frame::{HIGHEST, LOWEST, Version, common_version_with};
 use crate::wire::message::{Descriptor, DescriptorKind, Hello, Message, Offer, batches};
 use shmstate::gate::{Plan, Quiet};
 use shmstate::lease::{self, Lease, LeaseCell};
@@ -46,6 +46,10 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
         .spawn(move || {
             if shared.wait_started(LOOK) != Stage::Serving {
                 return;
+            }
+            // A successor ends this process's own probation, so that must have begun: a few microseconds.
+            while !shared.is_complete() && shared.stage() == Stage::Serving {
+                std::thread::sleep(WATCH);
             }
             // For those who watch: the row says what the lease says.
             let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
@@ -270,7 +274,7 @@ impl<'a> Handover<'a> {
                 got: message.name().into(),
             });
         };
-        self.protocol = common_version(lowest, highest)?;
+        self.protocol = common_version_with(self.shared.config.speaks, lowest, highest)?;
         debug_assert!((LOWEST..=HIGHEST).contains(&self.protocol));
         // Its word about itself counts only as far as the kernel agrees.
         let peer = self.channel.peer().pid;
@@ -410,9 +414,6 @@ impl<'a> Handover<'a> {
     }
 
     fn apply(&mut self, effect: Effect) -> Option<Event> {
-        let fault = |error: Error| Event::Fault {
-            reason: error.to_string(),
-        };
         let shared = Arc::clone(self.shared);
         let batch_by = Deadline::after(shared.config.deadlines.batch);
         match effect {
@@ -481,13 +482,16 @@ impl<'a> Handover<'a> {
             Effect::ArmGate => {
                 let armed = self.arm();
                 point(Point::OldArmed);
-                armed.err().map(fault)
+                armed.err().map(|error| Event::NotArmed {
+                    reason: error.to_string(),
+                })
             }
             Effect::CloseGate => {
                 shared.gate.close();
                 None
             }
             Effect::DisarmGate => Some(if shared.gate.disarm() {
+                shared.gate_changed();
                 Event::Disarmed
             } else {
                 Event::Released
@@ -653,7 +657,8 @@ impl<'a> Handover<'a> {
     /// The server's own thread rehearses with its next tick and releases after the one that follows (G3).
     fn arm(&mut self) -> Result<()> {
         self.armed_at = Instant::now();
-        self.shared.block.signal(Signal::StandBy)?;
+        // A successor that is not woken sleeps until the next signal: that costs the rehearsal, nothing else.
+        let _ = self.shared.block.signal(Signal::StandBy);
         let (me, heir) = (self.shared.me, self.slot);
         let block = Arc::clone(&self.shared.block);
         let rehearse = Box::new(move |commit: u64| {

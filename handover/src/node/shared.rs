@@ -16,6 +16,7 @@ use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
 use shmstate::Gate;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     /// What a drain waits for.
     pub(crate) work: InFlight,
     stage: Mutex<Stage>,
+    /// Whether everything is begun that begins with owning the node.
+    complete: AtomicBool,
     changed: Condvar,
 }
 
@@ -122,8 +125,19 @@ impl Shared {
             post: Post::default(),
             work: InFlight::default(),
             stage: Mutex::new(Stage::Starting),
+            complete: AtomicBool::new(false),
             changed: Condvar::new(),
         })
+    }
+
+    /// The reception may open.
+    pub(crate) fn set_complete(&self) {
+        self.complete.store(true, Ordering::Release);
+    }
+
+    /// Whether it may.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
     }
 
     fn lock_stage(&self) -> MutexGuard<'_, Stage> {

@@ -288,6 +288,7 @@ impl Starting {
                 point(Point::NewProbation);
             }
         }
+        shared.set_complete();
         Ok(Node::new(shared, role, inherited))
     }
 }

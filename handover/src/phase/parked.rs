@@ -100,7 +100,7 @@ pub enum Event {
     Confirmed,
     /// The lease word offers the node to this process.
     Offered,
-    /// The lease is neither the successor's nor offered to this process any more.
+    /// The lease is another's, or nobody's: neither the successor's nor offered by it. What it offers to a third is its own until that takes.
     Moved,
     /// The successor is dead, and this is proven (H5).
     PeerDead,
@@ -177,8 +177,8 @@ impl State {
                 other => (other, vec![]),
             },
             Event::Moved => match self {
-                Self::Watching | Self::Asked(_) | Self::Killing(_) | Self::Proving => over(End::Elsewhere),
-                // One attempt is under way: it finds out by itself.
+                Self::Watching | Self::Asked(_) | Self::Proving => over(End::Elsewhere),
+                // Who is being killed is seen through, and the lease is looked at after the proof. And one attempt under way finds out by itself.
                 other => (other, vec![]),
             },
             Event::PeerDead => match self {
@@ -343,6 +343,20 @@ mod tests {
             (state, effects),
             (State::Inheriting(Cause::Hung), vec![Effect::Inherit])
         );
+    }
+
+    #[test]
+    fn who_is_being_killed_is_seen_through() {
+        let (state, effects) = run([Event::Rollback, Event::Deadline, Event::Moved, Event::Leave]);
+        assert_eq!(state, State::Killing(Cause::Operator), "{effects:?}");
+        let (state, _) = run([
+            Event::Rollback,
+            Event::Deadline,
+            Event::Moved,
+            Event::PeerDead,
+            Event::TakeLost,
+        ]);
+        assert_eq!(state, State::Inheriting(Cause::Operator));
     }
 
     #[test]

@@ -101,9 +101,14 @@ pub enum Event {
     Standing,
     /// The gate is armed and no tick came.
     NoTick,
+    /// The gate cannot be armed: the node is being given back, or stopped. What is armed there is not this handover's.
+    NotArmed {
+        /// What it is.
+        reason: String,
+    },
     /// The gate was quiet and who dropped the last pass has released the lease.
     Released,
-    /// The gate is disarmed, and the lease was not and will not be released.
+    /// The gate is disarmed and open, and the lease was not and will not be released.
     Disarmed,
     /// The successor has taken the lease.
     Taken,
@@ -157,13 +162,14 @@ pub enum Effect {
     },
     /// This process is well enough to hand over: if it is on probation itself, that is over, and its own predecessor need not wait.
     EndProbation,
-    /// Signal 1, and let the gate rehearse with the next tick and close after the one that follows.
+    /// Signal 1, and let the gate rehearse with the next tick and close after the one that follows. Answered by [`Event::NotArmed`] at once if it
+    /// is another's already.
     ArmGate,
     /// Close the gate without waiting for a tick.
     CloseGate,
-    /// Take the arming back. Answered by [`Event::Disarmed`], or by [`Event::Released`] if it was too late.
+    /// Take the arming back; then ticks and I/O go on. Answered by [`Event::Disarmed`], or by [`Event::Released`] if it was too late.
     DisarmGate,
-    /// Open the gate: ticks and I/O go on.
+    /// Open the gate, which was quiet: ticks and I/O go on.
     ReopenGate,
     /// Compare-and-swap `Offered(me)` to `Owned(me)`. Answered by [`Event::TookBack`] or [`Event::TakeBackLost`].
     TakeBack,
@@ -231,10 +237,19 @@ impl State {
                 Self::Closing => (Self::Closing, vec![Effect::CloseGate]),
                 other => (other, vec![]),
             },
+            Event::NotArmed { reason } => match self {
+                // Nothing to disarm: who armed it goes on.
+                Self::Closing => {
+                    let outcome = Outcome::ProtocolError;
+                    let tell = true;
+                    serve_on(Failure { outcome, reason, tell }, Halted::Accepting)
+                }
+                other => (other, vec![]),
+            },
             Event::Released => self.released(),
             Event::Disarmed => match self {
-                // Not armed any more, but paused and standing: as it was after `standing`.
-                Self::Disarming(failure) => serve_on(failure, Halted::Gate),
+                // Open again, and perhaps armed by another thread by now (the node may be given back): nothing to reopen.
+                Self::Disarming(failure) => serve_on(failure, Halted::Accepting),
                 other => (other, vec![]),
             },
             // The word decides, whatever this side was at.
@@ -469,6 +484,7 @@ mod tests {
             Event::Acked { batch: 9 },
             Event::Refused { reason: "no".into() },
             Event::NoTick,
+            Event::NotArmed { reason: "x".into() },
             Event::Disarmed,
             Event::TookBack,
             Event::TakeBackLost,
@@ -548,7 +564,8 @@ mod tests {
                 assert_eq!(state, State::Serving, "{failure:?} after {before}");
                 let has = |e: &Effect| effects.contains(e);
                 assert_eq!(has(&Effect::ResumeAccepting), before >= 5, "{before}");
-                assert_eq!(has(&Effect::ReopenGate), before >= 8, "{before}");
+                // A gate that was disarmed is open.
+                assert_eq!(has(&Effect::ReopenGate), before >= 9, "{before}");
                 assert!(has(&Effect::DropTransfer));
                 let recorded = effects
                     .iter()
@@ -568,6 +585,16 @@ mod tests {
         assert_eq!(effects[..2], [Effect::ReopenGate, Effect::ResumeAccepting]);
         let (lost, effects) = state.step(Event::TakeBackLost);
         assert_eq!((lost, effects), (State::HandedOver, vec![Effect::StartDrain]));
+    }
+
+    #[test]
+    fn what_another_armed_is_not_disarmed() {
+        let reason = String::from("it is being given back");
+        let (state, effects) = State::Closing.step(Event::NotArmed { reason });
+        assert_eq!(state, State::Serving);
+        assert!(!effects.contains(&Effect::DisarmGate) && !effects.contains(&Effect::ReopenGate));
+        assert_eq!(effects[0], Effect::ResumeAccepting);
+        assert!(effects.contains(&Effect::DropTransfer));
     }
 
     #[test]

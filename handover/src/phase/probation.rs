@@ -55,7 +55,7 @@ pub enum Event {
     Confirm,
     /// The gate was quiet and who dropped the last pass has released the lease.
     Released,
-    /// The gate is disarmed, and the lease was not and will not be released.
+    /// The gate is disarmed and open, and the lease was not and will not be released.
     Disarmed,
     /// The gate cannot be armed: it is another's already.
     NotArmed,
@@ -76,9 +76,9 @@ pub enum Event {
 pub enum Effect {
     /// Arm the gate with a release to the predecessor, and close it. Answered by [`Event::Released`] in time, or [`Event::NotArmed`] at once.
     ArmGate,
-    /// Take the arming back. Answered by [`Event::Disarmed`], or by [`Event::Released`] if it was too late.
+    /// Take the arming back; then ticks and I/O go on. Answered by [`Event::Disarmed`], or by [`Event::Released`] if it was too late.
     DisarmGate,
-    /// Open the gate: ticks and I/O go on.
+    /// Open the gate, which was quiet: ticks and I/O go on.
     ReopenGate,
     /// Compare-and-swap `Offered(me)` to `Owned(me)`. Answered by [`Event::TookBack`] or [`Event::TakeBackLost`].
     TakeBack,
@@ -125,13 +125,14 @@ impl State {
                 other => (other, vec![]),
             },
             Event::Disarmed => match self {
-                Self::Disarming(then) => resume(then),
+                // Open again, and perhaps armed for a successor by now: nothing to reopen.
+                Self::Disarming(then) => resume(then, vec![]),
                 other => (other, vec![]),
             },
             // The word decides, whatever this side was at.
             Event::Taken | Event::TakeBackLost => (Self::GivenBack, vec![Effect::CloseChannel, Effect::Leave]),
             Event::TookBack => match self {
-                Self::TakingBack(then) => resume(then),
+                Self::TakingBack(then) => resume(then, vec![Effect::ReopenGate]),
                 other => (other, vec![]),
             },
             Event::PeerGone => self.halt(Then::End),
@@ -155,10 +156,13 @@ impl State {
     }
 }
 
-fn resume(then: Then) -> (State, Vec<Effect>) {
+fn resume(then: Then, mut effects: Vec<Effect>) -> (State, Vec<Effect>) {
     match then {
-        Then::Serve => (State::Serving, vec![Effect::ReopenGate]),
-        Then::End => (State::Over, vec![Effect::ReopenGate, Effect::CloseChannel]),
+        Then::Serve => (State::Serving, effects),
+        Then::End => {
+            effects.push(Effect::CloseChannel);
+            (State::Over, effects)
+        }
     }
 }
 
@@ -247,10 +251,11 @@ mod tests {
                 let reopened = effects.contains(&Effect::ReopenGate);
                 let halted = matches!(state, State::Disarming(_) | State::TakingBack(_));
                 if reopened {
-                    assert!(halted && matches!(event, Event::Disarmed | Event::TookBack), "{what}");
+                    assert!(halted && event == Event::TookBack, "{what}");
                 }
                 if halted && matches!(next, State::Serving | State::Over) {
-                    assert!(reopened, "serves again with its gate closed: {what}");
+                    let open = reopened || event == Event::Disarmed;
+                    assert!(open, "serves again with its gate closed: {what}");
                 }
                 if next.is_over() {
                     assert!(effects.contains(&Effect::CloseChannel), "H6: {what}");

@@ -38,12 +38,20 @@ pub const HIGHEST: u16 = Version::V2 as u16;
 /// # Errors
 /// [`Error::Unsupported`] if there is none.
 pub fn common_version(lowest: u16, highest: u16) -> Result<u16> {
-    let version = highest.min(HIGHEST);
+    common_version_with(HIGHEST, lowest, highest)
+}
+
+/// As [`common_version`], for a side that speaks no more than `ours`.
+///
+/// # Errors
+/// [`Error::Unsupported`].
+pub fn common_version_with(ours: u16, lowest: u16, highest: u16) -> Result<u16> {
+    let version = highest.min(ours);
     if lowest <= highest && version >= lowest.max(LOWEST) {
         Ok(version)
     } else {
         Err(Error::Unsupported {
-            ours: (LOWEST, HIGHEST),
+            ours: (LOWEST, ours),
             theirs: (lowest, highest),
         })
     }
@@ -279,5 +287,8 @@ mod tests {
         for (lowest, highest) in [(3, 4), (0, 0), (2, 1), (1, 0)] {
             assert!(common_version(lowest, highest).is_err(), "{lowest} to {highest}");
         }
+        assert_eq!(common_version_with(1, 1, 2).expect("the older"), 1);
+        let refused = common_version_with(1, 2, 3).expect_err("nothing in common").to_string();
+        assert!(refused.contains('1') && refused.contains('3'), "{refused}");
     }
 }

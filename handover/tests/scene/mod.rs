@@ -438,7 +438,7 @@ fn turns(node: &Node, world: &mut Region, manner: Manner, stop: &dyn Fn() -> boo
             strike(node, world, manner);
         }
         // A calm server, so that a look finds no transaction; a handover finds a busy one.
-        let calm = matches!(node.control().phase(), Ok(Phase::None));
+        let calm = node.control().phase() == Phase::None;
         let step = if calm {
             node.enter().map(drop)
         } else {

@@ -86,6 +86,9 @@ pub struct Options {
     /// A region that other builds do not know.
     #[arg(long)]
     pub extra: Option<String>,
+    /// The highest protocol version this server speaks; the library's if none is given.
+    #[arg(long, default_value_t = u16::MAX)]
+    pub speaks: u16,
     /// Descriptors this process may have open.
     #[arg(long)]
     pub nofile: Option<u64>,

@@ -132,6 +132,7 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
         .directory(options.dir.clone())
         .build_id(&options.build)
         .tick(Duration::from_millis(options.tick))
+        .speak_at_most(options.speaks)
         .deadlines(options.deadlines())
         .listener("clients", options.listen)
         .region_with("world", world);

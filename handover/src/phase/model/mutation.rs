@@ -1,0 +1,212 @@
+//! What a phase answers, and the mutations of it: each is one rule less.
+//!
+//! Where a phase does nothing, or asks for more than the event, a mutation acts. The list is [`GUARDS`].
+//! Not in it is what no driver can bring about: an answer comes before any other event, so nothing interrupts an attempt to take; and a probation
+//! that is over has no driver any more.
+
+use super::world::Setup;
+use crate::phase::{parked, predecessor as pre, probation, successor as suc};
+
+/// One guard less, by its name in [`GUARDS`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mutant(pub(super) &'static str);
+
+fn unguarded(setup: &Setup, name: &str) -> bool {
+    setup.mutant.is_some_and(|mutant| mutant.0 == name)
+}
+
+/// Guards that are taken away by hand: name, and what it keeps from happening.
+pub(super) const GUARDS: &[(&str, &str)] = &[
+    ("P any ack", "a batch is acknowledged by its number"),
+    ("P not armed is a fault", "what another thread armed is not disarmed"),
+    ("P disarmed reopens", "a gate that is open is not opened again"),
+    (
+        "P released while serving is believed",
+        "a release while closing is taken back if the handover failed",
+    ),
+    (
+        "P failure after the release serves on",
+        "after the release only the lease word decides",
+    ),
+    (
+        "P failure while closing serves on",
+        "while closing a failure asks who was faster",
+    ),
+    ("P taken back without asking", "the lease word says who won"),
+    ("S any batch", "batches come in order"),
+    ("S any offered", "all batches that were announced are here"),
+    ("S any stand by", "all late batches are here"),
+    ("S closed is dead", "a closed channel proves nothing"),
+    ("S lost is inherited", "only a proven death is inherited from"),
+    ("S inherits unprepared", "who inherits is prepared"),
+    ("S leaves the dead", "what a dead one said helps nobody"),
+    ("B disarmed reopens", "a gate that is open is not opened again"),
+    (
+        "B confirmed while giving back",
+        "what is being given back is not confirmed",
+    ),
+    (
+        "B deadline of the release serves",
+        "what was offered is taken back first",
+    ),
+    ("K closed is dead", "a closed channel proves nothing"),
+    ("K hung is dead", "who hangs is killed, and its death awaited"),
+    ("K killed is dead", "a kill is no proof"),
+    ("K lost is inherited", "who took it back lives"),
+    ("K moved while killing", "who is being killed is seen through"),
+    ("K confirmed while killing", "who is being killed is seen through"),
+    ("K left while killing", "who is being killed is seen through"),
+];
+
+pub(super) fn answer_pre(setup: &Setup, state: pre::State, event: pre::Event) -> (pre::State, Vec<pre::Effect>) {
+    use pre::{Effect, Event, State};
+    let serve = |mut effects: Vec<Effect>, failure: &pre::Failure| {
+        effects.push(Effect::ResumeAccepting);
+        effects.push(Effect::DropTransfer);
+        effects.push(Effect::Record {
+            outcome: failure.outcome,
+            reason: String::new(),
+        });
+        (State::Serving, effects)
+    };
+    let failure = pre::Failure {
+        outcome: crate::control::Outcome::Deadline,
+        reason: String::new(),
+        tell: false,
+    };
+    let next = match (&state, &event) {
+        (State::Offering { acked, .. } | State::Staging { acked, .. }, Event::Acked { .. })
+            if unguarded(setup, "P any ack") =>
+        {
+            let batch = *acked;
+            state.step(Event::Acked { batch })
+        }
+        (State::Closing, Event::NotArmed { .. }) if unguarded(setup, "P not armed is a fault") => {
+            let reason = String::new();
+            state.step(Event::Fault { reason })
+        }
+        (State::Disarming(failure), Event::Disarmed) if unguarded(setup, "P disarmed reopens") => {
+            serve(vec![Effect::ReopenGate], failure)
+        }
+        (State::Disarming(failure), Event::Released) if unguarded(setup, "P released while serving is believed") => {
+            serve(vec![Effect::ReopenGate], failure)
+        }
+        (State::Offered, Event::Deadline | Event::PeerDead | Event::PeerClosed | Event::Refused { .. })
+            if unguarded(setup, "P failure after the release serves on") =>
+        {
+            serve(vec![Effect::ReopenGate], &failure)
+        }
+        (State::Closing, Event::Deadline | Event::PeerDead | Event::PeerClosed | Event::Refused { .. })
+            if unguarded(setup, "P failure while closing serves on") =>
+        {
+            serve(vec![], &failure)
+        }
+        (State::TakingBack(failure), Event::TakeBackLost) if unguarded(setup, "P taken back without asking") => {
+            serve(vec![Effect::ReopenGate], failure)
+        }
+        _ => state.step(event),
+    };
+    plain(next)
+}
+
+/// Reasons are left out of the model's states.
+fn plain((mut state, mut effects): (pre::State, Vec<pre::Effect>)) -> (pre::State, Vec<pre::Effect>) {
+    use pre::{Effect, State};
+    if let State::Disarming(failure) | State::TakingBack(failure) = &mut state {
+        failure.reason.clear();
+    }
+    for effect in &mut effects {
+        if let Effect::SendAbort { reason } | Effect::Record { reason, .. } = effect {
+            reason.clear();
+        }
+    }
+    (state, effects)
+}
+
+pub(super) fn answer_suc(setup: &Setup, state: suc::State, event: suc::Event) -> (suc::State, Vec<suc::Effect>) {
+    use suc::{Effect, Event, State, Why};
+    let fail = || {
+        let failed = State::Failed {
+            who: crate::error::WhoServes::Predecessor,
+            reason: String::new(),
+        };
+        (failed, vec![Effect::DropTransfer])
+    };
+    let (mut state, mut effects) = match (&state, &event) {
+        (State::Receiving { batches } | State::AwaitingStandBy { batches }, Event::Descriptors { .. })
+            if unguarded(setup, "S any batch") =>
+        {
+            let batch = *batches;
+            state.step(Event::Descriptors { batch })
+        }
+        (State::Receiving { batches }, Event::Offered { .. }) if unguarded(setup, "S any offered") => {
+            let batches = *batches;
+            state.step(Event::Offered { batches })
+        }
+        (State::AwaitingStandBy { batches }, Event::StandBy { .. }) if unguarded(setup, "S any stand by") => {
+            let batches = *batches;
+            state.step(Event::StandBy { batches })
+        }
+        (_, Event::PeerClosed) if unguarded(setup, "S closed is dead") => state.step(Event::PeerDead),
+        (State::Taking(Why::Signal | Why::Closed), Event::TakeLost) if unguarded(setup, "S lost is inherited") => {
+            (State::Inheriting, vec![Effect::Inherit])
+        }
+        (State::Preparing { .. }, Event::PeerDead) if unguarded(setup, "S inherits unprepared") => {
+            (State::Taking(Why::Dead), vec![Effect::Take])
+        }
+        (State::Preparing { alone: true, .. }, Event::Aborted { .. }) if unguarded(setup, "S leaves the dead") => {
+            fail()
+        }
+        _ => state.step(event),
+    };
+    if let State::Failed { reason, .. } = &mut state {
+        reason.clear();
+    }
+    for effect in &mut effects {
+        if let Effect::SendRefuse { reason } | Effect::Record { reason, .. } = effect {
+            reason.clear();
+        }
+    }
+    (state, effects)
+}
+
+pub(super) fn answer_prob(
+    setup: &Setup,
+    state: probation::State,
+    event: probation::Event,
+) -> (probation::State, Vec<probation::Effect>) {
+    use probation::{Effect, Event, State};
+    match (state, event) {
+        (State::Disarming(_), Event::Disarmed) if unguarded(setup, "B disarmed reopens") => {
+            (State::Serving, vec![Effect::ReopenGate])
+        }
+        (State::Closing | State::Offered, Event::Confirm) if unguarded(setup, "B confirmed while giving back") => {
+            State::Serving.step(event)
+        }
+        (State::Offered, Event::Deadline) if unguarded(setup, "B deadline of the release serves") => {
+            (State::Serving, vec![Effect::ReopenGate])
+        }
+        _ => state.step(event),
+    }
+}
+
+pub(super) fn answer_park(
+    setup: &Setup,
+    state: parked::State,
+    event: parked::Event,
+) -> (parked::State, Vec<parked::Effect>) {
+    use parked::{Effect, End, Event, State};
+    let over = |end| (State::Over(end), vec![Effect::CloseChannel]);
+    match (state, event) {
+        (State::Watching, Event::PeerClosed) if unguarded(setup, "K closed is dead") => state.step(Event::PeerDead),
+        (State::Watching, Event::Hung) if unguarded(setup, "K hung is dead") => state.step(Event::PeerDead),
+        (State::Killing(_), Event::Deadline) if unguarded(setup, "K killed is dead") => state.step(Event::PeerDead),
+        (State::Taking { cause, dead: false }, Event::TakeLost) if unguarded(setup, "K lost is inherited") => {
+            (State::Inheriting(cause), vec![Effect::Inherit])
+        }
+        (State::Killing(_), Event::Moved) if unguarded(setup, "K moved while killing") => over(End::Elsewhere),
+        (State::Killing(_), Event::Confirmed) if unguarded(setup, "K confirmed while killing") => over(End::Confirmed),
+        (State::Killing(_), Event::Leave) if unguarded(setup, "K left while killing") => over(End::Left),
+        _ => state.step(event),
+    }
+}
