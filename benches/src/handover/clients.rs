@@ -575,8 +575,14 @@ mod tests {
             reply.bytes().to_vec()
         };
         assert!(watch(miscounts, |seen| seen.answered > 6).doubled > 0);
-        let silent = |number| if number > 3 { Vec::new() } else { honest(number) };
-        let seen = watch(silent, |seen| seen.answered == 3);
+        // What was asked, so that there is something to be lost when the clients end.
+        static ASKED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let silent = |number| {
+            ASKED.fetch_max(number, std::sync::atomic::Ordering::Relaxed);
+            if number > 3 { Vec::new() } else { honest(number) }
+        };
+        let asked = || ASKED.load(std::sync::atomic::Ordering::Relaxed);
+        let seen = watch(silent, |seen| seen.answered == 3 && asked() > 4);
         assert!(seen.lost > 0 || seen.skipped > 0, "{seen:?}");
     }
 

@@ -97,10 +97,13 @@ pub(super) fn signalled(run: &mut Run, round: &Round, a: Server, blow: Blow) -> 
     if hit {
         run.hit();
     }
-    let (child, held, server) = upgrade.server(run)?;
     if blow == Blow::Freeze {
+        // It may have been stopped before it started anything.
         std::thread::sleep(round.frozen);
-        held.thaw();
+        upgrade.held.thaw();
+    }
+    let (child, _held, server) = upgrade.server(run)?;
+    if blow == Blow::Freeze {
         let code = code(child)?;
         if code != Some(UPGRADED) {
             return Err(format!("the command was stopped for a while and ended with {code:?}"));
