@@ -172,15 +172,29 @@ impl Connections {
     /// # Errors
     /// Damage of the region.
     pub fn send(&mut self, io: &mut Io<'_>, mut ended: impl FnMut(StreamId, Ended)) -> Result<()> {
-        for (token, fd) in self.shared.registry.all() {
-            let id = StreamId::from_token(token);
+        for id in self.streams.with_output(io)? {
+            // One without a socket is what `reconcile` takes out.
+            let Some(fd) = self.shared.registry.get(id.token()) else {
+                continue;
+            };
             match self.streams.send(io, id, fd.as_fd()) {
                 Ok(Sent::All | Sent::Left(_)) => {}
                 Ok(Sent::Broken(e)) => ended(id, Ended::Broken(e)),
-                Err(shmstate::Error::NoStream { .. }) => {
-                    self.shared.registry.remove(token);
-                }
                 Err(e) => return Err(e.into()),
+            }
+        }
+        self.drop_others(io)
+    }
+
+    /// Lets go of connections that are no stream's any more (C2).
+    fn drop_others(&self, view: &View) -> Result<()> {
+        if self.len() as u64 <= self.streams.len(view)? {
+            return Ok(());
+        }
+        let ids = self.streams.ids(view)?.into_iter().collect::<BTreeSet<_>>();
+        for (token, _) in self.shared.registry.all() {
+            if !ids.contains(&StreamId::from_token(token)) {
+                self.shared.registry.remove(token);
             }
         }
         Ok(())

@@ -45,6 +45,36 @@ pub(super) struct Store {
     pub(super) rounds: Option<u16>,
 }
 
+/// A part of the report about handovers.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The blackout at 1 GiB and 1 000 connections.
+    Blackout,
+    /// From the last answer of the old process to the first of the new one.
+    Replies,
+    /// The blackout by connections.
+    Connections,
+    /// The blackout by regions.
+    Regions,
+    /// The blackout by size of the state.
+    Sizes,
+    /// Upgrades by new processes: gaps, times, memory.
+    Upgrades,
+    /// Deaths of new owners.
+    GiveBack,
+    /// Short connections through upgrades.
+    Short,
+    /// What people use today.
+    Peers,
+}
+
+impl Handover {
+    /// Whether a part is asked for.
+    pub(super) fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct Handover {
     /// JSON on standard output instead of a table.
@@ -53,6 +83,9 @@ pub(super) struct Handover {
     /// Fewer handovers: less than a minute.
     #[arg(long)]
     pub(super) quick: bool,
+    /// These parts only; what is left out is null or empty.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    pub(super) only: Vec<Part>,
     /// Everything as small as can be, and no peers: to try the report itself.
     #[arg(long, hide = true)]
     pub(super) tiny: bool,

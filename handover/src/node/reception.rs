@@ -31,6 +31,10 @@ use std::time::{Duration, Instant};
 /// Between two looks at the channel while the gate closes or the lease is offered: bounds how late a dead successor is
 /// noticed there.
 const WATCH: Duration = Duration::from_millis(2);
+/// The same for the lease, which a successor takes within microseconds, or wakes up for.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(150);
+/// How long the old owner does nothing after the cutover.
+const ASIDE: Duration = Duration::from_millis(3);
 
 /// How long after the cutover the reception may open: successors wait in the socket's queue meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
@@ -365,7 +369,10 @@ impl<'a> Handover<'a> {
     fn watch_gate(&mut self) -> Event {
         let d = &self.shared.config.deadlines;
         loop {
-            if self.shared.gate.wait_quiet(Instant::now() + WATCH) {
+            // Slept, not waited for: whoever wakes this thread, the pass that releases or the successor that closes the channel, takes a
+            // processor from the successor in the very moment of its first tick, and nothing here is urgent then.
+            if self.shared.gate.wait_quiet(Instant::now()) {
+                self.stand_aside();
                 return Event::Released;
             }
             if let Some(event) = self.look_at_channel() {
@@ -382,17 +389,25 @@ impl<'a> Handover<'a> {
                 self.held = self.shared.gate.describe_holders();
                 return Event::Deadline;
             }
+            std::thread::sleep(WATCH);
         }
+    }
+
+    /// Leaves the machine to a successor that has taken the lease: letting go of descriptors and mappings can wait.
+    fn stand_aside(&self) {
+        if self.is_taken() {
+            std::thread::sleep(ASIDE);
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        matches!(self.shared.block.lease(), Ok(Lease::Owned { owner, .. }) if owner == self.slot)
     }
 
     /// While the lease is offered: the word decides.
     fn watch_lease(&mut self) -> Event {
         loop {
-            let slot = self.slot;
-            let taken = crate::control::block::spin_until(Deadline::after(Duration::from_micros(50)), || {
-                matches!(self.shared.block.lease(), Ok(Lease::Owned { owner, .. }) if owner == slot).then_some(())
-            });
-            if taken.is_some() {
+            if self.is_taken() {
                 point(Point::OldTaken);
                 return Event::Taken;
             }
@@ -402,7 +417,7 @@ impl<'a> Handover<'a> {
             if self.deadline.passed() {
                 return Event::Deadline;
             }
-            std::thread::sleep(Duration::from_micros(100));
+            std::thread::sleep(BETWEEN_LOOKS);
         }
     }
 

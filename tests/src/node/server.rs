@@ -474,15 +474,21 @@ impl Server {
         let mut tx = region.begin(pass)?;
         self.world.tick(&mut tx)?;
         self.connections.accept(&mut tx, &self.listener)?;
-        let mut ended = Vec::new();
-        for id in self.world.streams.ids(&tx)? {
+        for id in self.world.streams.with_input(&tx)? {
             let over = self.over.contains(&id) || wrong.now(Sabotage::Cut);
             if over || !self.world.answer(&mut tx, id, pass.generation(), || wrong.times())? {
-                self.world.streams.end(&mut tx, id)?;
-                ended.push(id);
+                self.over.insert(id);
             }
         }
-        self.over.clear();
+        let mut ended = Vec::new();
+        for id in self.over.drain() {
+            match self.world.streams.end(&mut tx, id) {
+                Ok(()) => ended.push(id),
+                // Found twice: by the receiver and by the sender.
+                Err(shmstate::Error::NoStream { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
         self.world.streams.tidy(&mut tx, TIDIED)?;
         tx.commit()?;
         held.over();

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Exit code when standard input ends: the report is gone.
 const ORPHAN: i32 = 9;
@@ -161,6 +161,7 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
         annexes: others.into_iter().zip(annexes).collect(),
         over: HashSet::new(),
         ticks: 0,
+        due: Instant::now(),
     };
     serving.generation = node.generation();
     serving.streams = server.connections.len() as u64;
@@ -180,6 +181,8 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
             (serving.huge, serving.allocated) = (memory.huge, memory.allocated);
         }
     }
+    // What it tells is told when it has served once: nobody has to wait for that.
+    let first = server.round(&node, &mut region, options.pace())?;
     let history = node.control().history();
     let own = history.iter().rev().find(|h| h.to_generation == serving.generation);
     if let Some((record, blackout)) = own.and_then(|record| Some((record, record.blackout()?))) {
@@ -187,7 +190,10 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
         serving.noise = record.noise;
     }
     say(&Event::Serving(serving));
-    let stop = server.run(&node, &mut region, options.pace(), orders)?;
+    let stop = match first {
+        Some(stop) => stop,
+        None => server.run(&node, &mut region, options.pace(), orders)?,
+    };
     let Server { annexes, .. } = server;
     let mut regions = vec![region];
     regions.extend(annexes.into_iter().map(|(region, _)| region));

@@ -25,6 +25,8 @@ pub(super) struct Server {
     /// Connections whose peer is gone; they end with the next tick.
     pub(super) over: HashSet<StreamId>,
     pub(super) ticks: usize,
+    /// When the last tick was due.
+    pub(super) due: Instant,
 }
 
 impl Server {
@@ -36,33 +38,37 @@ impl Server {
         pace: Pace,
         orders: &Receiver<Order>,
     ) -> Result<Stop> {
-        let mut due = Instant::now();
         loop {
             if orders.try_recv() == Ok(Order::Stop) {
                 return Ok(Stop::Leaving);
             }
-            match pace {
-                Pace::Ticks(tick) => {
-                    due = (due + tick).max(Instant::now());
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    self.connections.wait(Duration::ZERO)?;
-                    // What a tick produced goes out in a step of its own; if the gate has closed meanwhile, the successor does it.
-                    for step in [Self::tick, Self::flush] {
-                        if let Some(stop) = Self::pass(node, |pass| step(self, region, pass))? {
-                            return Ok(stop);
-                        }
+            if let Some(stop) = self.round(node, region, pace)? {
+                return Ok(stop);
+            }
+        }
+    }
+
+    /// Waits for the next tick, or for something to answer, and does it.
+    pub(super) fn round(&mut self, node: &Node, region: &mut Region, pace: Pace) -> Result<Option<Stop>> {
+        match pace {
+            Pace::Ticks(tick) => {
+                self.due = (self.due + tick).max(Instant::now());
+                std::thread::sleep(self.due.saturating_duration_since(Instant::now()));
+                self.connections.wait(Duration::ZERO)?;
+                // What a tick produced goes out in a step of its own; if the gate has closed meanwhile, the successor does it.
+                for step in [Self::tick, Self::flush] {
+                    if let Some(stop) = Self::pass(node, |pass| step(self, region, pass))? {
+                        return Ok(Some(stop));
                     }
                 }
-                Pace::AtOnce => {
-                    self.connections.wait(ROUND)?;
-                    let step = |pass: &Pass<'_>| {
-                        self.tick(region, pass)?;
-                        self.flush(region, pass)
-                    };
-                    if let Some(stop) = Self::pass(node, step)? {
-                        return Ok(stop);
-                    }
-                }
+                Ok(None)
+            }
+            Pace::AtOnce => {
+                self.connections.wait(ROUND)?;
+                Self::pass(node, |pass| {
+                    self.tick(region, pass)?;
+                    self.flush(region, pass)
+                })
             }
         }
     }
@@ -100,14 +106,19 @@ impl Server {
     fn answer(&mut self, tx: &mut Tx<'_>, who: u32) -> Result<Vec<StreamId>> {
         self.connections.accept(tx, &self.listener)?;
         let mut ended = Vec::new();
-        for id in self.world.streams.ids(tx)? {
-            // What came before the end is answered; nobody reads it.
-            if self.over.contains(&id) || !self.world.answer(tx, id, who)? {
-                self.world.streams.end(tx, id)?;
-                ended.push(id);
+        for id in self.world.streams.with_input(tx)? {
+            if !self.over.contains(&id) && !self.world.answer(tx, id, who)? {
+                self.over.insert(id);
             }
         }
-        self.over.clear();
+        for id in self.over.drain() {
+            match self.world.streams.end(tx, id) {
+                Ok(()) => ended.push(id),
+                // Found twice: by the receiver and by the sender.
+                Err(shmstate::Error::NoStream { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
         Ok(ended)
     }
 

@@ -44,7 +44,7 @@ pub(in crate::report) struct Row {
 }
 
 impl Row {
-    fn without(case: &Case, note: String) -> Self {
+    pub(super) fn without(case: &Case, note: String) -> Self {
         Self {
             bytes: case.bytes,
             connections: case.connections,
@@ -134,6 +134,8 @@ fn available() -> u64 {
 /// disturbs the machine for a second disturbs all of them.
 pub(super) fn family(plan: &Plan, name: &str, cases: &[Case]) -> Result<Vec<Row>> {
     let mut all = Vec::new();
+    // What was left out has no rounds.
+    let rounds = if cases.is_empty() { 0 } else { plan.rounds };
     for case in cases {
         let pair = match obstacle(plan, case) {
             Some(note) => Err(note),
@@ -144,8 +146,8 @@ pub(super) fn family(plan: &Plan, name: &str, cases: &[Case]) -> Result<Vec<Row>
             turns: Vec::new(),
         });
     }
-    for round in 1..=plan.rounds {
-        eprintln!("{name}: round {round} of {}", plan.rounds);
+    for round in 1..=rounds {
+        eprintln!("{name}: round {round} of {rounds}");
         for (case, measured) in cases.iter().zip(&mut all) {
             if let Err(error) = measured.round(plan, case, round, cases.len() > 1) {
                 // What it has so far stays; a node that failed is not asked again.

@@ -58,6 +58,9 @@ pub(super) fn run(plan: &Plan) -> Result<GiveBack> {
         connections,
         ..GiveBack::default()
     };
+    if plan.give_backs == 0 {
+        return Ok(outcome);
+    }
     if !plan.has(ROUND * plan.give_backs as u32) {
         outcome.note = Some("skipped: no time is left in this run".into());
         return Ok(outcome);

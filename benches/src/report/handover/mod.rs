@@ -22,7 +22,7 @@ mod print;
 
 use crate::Result;
 use crate::handover::quantiles::Quantiles;
-use crate::report::args::Handover;
+use crate::report::args::{Handover, Part};
 use crate::report::machine::Machine;
 use blackout::Row;
 use figures::Figures;
@@ -36,6 +36,9 @@ use shorts::Shorts;
 use std::io::Write;
 use std::time::Instant;
 use upgrades::Upgrades;
+
+/// Says why a part has no figures.
+const LEFT_OUT: &str = "left out of this run";
 
 /// The whole report; as JSON with the names of its fields. What was not measured is null, and says why beside it.
 #[derive(Debug, Serialize)]
@@ -83,9 +86,11 @@ pub(super) fn run(options: &Handover) -> Result<()> {
     };
     setrlimit(Resource::Nofile, all)?;
     let built = peers::build(&plan);
-    let main = blackout::family(&plan, "blackout", &[plan.main])?
-        .pop()
-        .ok_or("no case")?;
+    let main = match options.wants(Part::Blackout) {
+        true => blackout::family(&plan, "blackout", &[plan.main])?.pop(),
+        false => None,
+    };
+    let main = main.unwrap_or_else(|| Row::without(&plan.main, LEFT_OUT.into()));
     let replies = reply::run(&plan)?;
     let by_connections = blackout::family(&plan, "by connections", &plan.by_connections)?;
     let by_regions = blackout::family(&plan, "by regions", &plan.by_regions)?;

@@ -1,6 +1,6 @@
 //! How much is measured, so that a whole run stays within its time.
 
-use crate::report::args::Handover;
+use crate::report::args::{Handover, Part};
 use std::time::{Duration, Instant};
 
 pub(super) const MIB: u64 = 1 << 20;
@@ -76,10 +76,43 @@ pub(super) struct PeerPlan {
 impl Plan {
     pub(super) fn of(options: &Handover) -> Self {
         let now = Instant::now();
-        if options.tiny {
-            return Self::tiny(now, options.peers);
+        let mut plan = if options.tiny {
+            Self::tiny(now, options.peers)
+        } else {
+            Self::measuring(now, options.quick)
+        };
+        plan.leave_out(options);
+        plan
+    }
+
+    /// Empties what is not asked for.
+    fn leave_out(&mut self, options: &Handover) {
+        let left_out = |part| !options.wants(part);
+        for (part, cases) in [
+            (Part::Sizes, &mut self.by_size),
+            (Part::Connections, &mut self.by_connections),
+            (Part::Regions, &mut self.by_regions),
+        ] {
+            if left_out(part) {
+                cases.clear();
+            }
         }
-        let quick = options.quick;
+        for (part, times) in [
+            (Part::Replies, &mut self.reply_turns),
+            (Part::Upgrades, &mut self.upgrades),
+            (Part::GiveBack, &mut self.give_backs),
+            (Part::Short, &mut self.short.1),
+        ] {
+            if left_out(part) {
+                *times = 0;
+            }
+        }
+        if left_out(Part::Peers) {
+            self.peers = None;
+        }
+    }
+
+    fn measuring(now: Instant, quick: bool) -> Self {
         let pick = |full: &[u64], few: &[u64]| if quick { few.to_vec() } else { full.to_vec() };
         let ends = if quick { 30 } else { 200 };
         let middle = if quick { 20 } else { 60 };

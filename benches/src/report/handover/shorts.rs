@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(in crate::report) struct Shorts {
     pub(super) upgrades: usize,
     #[serde(flatten)]
@@ -21,6 +21,9 @@ pub(in crate::report) struct Shorts {
 
 pub(super) fn run(plan: &Plan) -> Result<Shorts> {
     let (connections, most) = plan.short;
+    if most == 0 {
+        return Ok(Shorts::default());
+    }
     eprintln!("short connections: {connections} through {most} upgrades");
     let scene = Scene::new(Pace::AtOnce, plan.bytes.min(1 << 20), 1)?;
     let mut old = scene.spawn(|_| {})?;

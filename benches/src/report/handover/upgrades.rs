@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const ANSWERS: Duration = Duration::from_secs(3);
 
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(in crate::report) struct Upgrades {
     pub(super) bytes: u64,
     pub(super) connections: usize,
@@ -49,6 +49,9 @@ impl Upgrades {
 }
 
 pub(super) fn run(plan: &Plan) -> Result<Upgrades> {
+    if plan.upgrades == 0 {
+        return Ok(Upgrades::default());
+    }
     let (bytes, connections) = (plan.main.bytes, plan.busy);
     eprintln!("upgrades: {} MiB, {connections} busy connections", bytes >> 20);
     let scene = Scene::new(Pace::Ticks(plan.tick), bytes, 1)?;

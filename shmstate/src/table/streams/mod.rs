@@ -29,6 +29,7 @@ mod resync;
 mod rings;
 #[cfg(test)]
 pub(crate) mod sabotage;
+mod scan;
 mod slot;
 
 pub(crate) use check::{blocks, end_all, open};
@@ -408,22 +409,6 @@ impl Streams {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
-    }
-
-    /// All open streams.
-    ///
-    /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
-    pub fn ids(&self, view: &View) -> Result<Vec<StreamId>> {
-        self.admit(view)?;
-        let mut ids = Vec::new();
-        for place in 0..self.slots(view)? {
-            let token = self.place(view, place)?.token(view)?;
-            if token != 0 {
-                ids.push(StreamId(token));
-            }
-        }
-        Ok(ids)
     }
 }
 

@@ -60,6 +60,7 @@ mod at {
     pub(super) const COOKIE: u64 = 120;
 }
 
+const _: () = assert!(at::CONSUMED == at::RECEIVED + 16 && at::PRODUCED == at::SENT + 16);
 const _: () = assert!(at::PRODUCED == at::CONSUMED + 8 && at::CHECK == at::PRODUCED + 8);
 const _: () = assert!(at::STATE == at::TOKEN + 8 && at::OUTPUT == at::INPUT + 8 && at::SIZES == at::OUTPUT + 8);
 const _: () = assert!(SLOT_WORDS * 8 == SLOT as usize);
@@ -274,6 +275,21 @@ impl Slot {
             told,
             ..bounds
         })
+    }
+
+    /// Whether input was received and not consumed; also if the hint is damaged.
+    #[inline]
+    pub(super) fn has_input(self, view: &View) -> Result<bool> {
+        let [hint, _, consumed] = view.words(self.0.wrapping_add(at::RECEIVED), WHAT)?;
+        Ok(unseal(hint) != Some(consumed & LOW))
+    }
+
+    /// Whether the socket has not accepted what was produced, or was not told of the end (D3); also if the hint is damaged.
+    #[inline]
+    pub(super) fn has_output(self, view: &View) -> Result<bool> {
+        let [hint, _, produced] = view.words(self.0.wrapping_add(at::SENT), WHAT)?;
+        let finished = self.get(view, at::STATE)? & FINISHED != 0;
+        Ok(unseal(hint) != Some(produced.wrapping_add(finished.into()) & LOW))
     }
 
     /// A hint (D2).
