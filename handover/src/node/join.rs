@@ -6,7 +6,9 @@
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Phase, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
-use crate::node::descriptors::set::{Descriptors, Inherited};
+use crate::node::descriptors::set::Inherited;
+use crate::node::leftover::Leftover;
+use crate::node::shared::{Shared, Stage};
 use crate::node::tether;
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::NodeDir;
@@ -19,7 +21,6 @@ use crate::registry::Registry;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{LOWEST, Version, common_version_with};
 use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
-use shmstate::Gate;
 use shmstate::lease::{self, Lease, LeaseCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,8 +61,19 @@ pub(crate) struct Join {
     ready_at: u64,
     message: Option<(Message, Vec<OwnedFd>)>,
     taken: Option<Lease>,
+    foreseen: Option<Foreseen>,
+    first_tick: u64,
     records: Vec<(Outcome, String)>,
     pub(crate) inherited: bool,
+}
+
+/// What the phase makes of the signal that a standing successor waits for, and of the take that follows it, asked in advance: between the
+/// signal and the open gate nothing runs then that has not run in this process before, and the phase has decided all the same (H4, H8).
+#[derive(Debug)]
+struct Foreseen {
+    owner: State,
+    /// What follows the opening of the gate.
+    then: Vec<Effect>,
 }
 
 /// What came over and was not claimed yet; dropped, it is closed (H6).
@@ -76,9 +88,7 @@ pub(crate) struct Staged {
 
 /// What the successor's driver acts on after the preparations.
 pub(crate) struct Stand<'a> {
-    pub(crate) gate: &'a Gate,
-    pub(crate) registry: &'a Registry,
-    pub(crate) descriptors: &'a Descriptors,
+    pub(crate) shared: &'a Shared,
     /// Spinning is worth it only where the predecessor can run at the same time.
     pub(crate) spin: bool,
 }
@@ -190,6 +200,8 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     ready_at: 0,
                     message: None,
                     taken: None,
+                    foreseen: None,
+                    first_tick: 0,
                     records: Vec::new(),
                     inherited: false,
                 })));
@@ -307,15 +319,25 @@ impl Join {
         (speaks && !length.is_zero()).then_some(length)
     }
 
-    /// What is left of the handover for the probation, if there is one: the predecessor lives and is parked.
-    pub(crate) fn into_probation(self) -> Option<tether::Terms> {
-        let length = self.probation().filter(|_| !self.inherited)?;
-        Some(tether::Terms {
-            length,
-            slot: self.predecessor_slot,
-            channel: self.channel,
-            predecessor: self.predecessor?,
-        })
+    /// What is left of the handover: for the probation, if there is one, which is when the predecessor lives and is parked; the rest is to be
+    /// settled later.
+    pub(crate) fn part(self) -> (Option<tether::Terms>, Option<Leftover>) {
+        let length = self.probation().filter(|_| !self.inherited);
+        match (length, self.predecessor) {
+            (Some(length), Some(predecessor)) => {
+                let terms = tether::Terms {
+                    length,
+                    slot: self.predecessor_slot,
+                    channel: self.channel,
+                    predecessor,
+                };
+                (Some(terms), None)
+            }
+            (_, predecessor) => {
+                let leftover = Leftover::new(self.block, predecessor, self.channel);
+                (None, Some(leftover))
+            }
+        }
     }
 
     /// From "prepared" to "owner": the gate is open when this returns. What is to be recorded is written by
@@ -328,7 +350,10 @@ impl Join {
                 None => self.next_event(stand)?,
             };
             let by = said_by(&event);
-            let (state, effects) = std::mem::replace(&mut self.state, State::Greeting).step(event);
+            let (state, effects) = match self.cut_over(&event, stand) {
+                Some(Foreseen { owner, then }) => (owner, then),
+                None => std::mem::replace(&mut self.state, State::Greeting).step(event),
+            };
             self.state = state;
             for effect in effects {
                 self.apply(effect, stand, &mut events)?;
@@ -354,14 +379,53 @@ impl Join {
         })
     }
 
-    /// Writes the handover into the history: `first_tick` is when a tick could begin in this process.
-    pub(crate) fn write_down(&mut self, lease: Lease, first_tick: u64, streams: usize) {
-        if self.predecessor.as_ref().is_none_or(|p| p.is_dead().unwrap_or(false)) {
-            // Nobody else will say that this handover is over.
-            self.block.set_phase(Phase::None, 0);
+    /// Asks the phase in advance, and rehearses the take: the lease is not offered yet, so nothing comes of it.
+    fn foresee(&mut self, shared: &Shared) {
+        let (state, effects) = self.state.clone().step(Event::Signalled(Signal::LookAtLease));
+        let (owner, mut then) = match effects[..] {
+            [Effect::Take] => state.step(Event::Took),
+            _ => return,
+        };
+        let me = self.me;
+        let early = lease::change(self.block.word(), |lease| lease.take(me).filter(|_| false));
+        if early.is_err() && then.first() == Some(&Effect::OpenGate) {
+            then.remove(0);
+            self.foreseen = Some(Foreseen { owner, then });
         }
+        // The locks of the way are warm then.
+        shared.gate.look_again();
+        _ = shared.stage();
+    }
+
+    /// The cutover, if this event is the one for which it was foreseen, and the lease is offered.
+    fn cut_over(&mut self, event: &Event, stand: &Stand<'_>) -> Option<Foreseen> {
+        if *event != Event::Signalled(Signal::LookAtLease) {
+            return None;
+        }
+        let foreseen = self.foreseen.take()?;
+        point(Point::NewSignal);
+        let me = self.me;
+        // Not offered: the phase is asked as ever.
+        let lease = lease::change(self.block.word(), |lease| lease.take(me)).ok()?;
+        point(Point::NewTook);
+        self.taken = Some(lease);
+        self.open(lease, stand.shared);
+        Some(foreseen)
+    }
+
+    /// A tick can begin when this returns. Nobody is woken for it (H4).
+    fn open(&mut self, lease: Lease, shared: &Shared) {
+        shared.gate.open(lease);
+        point(Point::NewOpen);
+        shared.set_stage_quietly(Stage::Serving);
+        self.first_tick = clock::now();
+        point(Point::NewStage);
+    }
+
+    /// Writes the handover into the history.
+    pub(crate) fn write_down(&mut self, lease: Lease, streams: usize) {
         for (outcome, reason) in std::mem::take(&mut self.records) {
-            self.append(outcome, &reason, lease, first_tick, streams);
+            self.append(outcome, &reason, lease, streams);
         }
     }
 
@@ -371,7 +435,7 @@ impl Join {
             Effect::SendReady => {
                 self.ready_at = clock::now();
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
-                    events.push_back(self.unsent(e, stand.registry));
+                    events.push_back(self.unsent(e, &stand.shared.registry));
                 }
                 point(Point::NewReady);
             }
@@ -380,22 +444,22 @@ impl Join {
                     let mut late = Staged::default();
                     late.take(entries, fds);
                     for (token, fd) in late.streams {
-                        stand.registry.insert(token, fd)?;
+                        stand.shared.registry.insert(token, fd)?;
                     }
-                    stand.descriptors.late(late.named);
+                    stand.shared.descriptors.late(late.named);
                 }
             }
             Effect::SendAck { batch } => {
                 if let Err(e) = self.channel.send(&Message::Ack { batch }, &[], batch_deadline) {
-                    events.push_back(self.unsent(e, stand.registry));
+                    events.push_back(self.unsent(e, &stand.shared.registry));
                 }
             }
             Effect::SendStanding => {
                 point(Point::NewStandBy);
-                drain_ready(stand.registry);
+                drain_ready(&stand.shared.registry);
                 self.seen = self.block.last_signal()?.0;
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
-                    events.push_back(self.unsent(e, stand.registry));
+                    events.push_back(self.unsent(e, &stand.shared.registry));
                 }
             }
             Effect::Spin => {
@@ -403,6 +467,7 @@ impl Join {
                 if stand.spin {
                     self.spin_until = Some(Deadline::after(self.tick + self.tick / 2 + SPIN_SLACK));
                 }
+                self.foresee(stand.shared);
             }
             Effect::MeasureNoise => {
                 point(Point::NewNoise);
@@ -416,6 +481,7 @@ impl Join {
                 if stand.spin {
                     self.spin_until = Some(Deadline::after(self.tick + self.tick / 2 + SPIN_SLACK));
                 }
+                self.foresee(stand.shared);
             }
             Effect::Take => {
                 let me = self.me;
@@ -456,8 +522,7 @@ impl Join {
             Effect::RecoverRegions => self.inherited = true,
             Effect::OpenGate => {
                 if let Some(lease) = self.taken {
-                    stand.gate.open(lease);
-                    point(Point::NewOpen);
+                    self.open(lease, stand.shared);
                 }
             }
             Effect::Record { outcome, reason } => self.records.push((outcome, reason)),
@@ -477,7 +542,7 @@ impl Join {
             _ => {
                 let wait = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
                 loop {
-                    if let Some(event) = self.next_message(stand.registry, wait) {
+                    if let Some(event) = self.next_message(&stand.shared.registry, wait) {
                         return Ok(event);
                     }
                 }
@@ -550,7 +615,7 @@ impl Join {
                 self.seen = count;
                 if signal == Signal::Aborted {
                     // The reason was sent before the signal.
-                    if let Some(aborted @ Event::Aborted { .. }) = self.next_message(stand.registry, Deadline::now()) {
+                    if let Some(aborted @ Event::Aborted { .. }) = self.next_message(&stand.shared.registry, Deadline::now()) {
                         return Ok(aborted);
                     }
                 }
@@ -559,7 +624,7 @@ impl Join {
                 }
             }
             if poll::readable(self.channel.as_fd(), Deadline::now())?
-                && let Some(event) = self.next_message(stand.registry, Deadline::now())
+                && let Some(event) = self.next_message(&stand.shared.registry, Deadline::now())
             {
                 return Ok(event);
             }
@@ -569,7 +634,7 @@ impl Join {
         }
     }
 
-    fn append(&self, outcome: Outcome, reason: &str, lease: Lease, first_tick: u64, streams: usize) {
+    fn append(&self, outcome: Outcome, reason: &str, lease: Lease, streams: usize) {
         let load = |word: &std::sync::atomic::AtomicU64| word.load(std::sync::atomic::Ordering::Relaxed);
         let mut record = HandoverRecord::new(outcome, reason);
         record.to_generation = lease.generation();
@@ -578,7 +643,7 @@ impl Join {
         record.started = self.block.started();
         record.ready = self.ready_at;
         record.last_commit = load(self.block.commit_stamp());
-        record.first_tick = first_tick;
+        record.first_tick = self.first_tick;
         record.noise = load(self.block.noise());
         record.streams = streams as u32;
         record.descriptors = streams as u32 + self.offer.regions + self.offer.listeners + self.offer.others;

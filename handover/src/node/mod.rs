@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod descriptors;
 pub(crate) mod join;
 mod late;
+mod leftover;
 mod moves;
 mod new_regions;
 mod parked;

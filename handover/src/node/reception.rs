@@ -55,6 +55,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             while !shared.is_complete() && shared.stage() == Stage::Serving {
                 std::thread::sleep(WATCH);
             }
+            shared.settle_leftover();
             // For those who watch: the row says what the lease says.
             let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
             // Only the owner listens: from here on the kernel names this process to those who connect.

@@ -7,6 +7,7 @@ use crate::node::carry::Carry;
 use crate::node::config::Config;
 use crate::node::descriptors::set::Descriptors;
 use crate::node::late::Late;
+use crate::node::leftover::Leftover;
 use crate::node::moves::Moves;
 use crate::node::new_regions::NewRegions;
 use crate::node::post::Post;
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) probation: Probation,
     /// What the cutover left to this process as the old owner.
     pub(crate) post: Post,
+    /// What the handover to this process left to be settled.
+    leftover: Mutex<Option<Leftover>>,
     /// What a drain waits for.
     pub(crate) work: InFlight,
     stage: Mutex<Stage>,
@@ -123,11 +126,24 @@ impl Shared {
             new_regions: parts.new_regions,
             probation: Probation::default(),
             post: Post::default(),
+            leftover: Mutex::default(),
             work: InFlight::default(),
             stage: Mutex::new(Stage::Starting),
             complete: AtomicBool::new(false),
             changed: Condvar::new(),
         })
+    }
+
+    /// Leaves to the reception what is not urgent.
+    pub(crate) fn leave_over(&self, leftover: Option<Leftover>) {
+        *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = leftover;
+    }
+
+    pub(crate) fn settle_leftover(&self) {
+        let leftover = self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(leftover) = leftover {
+            leftover.settle();
+        }
     }
 
     /// The reception may open.

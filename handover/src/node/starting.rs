@@ -259,33 +259,23 @@ impl Starting {
             }
             Way::Join(mut join) => {
                 let spin = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
-                let stand = Stand {
-                    gate: &shared.gate,
-                    registry: &shared.registry,
-                    descriptors: &shared.descriptors,
-                    spin,
-                };
-                let taken = join.take_over(&stand);
-                match taken {
-                    Ok(_) => shared.set_stage_quietly(Stage::Serving),
-                    Err(_) => {
-                        shared.set_stage(Stage::Leaving);
-                        shared.new_regions.remove();
-                    }
-                }
-                let taken = taken?;
-                point(Point::NewStage);
-                join.write_down(taken, clock::now(), shared.registry.len());
+                let stand = Stand { shared: &shared, spin };
+                let taken = join.take_over(&stand).inspect_err(|_| {
+                    shared.set_stage(Stage::Leaving);
+                    shared.new_regions.remove();
+                })?;
+                join.write_down(taken, shared.registry.len());
                 point(Point::NewWritten);
                 join.receive_late(&shared.registry);
                 inherited = join.inherited;
-                let terms = join.into_probation();
+                let (terms, leftover) = join.part();
                 shared.descriptors.own(&shared.config.descriptors, terms.is_some());
                 match terms {
                     Some(terms) => probation::begin(&shared, terms),
                     None => shared.settle(),
                 }
                 point(Point::NewProbation);
+                shared.leave_over(leftover);
             }
         }
         shared.set_complete();

@@ -117,7 +117,7 @@ fn recv_into(
             Ok(message) => message,
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => {
-                if !poll::readable(socket, deadline)? {
+                if deadline.passed() || !poll::readable(socket, deadline)? {
                     return Err(deadline.error("a message of the other side"));
                 }
                 continue;
