@@ -3,7 +3,7 @@
 //! Two parts, with the server's own preparations between them: [`receive`] up to "all was offered", [`Join::take_over`] from
 //! "prepared" to "owner". Every wait has a deadline; every event goes through the phase, which alone decides (H8).
 
-use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Phase, Signal};
+use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
 use crate::node::descriptors::set::Inherited;
@@ -498,7 +498,7 @@ impl Join {
                 let dead = self
                     .predecessor
                     .as_ref()
-                    .is_none_or(|p| p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    .is_none_or(|p| p.has_ended().unwrap_or(false) || p.wait_dead(Deadline::after(PROOF)).is_ok());
                 if dead {
                     point(Point::NewProven);
                 }
@@ -615,7 +615,9 @@ impl Join {
                 self.seen = count;
                 if signal == Signal::Aborted {
                     // The reason was sent before the signal.
-                    if let Some(aborted @ Event::Aborted { .. }) = self.next_message(&stand.shared.registry, Deadline::now()) {
+                    if let Some(aborted @ Event::Aborted { .. }) =
+                        self.next_message(&stand.shared.registry, Deadline::now())
+                    {
                         return Ok(aborted);
                     }
                 }
@@ -627,6 +629,14 @@ impl Join {
                 && let Some(event) = self.next_message(&stand.shared.registry, Deadline::now())
             {
                 return Ok(event);
+            }
+            // One that writes its core has not closed the channel yet.
+            if self
+                .predecessor
+                .as_ref()
+                .is_some_and(|p| p.has_ended().unwrap_or(false))
+            {
+                return Ok(Event::PeerDead);
             }
             if end.passed() {
                 return Ok(Event::Deadline);

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod dir;
+mod ended;
 pub mod futex;
 pub(crate) mod inherited;
 pub mod limits;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::clock::Deadline;
+use super::ended;
 use super::poll;
 use crate::error::{Error, Result};
 
@@ -133,6 +134,15 @@ impl Pidfd {
     /// The kernel cannot be asked.
     pub fn is_dead(&self) -> Result<bool> {
         poll::readable(self.fd.as_fd(), Deadline::now())
+    }
+
+    /// Whether no instruction of it can run any more: it is dead, or on its way out with all its threads (see [`ended`], L1 and L2). That
+    /// is as good a proof as its death (H5), and comes earlier where it writes a core.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn has_ended(&self) -> Result<bool> {
+        Ok(self.is_dead()? || ended::has_ended(self.process.pid))
     }
 
     /// Waits for its death.

@@ -1,7 +1,7 @@
 //! A region in plain memory with a table of streams, and connections to put into it. Everything that waits has a deadline.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use shmstate::{Gate, Received, Region, Result, Rings, Sent, StreamId, Streams, Tx, verify};
+use shmstate::{Gate, Received, Region, Result, Rings, Sent, StreamId, Streams, Tx, View, verify};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -156,6 +156,33 @@ impl World {
         assert!(found.is_sound(), "{found:?}");
         let ids = self.streams.ids(&reader).expect("ids");
         assert_eq!(self.streams.len(&reader).expect("len"), ids.len() as u64);
+        self.agrees(&reader, &ids);
         ids
+    }
+
+    /// What has something to do is what has input, output or an end to be told.
+    fn agrees(&self, view: &View, ids: &[StreamId]) {
+        let streams = self.streams;
+        let mut input = ids.to_vec();
+        input.retain(|id| !streams.input(view, *id).expect("input").is_empty());
+        assert_eq!(streams.with_input(view).expect("with input"), input);
+        let output = streams.with_output(view).expect("with output");
+        for id in ids {
+            let unsent = streams.unsent(view, *id).expect("unsent") > 0;
+            let finished = streams.is_finished(view, *id).expect("finished");
+            let listed = output.contains(id);
+            assert!(listed || !unsent, "{id:?} has output");
+            assert!(!listed || unsent || finished, "{id:?} has nothing to do");
+        }
+        assert!(output.iter().all(|id| ids.contains(id)));
+    }
+
+    /// The streams that have something to be received or sent, after a check of the whole region.
+    pub(crate) fn busy(&self) -> (Vec<StreamId>, Vec<StreamId>) {
+        self.sound();
+        let pass = self.gate.enter().expect("pass");
+        let reader = self.region.read(&pass).expect("read");
+        let input = self.streams.with_input(&reader).expect("with input");
+        (input, self.streams.with_output(&reader).expect("with output"))
     }
 }

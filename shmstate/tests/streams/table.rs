@@ -86,6 +86,46 @@ fn two_hundred_streams_come_and_go_and_every_block_is_accounted_for() {
 }
 
 #[test]
+fn those_with_something_to_do_are_found() {
+    let mut world = World::new(SMALL);
+    // More than a page of slots.
+    let pairs: Vec<_> = (0..70).map(|_| pair()).collect();
+    let ids: Vec<_> = pairs.iter().map(|(_, server)| world.adopt(server)).collect();
+    assert_eq!(world.busy(), (vec![], vec![]));
+    let [first, last] = [0, 69];
+    for at in [last, first] {
+        (&pairs[at].0).write_all(b"ping").expect("write");
+        world.receive_all(ids[at], &pairs[at].1, 4);
+    }
+    assert_eq!(world.busy(), (vec![ids[first], ids[last]], vec![]));
+    world.consume(ids[first], 3);
+    assert_eq!(world.busy().0, [ids[first], ids[last]], "a byte is left");
+    world.consume(ids[first], 1);
+    assert!(world.produce(ids[first], b"pong"));
+    assert_eq!(world.busy(), (vec![ids[last]], vec![ids[first]]));
+    // What was not committed is nothing to do.
+    let rolled_back = world.write(|tx, streams| {
+        streams.consume(tx, ids[last], 4)?;
+        streams.produce(tx, ids[last], b"pong")?;
+        streams.finish(tx, ids[last])?;
+        Err::<(), _>(Error::ForeignTable)
+    });
+    assert!(rolled_back.is_err());
+    assert_eq!(world.busy(), (vec![ids[last]], vec![ids[first]]));
+    assert!(matches!(world.send(ids[first], &pairs[first].1), Sent::All));
+    assert_eq!(world.busy(), (vec![ids[last]], vec![]));
+    // An end is something to be told, once.
+    world
+        .write(|tx, streams| streams.finish(tx, ids[first]))
+        .expect("finish");
+    assert_eq!(world.busy(), (vec![ids[last]], vec![ids[first]]));
+    assert!(matches!(world.send(ids[first], &pairs[first].1), Sent::All));
+    assert_eq!(world.busy(), (vec![ids[last]], vec![]));
+    world.write(|tx, streams| streams.end(tx, ids[last])).expect("end");
+    assert_eq!(world.busy(), (vec![], vec![]), "an ended one has nothing");
+}
+
+#[test]
 fn an_ended_stream_refuses_everything() {
     let (_client, server) = pair();
     let mut world = World::new(SMALL);
