@@ -109,7 +109,8 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
     point(Point::NewHello);
     let mut offered: Option<Offered> = None;
     let mut staged = Staged::default();
-    let mut failure = sent.err();
+    // One that turned this process away at the door has closed by now, and its reason is still there to be read.
+    let mut failure = sent.err().filter(|error| !matches!(error, Error::Closed { .. }));
     loop {
         let event = match failure.take() {
             Some(error) => failed_event(error),
