@@ -541,14 +541,24 @@ impl Join {
         match self.state {
             State::Standing => self.next_signal(stand),
             _ => {
-                let wait = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
+                let end = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
                 loop {
-                    if let Some(event) = self.next_message(&stand.shared.registry, wait) {
-                        return Ok(event);
+                    match self.next_message(&stand.shared.registry, end.or(Deadline::after(WATCH))) {
+                        None => {}
+                        Some(Event::Deadline) if !end.passed() && !self.has_lost_predecessor() => {}
+                        Some(Event::Deadline) if !end.passed() => return Ok(Event::PeerDead),
+                        Some(event) => return Ok(event),
                     }
                 }
             }
         }
+    }
+
+    /// Whether the predecessor is past its last instruction. One that writes its core has not closed the channel yet.
+    fn has_lost_predecessor(&self) -> bool {
+        self.predecessor
+            .as_ref()
+            .is_some_and(|p| p.has_ended().unwrap_or(false))
     }
 
     /// The connections that came last, for who owns the node by now: they were sent before the release.

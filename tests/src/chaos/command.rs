@@ -12,6 +12,7 @@ const PATIENCE: &str = "0.2";
 const LONG: &str = "20";
 /// What a command does that says so, see `handover upgrade --help`.
 const UPGRADED: i32 = 0;
+const DONE: i32 = 0;
 const NOT_UPGRADED: i32 = 1;
 
 type Done = Result<(), String>;
@@ -128,4 +129,15 @@ pub(super) fn gives_up(run: &mut Run, a: Server) -> Done {
     b.held.died("its end by the command")?;
     run.hit();
     run.leave(a, [b])
+}
+
+/// `handover rollback` or `handover confirm`, which wait for what comes of it.
+pub(super) fn wish(run: &Run, what: &str) -> Done {
+    let place = &run.place;
+    let all = [what, place.node(), "--directory"].map(OsString::from);
+    let all = [all.as_slice(), &[place.base().into()]].concat();
+    match code(cli(place.program(), &all)?)? {
+        Some(DONE) => Ok(()),
+        code => Err(format!("handover {what} ended with {code:?}")),
+    }
 }

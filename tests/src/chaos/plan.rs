@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
-    /// B takes over, and is confirmed: by itself, or by an operator.
+    /// B takes over, and is confirmed: by itself, by an operator's word, or by the command.
     Upgrade,
     /// B, C and D take over, one from another, each on probation.
     Chain,
@@ -31,6 +31,10 @@ pub(super) enum Kind {
     KillSuccessor,
     /// B is killed while it serves on probation.
     KillOnProbation,
+    /// B crashes in the middle of a transaction and writes a core.
+    CrashOnProbation,
+    /// A crashes so while B stands by.
+    CrashPredecessor,
     /// A is killed at a random moment from where B has everything.
     KillPredecessor,
     /// A is killed while it is parked.
@@ -55,7 +59,7 @@ pub(super) enum Kind {
     HangOutside,
     /// B gives back.
     GiveBack,
-    /// The operator rolls back.
+    /// The operator rolls back, by a word in the control block or by the command.
     Rollback,
     /// B exits before it asks for the node.
     ExitAtOnce,
@@ -82,7 +86,7 @@ pub(super) enum Kind {
 }
 
 /// All kinds.
-pub(super) const DECK: [Kind; 34] = [
+pub(super) const DECK: [Kind; 36] = [
     Kind::Upgrade,
     Kind::Chain,
     Kind::AtOnce,
@@ -93,6 +97,8 @@ pub(super) const DECK: [Kind; 34] = [
     Kind::StopOnProbation,
     Kind::KillSuccessor,
     Kind::KillOnProbation,
+    Kind::CrashOnProbation,
+    Kind::CrashPredecessor,
     Kind::KillPredecessor,
     Kind::KillParked,
     Kind::KillAlone,

@@ -34,6 +34,8 @@ pub(super) fn play(run: &mut Run, round: &Round) -> Done {
         Kind::StopOnProbation => stop_on_probation(run, a),
         Kind::KillSuccessor => kill_successor(run, round, a),
         Kind::KillOnProbation => kill_on_probation(run, round, a),
+        Kind::CrashOnProbation => crash_on_probation(run, a),
+        Kind::CrashPredecessor => crash_predecessor(run, a),
         Kind::KillPredecessor => kill_predecessor(run, round, a),
         Kind::KillParked => kill_parked(run, round, a),
         Kind::KillAlone => kill_alone(run, a),
@@ -83,11 +85,13 @@ fn back(run: &mut Run, a: &mut Server, cause: &str) -> Done {
 
 fn upgrade(run: &mut Run, round: &Round, mut a: Server) -> Done {
     let mut b = take_over(run, &mut a, "B")?;
-    if round.coin {
-        b.tell(Order::Confirm);
-        b.says(&Report::Confirmed(true))?;
-    } else {
-        run.place.request(Request::Confirm)?;
+    match round.die {
+        0 => {
+            b.tell(Order::Confirm);
+            b.says(&Report::Confirmed(true))?;
+        }
+        1 => run.place.request(Request::Confirm)?,
+        _ => super::command::wish(run, "confirm")?,
     }
     a.ended()?;
     run.hit();
@@ -226,6 +230,34 @@ fn kill_on_probation(run: &mut Run, round: &Round, mut a: Server) -> Done {
     }
     back(run, &mut a, "Died")?;
     run.leave(a, [b])
+}
+
+/// Nobody may wait for the core.
+fn crash_on_probation(run: &mut Run, mut a: Server) -> Done {
+    let mut b = take_over(run, &mut a, "B")?;
+    run.permit(Permit::Unwelcomed);
+    b.tell(Order::Crash);
+    b.says(&Report::Holding)?;
+    run.hit();
+    back(run, &mut a, "Died")?;
+    run.fell(match b.held.is_dead() {
+        true => "served_after_the_core",
+        false => "served_before_the_core",
+    });
+    run.leave(a, [b])
+}
+
+fn crash_predecessor(run: &mut Run, mut a: Server) -> Done {
+    // What A had accepted after the offer is its own until the cutover.
+    run.permit(Permit::Young);
+    let mut b = run.start("B", &["--wait"])?;
+    b.started()?;
+    a.tell(Order::Crash);
+    a.says(&Report::Holding)?;
+    run.hit();
+    b.tell(Order::Go);
+    b.serving()?;
+    run.leave(b, [a])
 }
 
 fn kill_predecessor(run: &mut Run, round: &Round, a: Server) -> Done {
@@ -387,7 +419,10 @@ fn give_back(run: &mut Run, round: &Round, mut a: Server) -> Done {
 fn rollback(run: &mut Run, round: &Round, mut a: Server) -> Done {
     let mut b = take_over(run, &mut a, "B")?;
     std::thread::sleep(round.moment);
-    run.place.request(Request::Rollback)?;
+    match round.coin {
+        true => run.place.request(Request::Rollback)?,
+        false => super::command::wish(run, "rollback")?,
+    }
     b.says(&Report::GivenBack)?;
     run.hit();
     back(run, &mut a, "Operator")?;

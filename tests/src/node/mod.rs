@@ -7,6 +7,7 @@
 //!
 //! The tests know the libraries by their public parts only, except for the wire, which a stranger is played with.
 
+mod crash;
 pub mod options;
 pub mod plain;
 pub mod process;

@@ -28,10 +28,12 @@ pub enum Order {
     GiveBack,
     /// End the probation.
     Confirm,
+    /// Crash in the middle of a transaction, and leave a core that takes a while to write.
+    Crash,
 }
 
 impl Order {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Go, "go"),
         (Self::Hold, "hold"),
         (Self::Release, "release"),
@@ -43,6 +45,7 @@ impl Order {
         (Self::Sleep, "sleep"),
         (Self::GiveBack, "give-back"),
         (Self::Confirm, "confirm"),
+        (Self::Crash, "crash"),
     ];
 
     /// The word for it.

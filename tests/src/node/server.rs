@@ -1,5 +1,6 @@
 //! The server: gets its node, is ready, ticks until a successor serves, and misbehaves where it is told to.
 
+use crate::node::crash::Crash;
 use crate::node::options::{Fault, Options, Sabotage};
 use crate::node::plain;
 use crate::node::report::{Order, Report};
@@ -415,6 +416,18 @@ impl Server {
                         region.write(&held.pass, |tx| self.world.tear(tx))?;
                         say(&Report::Holding);
                         held.over();
+                    }
+                    Order::Crash => {
+                        let crash = Crash::prepare(own.options.dir.parent().unwrap_or(&own.options.dir));
+                        // The witness does not see this pass: a lock lasts as long as the core is written.
+                        let pass = match node.enter() {
+                            Ok(pass) => pass,
+                            Err(stop) => return Ok(stop),
+                        };
+                        let mut tx = region.begin(&pass)?;
+                        self.world.tear(&mut tx)?;
+                        say(&Report::Holding);
+                        crash.now();
                     }
                     Order::GiveBack => node.give_back("told to")?,
                     Order::Confirm => say(&Report::Confirmed(node.confirm())),
