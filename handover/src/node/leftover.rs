@@ -25,7 +25,7 @@ impl Leftover {
 
     /// Closes the channel; of a predecessor that is dead nobody else will say that the handover is over.
     pub(crate) fn settle(self) {
-        if self.predecessor.as_ref().is_none_or(|p| p.is_dead().unwrap_or(false)) {
+        if self.predecessor.as_ref().is_none_or(|p| p.has_ended().unwrap_or(false)) {
             self.block.set_phase(Phase::None, 0);
         }
     }

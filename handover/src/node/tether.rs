@@ -175,15 +175,15 @@ impl Running {
                 Err(_) => return Some(Event::PeerGone),
             }
         }
-        if self.predecessor.is_dead().unwrap_or(false) {
+        if self.predecessor.has_ended().unwrap_or(false) {
             return Some(Event::PeerGone);
         }
         self.deadline.passed().then_some(Event::Deadline)
     }
 
-    /// Whether the predecessor is dead.
+    /// Whether the predecessor is dead, or as good as that.
     pub(crate) fn is_alone(&self) -> bool {
-        self.predecessor.is_dead().unwrap_or(false)
+        self.predecessor.has_ended().unwrap_or(false)
     }
 
     pub(crate) fn send(&mut self, message: &Message) {

@@ -191,6 +191,14 @@ impl Bots {
     }
 }
 
+/// Closes the books: what becomes of connections from now on is the doing of who ends this run. For a round that went wrong, before its servers
+/// are killed.
+pub(super) fn close_books() {
+    CLOSED.store(true, Ordering::Release);
+}
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
 impl Drop for Bots {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Release);
@@ -211,6 +219,9 @@ fn drive(shared: &Shared) {
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, Some(&ROUND));
         let mut state = shared.lock();
+        if CLOSED.load(Ordering::Acquire) {
+            return;
+        }
         let State {
             clients,
             counts,

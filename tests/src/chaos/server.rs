@@ -138,6 +138,15 @@ pub(super) struct Server {
     pub(super) seen: Vec<Report>,
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A round that is played to its end drops nobody who lives.
+        if !self.held.is_dead() {
+            super::bots::close_books();
+        }
+    }
+}
+
 /// Where a server that is being started will come.
 #[derive(Debug)]
 pub(super) struct Expected {

@@ -35,6 +35,7 @@ const PLAIN: Setup = Setup {
     late: 1,
     probation: false,
     kills: 2,
+    crashes: 0,
     stops: 0,
     watchdog: false,
     wishes: 0,
@@ -101,6 +102,26 @@ fn walks() -> Vec<(&'static str, Setup)> {
         ),
         ("two kills", TWO),
         (
+            "two crashes that leave a core, a client",
+            Setup {
+                kills: 0,
+                crashes: 2,
+                client: true,
+                late: 0,
+                ..TWO
+            },
+        ),
+        (
+            "a crash that leaves a core, a kill, an operator",
+            Setup {
+                kills: 1,
+                crashes: 1,
+                wishes: 1,
+                late: 0,
+                ..TWO
+            },
+        ),
+        (
             "a client, wishes of the operator and of the server",
             Setup {
                 own: 1,
@@ -140,6 +161,7 @@ fn walks() -> Vec<(&'static str, Setup)> {
             },
         ),
         ("three, a kill", Setup { kills: 1, ..THREE }),
+        ("three, a crash that leaves a core", Setup { crashes: 1, ..THREE }),
         ("three, wishes of the server", Setup { own: 1, ..THREE }),
         (
             "three, a stop, a watchdog",

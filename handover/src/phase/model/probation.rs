@@ -4,9 +4,7 @@ use shmstate::lease::Lease;
 
 use super::mutation::{answer_park, answer_prob};
 use super::step::{Class, Step};
-use super::world::{
-    By, Client, Gate, Life, Message, Newcomers, Park, Pre, Prob, Sabotage, Setup, Slot, Stage, Wish, World,
-};
+use super::world::{By, Client, Gate, Message, Newcomers, Park, Pre, Prob, Sabotage, Setup, Slot, Stage, Wish, World};
 use crate::phase::{parked, probation};
 
 impl World {
@@ -110,7 +108,7 @@ impl World {
             step(Class::Own, Event::PeerGone, self.clone(), out);
         }
         let pred = link.pred;
-        if pred.is_some_and(|pred| self.process(pred).life == Life::Dead) {
+        if pred.is_some_and(|pred| self.process(pred).has_ended()) {
             step(Class::Own, Event::PeerGone, self.clone(), out);
         }
         let quiet = matches!(process.gate, Gate::Quiet(_));
@@ -319,7 +317,7 @@ impl World {
             _ => look(Event::Moved),
         }
         let believed = setup.sabotage == Sabotage::BelieveDeath && link.s_closed;
-        if other.life == Life::Dead || believed {
+        if other.has_ended() || believed {
             look(Event::PeerDead);
         }
         // Asked after the look whether it is dead; and a dying process is dead soon.

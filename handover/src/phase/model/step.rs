@@ -89,6 +89,9 @@ impl World {
         if process.life == Life::Dying {
             world.process_mut(slot).life = Life::Dead;
             out.push(Step::new(Class::Own, slot, "is proven dead", world));
+        } else if process.life == Life::Ending {
+            world.end(slot, Life::Dead);
+            out.push(Step::new(Class::Own, slot, "has written its core", world));
         } else if process.alive() && process.doomed {
             world.end(slot, Life::Dying);
             out.push(Step::new(Class::Own, slot, "dies of the kill", world));
@@ -118,6 +121,12 @@ impl World {
             world.left.kills -= 1;
             world.end(slot, Life::Dying);
             out.push(Step::new(Class::Fault, slot, "is killed", world));
+        }
+        if self.left.crashes > 0 && !process.stopped {
+            let mut world = self.clone();
+            world.left.crashes -= 1;
+            world.process_mut(slot).life = Life::Ending;
+            out.push(Step::new(Class::Fault, slot, "crashes", world));
         }
         if self.left.stops > 0 && !process.stopped {
             let mut world = self.clone();

@@ -2,7 +2,7 @@
 
 use super::mutation::answer_suc;
 use super::step::{Class, Step};
-use super::world::{Client, Gate, Life, Message, Newcomers, Prob, Sabotage, Setup, Slot, Stage, Suc, World};
+use super::world::{Client, Gate, Message, Newcomers, Prob, Sabotage, Setup, Slot, Stage, Suc, World};
 use crate::control::{Outcome, Signal};
 use crate::phase::probation;
 use crate::phase::successor::{Effect, Event, State};
@@ -125,7 +125,7 @@ impl World {
         let mut add = |class, event, world: &Self| out.push((class, event, world.clone()));
         let link = self.up(me);
         let gone = match link.pred {
-            Some(pred) => self.process(pred).life == Life::Dead,
+            Some(pred) => self.process(pred).has_ended(),
             None => !self.somebody_listens(me),
         };
         let closed = link.p_closed || gone && link.pred.is_none();

@@ -25,6 +25,8 @@ pub(super) struct Setup {
     /// Whether the predecessor parks.
     pub(super) probation: bool,
     pub(super) kills: u8,
+    /// Crashes that leave a core.
+    pub(super) crashes: u8,
     /// SIGSTOP; each may be followed by SIGCONT.
     pub(super) stops: u8,
     /// Whether a silent owner on probation is noticed.
@@ -135,6 +137,8 @@ pub(super) enum Life {
     Alive,
     /// Killed: it does nothing any more and its descriptors are closed; nobody can prove it yet.
     Dying,
+    /// It crashed and writes its core: its last instruction is behind it, which can be proven, and its descriptors are open still.
+    Ending,
     Dead,
 }
 
@@ -258,6 +262,11 @@ impl Process {
         self.life == Life::Alive
     }
 
+    /// Whether it is proven that it does nothing any more.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Dead | Life::Ending)
+    }
+
     /// Whether its threads take steps.
     pub(super) fn runs(&self) -> bool {
         self.alive() && !self.stopped && self.stage != Stage::Absent
@@ -333,6 +342,7 @@ pub(super) struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Left {
     pub(super) kills: u8,
+    pub(super) crashes: u8,
     pub(super) stops: u8,
     pub(super) wishes: u8,
     pub(super) confirms: u8,
@@ -380,6 +390,7 @@ impl World {
             held: 0,
             left: Left {
                 kills: setup.kills,
+                crashes: setup.crashes,
                 stops: setup.stops,
                 wishes: setup.wishes,
                 confirms: setup.own,
@@ -427,7 +438,7 @@ impl World {
 
     /// As `ControlBlock::inherit_from`.
     pub(super) fn inherit_from(&mut self, dead: Slot, me: Slot, setup: &Setup) -> bool {
-        if self.process(dead).life != Life::Dead {
+        if !self.process(dead).has_ended() {
             self.break_law("inherited from one that is not proven dead");
         }
         let named = match self.lease() {
@@ -442,7 +453,7 @@ impl World {
     pub(super) fn recover(&mut self, me: Slot) {
         if let Some(writer) = self.open.take()
             && writer != me
-            && self.process(writer).life != Life::Dead
+            && !self.process(writer).has_ended()
         {
             self.break_law("a transaction is undone whose writer could wake");
         }
