@@ -7,16 +7,19 @@
 //! - **L2** A process has ended when each of its threads is marked. They are listed twice, and the second list must have nobody who was not
 //!   marked in the first: a thread that was missed there was made by one that was not marked yet. It must also be as long as the
 //!   kernel's count of threads, for a list is cut short by a thread that goes away meanwhile.
-//! - **L3** `false` means that it is not known: what cannot be read or understood proves nothing.
+//! - **L3** Only one that writes a core (`PF_DUMPCORE`) is asked about so closely: any other is dead within a millisecond, and with its death come
+//!   the locks that it held. Those of one that writes a core come when it is written; what belongs to a node waits for none of them.
+//! - **L4** `false` means that it is not known: what cannot be read or understood proves nothing.
 //!
 //! It does not know whose process it is: the caller holds a pidfd, so a pid that was given again means that the process is dead.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 /// Of the field `flags` in /proc/PID/task/TID/stat, as the kernel's `sched.h` has had them since 2.6.
 const PF_EXITING: u64 = 0x4;
+const PF_DUMPCORE: u64 = 0x200;
 const PF_SIGNALED: u64 = 0x400;
 /// `PF_IO_WORKER`, and `PF_USER_WORKER` since 6.4; another meaning that the second had before costs certainty only.
 const PF_WORKERS: u64 = 0x10 | 0x4000;
@@ -25,7 +28,7 @@ const PF_WORKERS: u64 = 0x10 | 0x4000;
 const FLAGS: usize = 9 - 3;
 const THREADS: usize = 20 - 3;
 
-/// Whether no instruction of this process can run any more (L2).
+/// Whether this process writes a core, and no instruction of it can run any more (L2).
 pub(super) fn has_ended(pid: u32) -> bool {
     let tasks = format!("/proc/{pid}/task");
     // Nearly always the answer, for the price of one small file.
@@ -41,20 +44,23 @@ pub(super) fn has_ended(pid: u32) -> bool {
     let Some(after) = marked(&tasks) else {
         return false;
     };
-    after.is_subset(&before) && counted == Some(after.len()) && count() == counted
+    let writes = after.values().any(|flags| flags & PF_DUMPCORE != 0);
+    let known = after.keys().all(|thread| before.contains_key(thread));
+    writes && known && counted == Some(after.len()) && count() == counted
 }
 
-/// Everybody in the list of threads, if all are marked.
-fn marked(tasks: &str) -> Option<BTreeSet<u32>> {
-    let mut all = BTreeSet::new();
+/// Everybody in the list of threads with their flags, if all are marked.
+fn marked(tasks: &str) -> Option<BTreeMap<u32, u64>> {
+    let mut all = BTreeMap::new();
     for entry in fs::read_dir(tasks).ok()? {
         let entry = entry.ok()?;
         let thread = entry.file_name().to_str()?.parse().ok()?;
         // One that is gone by now is missed by the count.
-        if !read(&entry.path())?.is_marked() {
+        let found = read(&entry.path())?;
+        if !found.is_marked() {
             return None;
         }
-        all.insert(thread);
+        all.insert(thread, found.flags);
     }
     Some(all)
 }

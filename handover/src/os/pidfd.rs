@@ -136,8 +136,8 @@ impl Pidfd {
         poll::readable(self.fd.as_fd(), Deadline::now())
     }
 
-    /// Whether no instruction of it can run any more: it is dead, or on its way out with all its threads (see [`ended`], L1 and L2). That
-    /// is as good a proof as its death (H5), and comes earlier where it writes a core.
+    /// Whether no instruction of it can run any more: it is dead, or writes its core (see [`ended`], L1 to L3). That is as good a proof as its
+    /// death (H5), and comes earlier.
     ///
     /// # Errors
     /// The kernel cannot be asked.
