@@ -11,6 +11,7 @@
 use crate::error::{Error, Result};
 use crate::node::probation;
 use crate::node::shared::Shared;
+use crate::node::tether::MIRROR_BATCH;
 use crate::registry::Newcomers;
 use rustix::event::{Timespec, epoll};
 use shmstate::{Io, Pass, Received, Region, Sent, StreamId, Streams, Tx, View};
@@ -25,6 +26,7 @@ use std::time::Duration;
 const EVENTS: usize = 1024;
 /// Connections accepted in one call: bounds how long a tick can be held up by newcomers.
 const ACCEPT_BATCH: usize = 64;
+const _: () = assert!(ACCEPT_BATCH <= MIRROR_BATCH);
 
 /// Why a connection is over.
 #[derive(Debug)]
@@ -133,12 +135,16 @@ impl Connections {
         Ok(())
     }
 
-    /// Accepts what waits at `listener`, without waiting; each is adopted in `tx`, with 0 as the application's word.
+    /// Accepts what waits at `listener`, without waiting; each is adopted in `tx`, with 0 as the application's word. On probation only as
+    /// fast as the predecessor, which may have to go on with them, reads of them.
     ///
     /// # Errors
     /// A full region; damage.
     pub fn accept(&mut self, tx: &mut Tx<'_>, listener: &TcpListener) -> Result<Vec<StreamId>> {
         let (mut accepted, mut over) = (Vec::new(), Vec::new());
+        if !probation::has_room(&self.shared) {
+            return Ok(accepted);
+        }
         for _ in 0..ACCEPT_BATCH {
             let streams = self.streams;
             let token = self.shared.registry.accept(|| match accept_one(listener)? {

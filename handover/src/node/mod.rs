@@ -16,7 +16,7 @@ mod reception;
 pub(crate) mod serving;
 pub(crate) mod shared;
 pub(crate) mod starting;
-mod tether;
+pub(crate) mod tether;
 
 pub use builder::Builder;
 pub use carry::Carried;

@@ -4,6 +4,7 @@
 //!   `phase::probation` under it. So a handover that ends the probation and a predecessor that asks for the node are one after the other.
 //! - **B2** What is accepted goes to the predecessor before the transaction that adopts it commits, so before the peer hears a word.
 //! - **B3** The thread sleeps until the cutover is over, and nobody is woken for it there (H4).
+//! - **B4** Nothing is accepted while the predecessor could not be told of it at once; one that reads nothing for too long ends the probation.
 //!
 //! It does not know what the predecessor does with what it gets.
 
@@ -40,6 +41,11 @@ pub(crate) fn begin(shared: &Shared, terms: Terms) {
     } else {
         shared.settle();
     }
+}
+
+/// Whether connections can be accepted (B4).
+pub(crate) fn has_room(shared: &Shared) -> bool {
+    !shared.probation.is_on() || shared.probation.has_room()
 }
 
 /// Tells the predecessor of connections that this process accepted (B2).

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::node::moves::{Moved, Moves};
 use crate::os::clock::Deadline;
 use crate::os::pidfd::Pidfd;
+use crate::os::poll;
 use crate::phase::probation::{Event, State};
 use crate::points::{Point, point};
 use crate::wire::channel::Channel;
@@ -23,8 +24,11 @@ use std::time::Duration;
 pub(crate) const SLACK: Duration = Duration::from_secs(1);
 /// How long a word to the predecessor may take: it is one that reads, or is gone.
 const SAY: Duration = Duration::from_millis(2);
-/// Descriptors of one `mirror`.
-const MIRROR_BATCH: usize = 64;
+/// Descriptors of one `mirror`: so many connections can be accepted when there is room for one message.
+pub(crate) const MIRROR_BATCH: usize = 64;
+/// How long accepting waits for a predecessor that does not read what it is told. One that is stopped for longer is no predecessor any more: the
+/// probation is over, and clients come in again.
+const UNREAD: Duration = Duration::from_secs(2);
 
 /// What the predecessor is to hear.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub(crate) struct Running {
     predecessor: Pidfd,
     pub(crate) slot: u8,
     outbox: VecDeque<Out>,
+    /// Until when the predecessor has to read, if the channel was full when it was looked at last.
+    unread: Option<Deadline>,
     /// When it is over.
     pub(crate) end: Deadline,
     /// When the current step of giving back must be over.
@@ -126,6 +132,7 @@ impl Probation {
             predecessor: terms.predecessor,
             slot: terms.slot,
             outbox: VecDeque::new(),
+            unread: None,
             end,
             deadline: end,
             wish: None,
@@ -133,6 +140,12 @@ impl Probation {
         });
         self.on.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether the predecessor could be told at once of connections that are accepted now. If not, they wait in their listener's queue: accepted,
+    /// they would be lost with this process.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().as_mut().is_none_or(Running::has_room)
     }
 
     /// Adds to the outbox, and sends what can be sent.
@@ -178,6 +191,9 @@ impl Running {
         if self.predecessor.has_ended().unwrap_or(false) {
             return Some(Event::PeerGone);
         }
+        if self.unread.is_some_and(Deadline::passed) && !self.has_room() {
+            return Some(Event::PeerGone);
+        }
         self.deadline.passed().then_some(Event::Deadline)
     }
 
@@ -199,6 +215,18 @@ impl Running {
             // The thread still has the socket, for a moment.
             let _ = rustix::net::shutdown(&*self.watch, rustix::net::Shutdown::Both);
         }
+    }
+
+    fn has_room(&mut self) -> bool {
+        let room = match &self.channel {
+            Some(channel) => self.outbox.is_empty() && poll::writable(channel.as_fd(), Deadline::now()).unwrap_or(true),
+            None => true,
+        };
+        self.unread = match room {
+            true => None,
+            false => self.unread.or_else(|| Some(Deadline::after(UNREAD))),
+        };
+        room
     }
 
     /// Sends what waits, as far as the channel takes it.

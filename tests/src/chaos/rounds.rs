@@ -236,6 +236,8 @@ fn kill_on_probation(run: &mut Run, round: &Round, mut a: Server) -> Done {
 fn crash_on_probation(run: &mut Run, mut a: Server) -> Done {
     let mut b = take_over(run, &mut a, "B")?;
     run.permit(Permit::Unwelcomed);
+    b.tell(Order::Load);
+    b.says(&Report::Loaded)?;
     b.tell(Order::Crash);
     b.says(&Report::Holding)?;
     run.hit();
@@ -250,6 +252,8 @@ fn crash_on_probation(run: &mut Run, mut a: Server) -> Done {
 fn crash_predecessor(run: &mut Run, mut a: Server) -> Done {
     // What A had accepted after the offer is its own until the cutover.
     run.permit(Permit::Young);
+    a.tell(Order::Load);
+    a.says(&Report::Loaded)?;
     let mut b = run.start("B", &["--wait"])?;
     b.started()?;
     a.tell(Order::Crash);

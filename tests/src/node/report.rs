@@ -28,12 +28,14 @@ pub enum Order {
     GiveBack,
     /// End the probation.
     Confirm,
-    /// Crash in the middle of a transaction, and leave a core that takes a while to write.
+    /// Fill memory, for a core that takes a while to write.
+    Load,
+    /// Crash in the middle of a transaction and leave that core, when it is said to be [`Report::Loaded`].
     Crash,
 }
 
 impl Order {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::Go, "go"),
         (Self::Hold, "hold"),
         (Self::Release, "release"),
@@ -45,6 +47,7 @@ impl Order {
         (Self::Sleep, "sleep"),
         (Self::GiveBack, "give-back"),
         (Self::Confirm, "confirm"),
+        (Self::Load, "load"),
         (Self::Crash, "crash"),
     ];
 
@@ -119,6 +122,8 @@ pub enum Report {
     Confirmed(bool),
     /// It holds a pass, or does nothing, as told.
     Holding,
+    /// The memory for a core is filled.
+    Loaded,
     /// It has work in flight.
     Working,
     /// A successor serves.

@@ -374,7 +374,7 @@ impl Server {
             return Ok(stop);
         }
         let mut due = Instant::now();
-        let mut crash = None;
+        let mut loading: Option<std::thread::JoinHandle<Crash>> = None;
         loop {
             while let Ok(order) = orders.try_recv() {
                 match order {
@@ -418,27 +418,32 @@ impl Server {
                         say(&Report::Holding);
                         held.over();
                     }
-                    Order::Crash => {
+                    Order::Load => {
                         let directory = own.options.dir.parent().unwrap_or(&own.options.dir).to_owned();
                         // It takes a while, and this server is not to hang.
-                        crash = Some(std::thread::spawn(move || Crash::prepare(&directory)));
+                        loading = Some(std::thread::spawn(move || {
+                            let crash = Crash::prepare(&directory);
+                            say(&Report::Loaded);
+                            crash
+                        }));
+                    }
+                    Order::Crash => {
+                        let crash = loading.take().ok_or("nothing is loaded")?;
+                        let crash = crash.join().map_err(|_| "the crash could not be prepared")?;
+                        // The witness does not see this pass: a lock lasts as long as the core is written.
+                        let pass = match node.enter() {
+                            Ok(pass) => pass,
+                            Err(stop) => return Ok(stop),
+                        };
+                        let mut tx = region.begin(&pass)?;
+                        self.world.tear(&mut tx)?;
+                        say(&Report::Holding);
+                        crash.now();
                     }
                     Order::GiveBack => node.give_back("told to")?,
                     Order::Confirm => say(&Report::Confirmed(node.confirm())),
                     Order::Go | Order::Release => {}
                 }
-            }
-            if let Some(prepared) = crash.take_if(|preparing| preparing.is_finished()) {
-                let prepared = prepared.join().map_err(|_| "the crash could not be prepared")?;
-                // The witness does not see this pass: a lock lasts as long as the core is written.
-                let pass = match node.enter() {
-                    Ok(pass) => pass,
-                    Err(stop) => return Ok(stop),
-                };
-                let mut tx = region.begin(&pass)?;
-                self.world.tear(&mut tx)?;
-                say(&Report::Holding);
-                prepared.now();
             }
             if let Some((listener, build)) = &self.plain {
                 let mover = node.mover();

@@ -194,6 +194,58 @@ fn connections_that_end_meanwhile_are_closed_in_the_mirror_too() {
     assert_back(scene, old, swarm, "Died", true);
 }
 
+/// Clients come one by one until the stopped predecessor's channel is full: then the next ones are not accepted.
+fn fill(scene: &Scene, new: &Actor, swarm: &Swarm, clients: u64) {
+    // More than any system lets wait in such a socket.
+    const MOST: u64 = 2000;
+    const SOON: std::time::Duration = std::time::Duration::from_millis(150);
+    for more in 1..MOST {
+        swarm.add(1);
+        let begun = std::time::Instant::now();
+        while !accepted(scene, new, clients + more) {
+            if begun.elapsed() > SOON {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+    panic!("the channel takes everything");
+}
+
+fn accepted(scene: &Scene, new: &Actor, clients: u64) -> bool {
+    let status = scene.status();
+    let row = status.participants.iter().find(|p| p.process.pid == new.pid());
+    row.is_some_and(|row| row.connections >= clients)
+}
+
+#[test]
+fn who_comes_while_the_parked_one_is_stopped_is_lost_by_nobody() {
+    let (scene, old, mut new, swarm) = upgraded(20, &[]);
+    old.freeze();
+    fill(&scene, &new, &swarm, 20);
+    swarm.add(30);
+    // What it had accepted is in the mirror, the others wait in the listener's queue.
+    new.kill();
+    old.thaw();
+    assert_back(scene, old, swarm, "Died", true);
+}
+
+#[test]
+fn one_that_stays_stopped_is_no_predecessor_any_more() {
+    let (scene, mut old, mut new, swarm) = upgraded(20, &[]);
+    old.freeze();
+    fill(&scene, &new, &swarm, 20);
+    let late = swarm.add(10);
+    swarm.wait_answered(late);
+    new.tell(Order::Confirm);
+    new.expect(&Report::Confirmed(false));
+    old.thaw();
+    assert!(matches!(old.report(), Report::Drained { left: 0, .. }));
+    assert!(old.exit().success());
+    drop(swarm.finish());
+    scene.close(new);
+}
+
 #[test]
 fn a_parked_one_that_is_killed_is_missed_by_nobody() {
     let (scene, mut old, mut new, swarm) = upgraded(20, &[]);
