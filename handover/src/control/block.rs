@@ -401,14 +401,15 @@ impl ControlBlock {
     }
 
     /// Says how far the handover is, if the word still says `from`. For a process that may not be the owner any more: the
-    /// word can be another handover's by now.
-    pub fn advance_phase(&self, from: Phase, to: Phase, deadline: u64) {
+    /// word can be another handover's by now. Says whether it did.
+    pub fn advance_phase(&self, from: Phase, to: Phase, deadline: u64) -> bool {
         let l = self.layout();
         let (from, to) = (from as u32, to as u32);
         let swapped = l.phase.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
         if swapped.is_ok() {
             l.phase_deadline.store(deadline, Ordering::Relaxed);
         }
+        swapped.is_ok()
     }
 
     /// How far the handover is. Nothing decides on it, so a word of a later build is no error: [`Phase::Unknown`].

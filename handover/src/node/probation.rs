@@ -212,8 +212,8 @@ impl Running {
         };
         let phases = (Phase::Probation, Phase::Returning);
         match self.state {
-            State::Closing => shared.block.advance_phase(phases.0, phases.1, self.deadline.nanos()),
-            State::Serving => shared.block.advance_phase(phases.1, phases.0, self.end.nanos()),
+            State::Closing => _ = shared.block.advance_phase(phases.0, phases.1, self.deadline.nanos()),
+            State::Serving => _ = shared.block.advance_phase(phases.1, phases.0, self.end.nanos()),
             _ => {}
         }
     }

@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 const WATCH: Duration = Duration::from_millis(2);
 /// The same for the lease, which a successor takes within microseconds, or wakes up for.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(150);
+/// How often the phase is written that somebody else has changed meanwhile.
+const SHOWS: usize = 3;
 /// How long the old owner does nothing after the cutover.
 const ASIDE: Duration = Duration::from_millis(3);
 
@@ -231,13 +233,27 @@ impl<'a> Handover<'a> {
         }
         // One that fails while this process is on probation changes nothing about that.
         match self.shared.probation.left() {
-            Some(left) => self
-                .shared
-                .block
-                .set_phase(Phase::Probation, Deadline::after(left).nanos()),
-            None => self.shared.block.set_phase(Phase::None, 0),
+            Some(left) => self.show(Phase::Probation, Deadline::after(left).nanos()),
+            None => self.show(Phase::None, 0),
         }
         None
+    }
+
+    /// Says how far the handover is, as long as this process owns the node. On probation it may be given back at any moment, and what the word
+    /// says then is the other's. So it is looked at before the lease is: what stood there while the node was ours is replaced, and nothing else.
+    fn show(&self, phase: Phase, deadline: u64) {
+        let block = &self.shared.block;
+        // One who drains may say meanwhile that it has, once.
+        for _ in 0..SHOWS {
+            let found = block.phase();
+            let ours = match block.lease() {
+                Ok(Lease::Owned { owner, .. } | Lease::Offered { owner, .. }) => owner == self.shared.me,
+                _ => false,
+            };
+            if !ours || block.advance_phase(found, phase, deadline) {
+                return;
+            }
+        }
     }
 
     fn speaks_v2(&self) -> bool {
@@ -321,7 +337,7 @@ impl<'a> Handover<'a> {
             // The successor may own the node already.
             block.advance_phase(before, phase, self.deadline.nanos());
         } else {
-            block.set_phase(phase, self.deadline.nanos());
+            self.show(phase, self.deadline.nanos());
         }
     }
 
