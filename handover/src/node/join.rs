@@ -356,6 +356,8 @@ impl Join {
                 None => std::mem::replace(&mut self.state, State::Greeting).step(event),
             };
             self.state = state;
+            // It was foreseen from there.
+            self.foreseen.take_if(|_| self.state != State::Standing);
             for effect in effects {
                 self.apply(effect, stand, &mut events)?;
             }
