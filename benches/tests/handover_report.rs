@@ -107,6 +107,23 @@ fn json_has_every_figure_and_row() {
 }
 
 #[test]
+fn parts_can_be_asked_for() {
+    let (text, code) = report(&["--tiny", "--json", "--only", "replies,sizes"]);
+    assert_eq!(code, Some(0));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["reply_gap_us"]["n"], 2);
+    assert_eq!(report["by_size"].as_array().map(Vec::len), Some(2));
+    for key in ["blackout_us", "give_back_ms", "ratio_10k_1"] {
+        assert!(report[key].is_null(), "{key}: {}", report[key]);
+    }
+    for key in ["by_connections", "by_regions", "peers"] {
+        assert_eq!(report[key].as_array().map(Vec::len), Some(0), "{key}");
+    }
+    assert_eq!(report["main"]["note"], "left out of this run");
+    assert_ne!(crate::report(&["--only", "everything"]).1, Some(0));
+}
+
+#[test]
 fn the_table_names_each_figure() {
     let (text, code) = report(&["--tiny"]);
     assert_eq!(code, Some(0));
