@@ -400,6 +400,12 @@ impl ControlBlock {
         l.phase.store(phase as u32, Ordering::Release);
     }
 
+    /// Says that no handover is under way any more, and that the one to the process in `slot` has its probation still.
+    pub fn resume_probation(&self, slot: u8, deadline: u64) {
+        self.layout().successor_slot.store(slot.into(), Ordering::Relaxed);
+        self.set_phase(Phase::Probation, deadline);
+    }
+
     /// Says how far the handover is, if the word still says `from`. For a process that may not be the owner any more: the
     /// word can be another handover's by now.
     pub fn advance_phase(&self, from: Phase, to: Phase, deadline: u64) {

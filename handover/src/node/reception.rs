@@ -224,13 +224,22 @@ impl<'a> Handover<'a> {
                 _ => {}
             }
         }
+        // Being given back, or given back meanwhile: the word is the other's.
+        match self.shared.block.lease() {
+            Ok(Lease::Owned { owner, .. }) if owner != self.shared.me => return None,
+            Ok(Lease::Offered { .. }) => return None,
+            _ => {}
+        }
         // One that fails while this process is on probation changes nothing about that.
-        match self.shared.probation.left() {
-            Some(left) => self
-                .shared
-                .block
-                .set_phase(Phase::Probation, Deadline::after(left).nanos()),
-            None => self.shared.block.set_phase(Phase::None, 0),
+        if let Some(left) = self.shared.probation.left() {
+            let (block, me) = (&self.shared.block, self.shared.me);
+            block.resume_probation(me, Deadline::after(left).nanos());
+            // The other side may have left in this very moment, when it could not say so: the word was not about it.
+            if self.shared.probation.left().is_none() {
+                block.advance_phase(Phase::Probation, Phase::None, 0);
+            }
+        } else {
+            self.shared.block.set_phase(Phase::None, 0);
         }
         None
     }
@@ -418,7 +427,7 @@ impl<'a> Handover<'a> {
         let batch_by = Deadline::after(shared.config.deadlines.batch);
         match effect {
             Effect::SendOffer => {
-                shared.block.begin_handover(self.slot);
+                shared.begin_handover(self.slot);
                 let sent = self.stage().and_then(|offer| {
                     self.channel.send(&Message::Offer(offer), &[], batch_by)?;
                     self.channel.set_version(self.protocol);
