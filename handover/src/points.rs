@@ -6,15 +6,15 @@
 //! It does not know how a process is killed or stopped, nor what must hold afterwards.
 
 macro_rules! points {
-    ($($(#[$doc:meta])* $point:ident $name:literal,)*) => {
+    ($($(#[$meta:meta])* $point:ident $name:literal,)*) => {
         /// A point. Its name says who is there, and what was done last.
         #[derive(Clone, Copy, Debug)]
         #[repr(usize)]
-        pub(crate) enum Point { $($(#[$doc])* $point,)* }
+        pub(crate) enum Point { $($(#[$meta])* $point,)* }
 
         /// The points' names; a point's number is its place here.
         #[cfg(crash_points)]
-        pub const NAMES: &[&str] = &[$($name,)*];
+        pub const NAMES: &[&str] = &[$($(#[$meta])* $name,)*];
     };
 }
 
@@ -85,8 +85,11 @@ points! {
     FirstLocked "first: lock held",
     FirstInherited "first: lease of a dead owner inherited",
     FirstListens "first: control socket bound",
+    #[cfg(feature = "cli")]
     CommandLooked "command: looked at the node",
+    #[cfg(feature = "cli")]
     CommandStarted "command: server started",
+    #[cfg(feature = "cli")]
     CommandServes "command: server seen to serve",
 }
 

@@ -400,6 +400,11 @@ impl ControlBlock {
         l.phase.store(phase as u32, Ordering::Release);
     }
 
+    /// No handover is under way any more: what the phase says is about the one to the process in `slot` again, which has its probation still.
+    pub fn resume_probation(&self, slot: u8) {
+        self.layout().successor_slot.store(slot.into(), Ordering::Relaxed);
+    }
+
     /// Says how far the handover is, if the word still says `from`. For a process that may not be the owner any more: the
     /// word can be another handover's by now. Says whether it did.
     pub fn advance_phase(&self, from: Phase, to: Phase, deadline: u64) -> bool {

@@ -191,7 +191,7 @@ impl Draining<'_> {
         let closed = self.closed + close(shared);
         let drained = self.course.finish(|phase, look, by| note(shared, phase, look, by));
         let _ = shared.block.free(shared.me);
-        shared.block.advance_phase(Phase::Draining, Phase::None, 0);
+        shared.advance_phase(&[Phase::Draining], Phase::None, 0);
         Drained { closed, ..drained }
     }
 }

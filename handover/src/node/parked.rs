@@ -59,9 +59,7 @@ pub(crate) fn wait(
     let mut regions = map_again(shared).map_err(|e| e.served_by(WhoServes::Successor))?;
     point(Point::ParkedMapped);
     shared.block.set_state(shared.me, ParticipantState::Parked)?;
-    for from in [Phase::Closing, Phase::Offered] {
-        shared.block.advance_phase(from, Phase::Probation, terms.end.nanos());
-    }
+    shared.advance_phase(&[Phase::Closing, Phase::Offered], Phase::Probation, terms.end.nanos());
     point(Point::ParkedParked);
     let mut parked = Parked {
         shared,
@@ -188,8 +186,8 @@ impl Parked<'_> {
             _ => return,
         };
         if matches!(self.state, State::Asked(_) | State::Killing(_)) {
-            let (from, to) = (Phase::Probation, Phase::Returning);
-            self.shared.block.advance_phase(from, to, self.deadline.nanos());
+            let by = self.deadline.nanos();
+            self.shared.advance_phase(&[Phase::Probation], Phase::Returning, by);
         }
     }
 

@@ -100,6 +100,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             if shared.wait_started(LOOK) == Stage::Serving {
                 run(&shared);
                 alone(&shared);
+                // H6: the channel and the pidfd of the predecessor are of no use any more.
+                shared.probation.end();
             }
         })
         .map_err(|e| Error::io("start", "the thread for the probation", e))?;
@@ -107,12 +109,12 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
 }
 
 fn run(shared: &Shared) {
-    // The cutover is a few microseconds old: the terms come with it.
-    let patience = Deadline::after(SLACK);
+    // The cutover is a few microseconds old, and the terms come with it; but this process may be stopped in between, however long.
     while shared.probation.lock().is_none() {
-        if !patience.pause(LOOK) {
+        if shared.is_complete() && shared.probation.lock().is_none() || shared.stage() != Stage::Serving {
             return;
         }
+        std::thread::sleep(LOOK);
     }
     loop {
         let event = wait(shared);

@@ -231,10 +231,23 @@ impl<'a> Handover<'a> {
                 _ => {}
             }
         }
+        // Being given back, or given back meanwhile: the word is the other's.
+        match self.shared.block.lease() {
+            Ok(Lease::Owned { owner, .. }) if owner != self.shared.me => return None,
+            Ok(Lease::Offered { .. }) => return None,
+            _ => {}
+        }
         // One that fails while this process is on probation changes nothing about that.
-        match self.shared.probation.left() {
-            Some(left) => self.show(Phase::Probation, Deadline::after(left).nanos()),
-            None => self.show(Phase::None, 0),
+        if let Some(left) = self.shared.probation.left() {
+            let block = &self.shared.block;
+            block.resume_probation(self.shared.me);
+            self.show(Phase::Probation, Deadline::after(left).nanos());
+            // The other side may have left in this very moment, when it could not say so: the word was not about it.
+            if self.shared.probation.left().is_none() {
+                block.advance_phase(Phase::Probation, Phase::None, 0);
+            }
+        } else {
+            self.show(Phase::None, 0);
         }
         None
     }
@@ -450,7 +463,7 @@ impl<'a> Handover<'a> {
         let batch_by = Deadline::after(shared.config.deadlines.batch);
         match effect {
             Effect::SendOffer => {
-                shared.block.begin_handover(self.slot);
+                shared.begin_handover(self.slot);
                 let sent = self.stage().and_then(|offer| {
                     self.channel.send(&Message::Offer(offer), &[], batch_by)?;
                     self.channel.set_version(self.protocol);

@@ -17,7 +17,7 @@ use crate::os::lock::OwnedLock;
 use crate::registry::Registry;
 use shmstate::Gate;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     /// What a drain waits for.
     pub(crate) work: InFlight,
     stage: Mutex<Stage>,
+    /// Slot of the last one to whom this process offered the node; [`NO_HEIR`] if it did not.
+    heir: AtomicU32,
     /// Whether everything is begun that begins with owning the node.
     complete: AtomicBool,
     changed: Condvar,
@@ -101,6 +103,9 @@ pub(crate) struct Parts {
     pub(crate) new_regions: NewRegions,
 }
 
+/// No slot.
+const NO_HEIR: u32 = u32::MAX;
+
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
@@ -129,6 +134,7 @@ impl Shared {
             leftover: Mutex::default(),
             work: InFlight::default(),
             stage: Mutex::new(Stage::Starting),
+            heir: AtomicU32::new(NO_HEIR),
             complete: AtomicBool::new(false),
             changed: Condvar::new(),
         })
@@ -202,12 +208,27 @@ impl Shared {
         serving
     }
 
+    /// Begins a handover to the process in `slot`, in the control block and here.
+    pub(crate) fn begin_handover(&self, slot: u8) {
+        self.heir.store(slot.into(), Ordering::Relaxed);
+        self.block.begin_handover(slot);
+    }
+
+    /// For those who watch: the handover of this process goes from one of these phases to another. Where a later owner hands over by now, the word
+    /// is about that, and stays: this process may be an older one that is told only then that it can leave.
+    pub(crate) fn advance_phase(&self, from: &[Phase], to: Phase, deadline: u64) {
+        if self.block.successor_slot() == self.heir.load(Ordering::Relaxed) {
+            for from in from {
+                self.block.advance_phase(*from, to, deadline);
+            }
+        }
+    }
+
     /// For those who watch: this process has handed over and drains.
     pub(crate) fn say_draining(&self) {
         let _ = self.block.set_state(self.me, ParticipantState::Draining);
-        for from in [Phase::Closing, Phase::Offered, Phase::Probation, Phase::Returning] {
-            self.block.advance_phase(from, Phase::Draining, 0);
-        }
+        let before = [Phase::Closing, Phase::Offered, Phase::Probation, Phase::Returning];
+        self.advance_phase(&before, Phase::Draining, 0);
     }
 
     /// The predecessor owns the node again: lets go of what only the owner holds, ends the reception, and wakes who waits for the gate.

@@ -91,6 +91,12 @@ impl Probation {
         self.on.load(Ordering::Relaxed)
     }
 
+    /// It is over, and nothing is looked at any more: lets go of what is left of it.
+    pub(crate) fn end(&self) {
+        self.off();
+        self.lock().take();
+    }
+
     /// Nothing is mirrored any more.
     pub(crate) fn off(&self) {
         self.on.store(false, Ordering::Relaxed);

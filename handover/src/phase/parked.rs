@@ -174,6 +174,8 @@ impl State {
                 Self::Watching => take(Cause::GaveBack, false),
                 // A killed process may have released before it died; what is offered needs no proof.
                 Self::Asked(cause) | Self::Killing(cause) => take(cause, false),
+                // Its channel closed because it is dead, or about to be. The lease is looked at first, so nothing else would ever come.
+                Self::Proving => take(Cause::Died, false),
                 other => (other, vec![]),
             },
             Event::Moved => match self {
@@ -208,9 +210,14 @@ impl State {
                 Self::Taking { cause, dead: true } => (Self::Inheriting(cause), vec![Effect::Inherit]),
                 // It has taken it back, because this side was slow: it serves, and the probation goes on.
                 Self::Taking {
-                    cause: Cause::GaveBack | Cause::Died,
+                    cause: Cause::GaveBack,
                     dead: false,
                 } => (Self::Watching, vec![]),
+                // The same, but its channel is closed: whether it is dead is still to be found out.
+                Self::Taking {
+                    cause: Cause::Died,
+                    dead: false,
+                } => (Self::Proving, vec![Effect::ProveDeath]),
                 Self::Taking { cause, dead: false } => (Self::Asked(cause), vec![Effect::AskBack(cause)]),
                 other => (other, vec![]),
             },
@@ -255,7 +262,7 @@ fn back(cause: Cause, dead: bool) -> (State, Vec<Effect>) {
 mod tests {
     use super::*;
 
-    const STATES: [State; 10] = [
+    const STATES: [State; 11] = [
         State::Watching,
         State::Asked(Cause::Operator),
         State::Asked(Cause::Hung),
@@ -267,6 +274,10 @@ mod tests {
         },
         State::Taking {
             cause: Cause::Operator,
+            dead: false,
+        },
+        State::Taking {
+            cause: Cause::Died,
             dead: false,
         },
         State::Taking {
@@ -321,6 +332,19 @@ mod tests {
         let cause = Cause::Operator;
         assert_eq!(state, State::Back { cause, dead: false });
         assert!(!effects.contains(&Effect::Inherit));
+    }
+
+    #[test]
+    fn what_is_offered_is_taken_while_a_closed_channel_is_looked_into() {
+        let (state, effects) = run([Event::PeerClosed, Event::Offered, Event::Took]);
+        assert!(matches!(state, State::Back { dead: false, .. }));
+        assert!(!effects.contains(&Effect::Inherit));
+        let (state, _) = run([Event::PeerClosed, Event::Offered, Event::TakeLost]);
+        assert_eq!(
+            state,
+            State::Proving,
+            "it took it back, and its channel is still closed"
+        );
     }
 
     #[test]

@@ -56,6 +56,10 @@ pub(super) const GUARDS: &[(&str, &str)] = &[
     ("K moved while killing", "who is being killed is seen through"),
     ("K confirmed while killing", "who is being killed is seen through"),
     ("K left while killing", "who is being killed is seen through"),
+    (
+        "K offered while proving",
+        "what is offered is taken, whatever is being found out",
+    ),
 ];
 
 pub(super) fn answer_pre(setup: &Setup, state: pre::State, event: pre::Event) -> (pre::State, Vec<pre::Effect>) {
@@ -206,6 +210,7 @@ pub(super) fn answer_park(
         }
         (State::Killing(_), Event::Moved) if unguarded(setup, "K moved while killing") => over(End::Elsewhere),
         (State::Killing(_), Event::Confirmed) if unguarded(setup, "K confirmed while killing") => over(End::Confirmed),
+        (State::Proving, Event::Offered) if unguarded(setup, "K offered while proving") => (state, vec![]),
         (State::Killing(_), Event::Leave) if unguarded(setup, "K left while killing") => over(End::Left),
         _ => state.step(event),
     }

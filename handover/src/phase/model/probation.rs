@@ -310,11 +310,13 @@ impl World {
         }
         let other = self.process(successor);
         let mut look = |event| step(Class::Own, event, self.clone(), out);
+        // What the lease says is looked at first, and as long as it says that, nothing after it: a state that has no answer to it stays for ever.
         match self.lease() {
-            Lease::Offered { owner, heir, .. } if owner == successor && heir == me => look(Event::Offered),
+            Lease::Offered { owner, heir, .. } if owner == successor && heir == me => return look(Event::Offered),
             // Offered to a third, it is the successor's until that takes.
             Lease::Owned { owner, .. } | Lease::Offered { owner, .. } if owner == successor => {}
-            _ => look(Event::Moved),
+            _ if matches!(state, State::Killing(_)) => look(Event::Moved),
+            _ => return look(Event::Moved),
         }
         let believed = setup.sabotage == Sabotage::BelieveDeath && link.s_closed;
         if other.has_ended() || believed {
