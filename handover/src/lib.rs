@@ -1,15 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(crash_points)]
+pub mod points;
+#[cfg(not(crash_points))]
+mod points;
+
 pub mod control;
 mod error;
 #[doc(hidden)]
 pub mod os;
 #[doc(hidden)]
 pub mod phase;
-#[cfg(crash_points)]
-pub mod points;
-#[cfg(not(crash_points))]
-mod points;
 #[doc(hidden)]
 pub mod wire;
 

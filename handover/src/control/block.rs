@@ -30,6 +30,7 @@ use crate::error::{ControlProblem, Error, Result};
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::{MAX_NODE_NAME, NodeDir, NodeId, check_node_name};
 use crate::os::futex;
+use crate::points::{Point, point};
 
 const _: () = assert!(MAX_NODE_NAME == layout::NAME_LEN);
 
@@ -520,8 +521,10 @@ impl ControlBlock {
     pub fn request(&self, request: Request) {
         let l = self.layout();
         l.request.store(request as u32, Ordering::Relaxed);
+        point(Point::WishWritten);
         // REQUEST pair: publishes the wish.
         l.requests.fetch_add(1, Ordering::Release);
+        point(Point::WishSaid);
     }
 
     /// How many wishes there were, and the last one; `None` if the word means nothing to this version.

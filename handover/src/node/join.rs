@@ -136,7 +136,10 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                         Event::Descriptors { batch }
                     }
                     Ok((Message::Offered { batches }, _)) => Event::Offered { batches },
-                    Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Aborted { reason },
+                    Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => {
+                        point(Point::NewAborted);
+                        Event::Aborted { reason }
+                    }
                     Ok((other, _)) => Event::Unexpected {
                         got: other.name().into(),
                     },
@@ -158,6 +161,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                 Effect::SendRefuse { reason } => {
                     // The predecessor may be gone; then there is nobody to tell.
                     let _ = channel.send(&Message::Refuse { reason }, &[], Deadline::after(deadlines.hello));
+                    point(Point::NewRefused);
                 }
                 Effect::ProveDeath => {
                     let pidfd = offered.as_ref().and_then(|o| o.predecessor.as_ref());
@@ -305,6 +309,7 @@ impl Join {
                 let _ = self
                     .channel
                     .send(&Message::Refuse { reason }, &[], Deadline::after(self.deadlines.hello));
+                point(Point::NewRefused);
             }
         }
         match state {
@@ -531,6 +536,7 @@ impl Join {
             Effect::Record { outcome, reason } => self.records.push((outcome, reason)),
             Effect::SendRefuse { reason } => {
                 let _ = self.channel.send(&Message::Refuse { reason }, &[], batch_deadline);
+                point(Point::NewRefused);
             }
             Effect::SendHello | Effect::Prepare | Effect::StartAccepting | Effect::DropTransfer | Effect::StartOver => {
             }
@@ -589,7 +595,10 @@ impl Join {
                 Event::Descriptors { batch }
             }
             Ok((Message::StandBy { batches }, _)) => Event::StandBy { batches },
-            Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Aborted { reason },
+            Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => {
+                point(Point::NewAborted);
+                Event::Aborted { reason }
+            }
             Ok((other, _)) => Event::Unexpected {
                 got: other.name().into(),
             },

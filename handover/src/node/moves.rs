@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
+use crate::points::{Point, point};
 use crate::wire::channel::Sender;
 use crate::wire::message::{MAX_MOVE, Message};
 use std::os::fd::{AsFd, OwnedFd};
@@ -96,6 +97,8 @@ impl Mover {
             bytes: moved.bytes.clone(),
         };
         debug_assert!(MAX_MOVE <= u16::MAX as usize);
-        way.send(&message, &[moved.fd.as_fd()], Deadline::after(PATIENCE))
+        let sent = way.send(&message, &[moved.fd.as_fd()], Deadline::after(PATIENCE));
+        point(Point::ParkedMoved);
+        sent
     }
 }

@@ -377,7 +377,10 @@ impl<'a> Handover<'a> {
                 point(Point::OldStanding);
                 Event::Standing
             }
-            Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => Event::Refused { reason },
+            Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => {
+                point(Point::OldRefused);
+                Event::Refused { reason }
+            }
             Ok((other, _)) => Event::Unexpected {
                 got: other.name().into(),
             },
@@ -568,6 +571,7 @@ impl<'a> Handover<'a> {
                 let _ = self
                     .channel
                     .send(&Message::Abort { reason }, &[], Deadline::after(WATCH));
+                point(Point::OldAborted);
                 let _ = shared.block.signal(Signal::Aborted);
                 None
             }

@@ -182,6 +182,7 @@ impl Running {
                     return Some(Event::Asked);
                 }
                 Ok((Message::Move { name, bytes }, fds)) => {
+                    point(Point::OwnerMoved);
                     for fd in fds {
                         let (name, bytes) = (name.clone(), bytes.clone());
                         moves.arrive(Moved { name, bytes, fd });

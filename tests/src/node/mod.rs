@@ -14,6 +14,7 @@ pub mod process;
 pub mod report;
 pub mod scene;
 pub mod server;
+pub mod strike;
 pub mod swarm;
 pub mod wait;
 pub mod witness;

@@ -202,6 +202,11 @@ impl Actor {
         writeln!(self.orders, "{}", order.word()).unwrap_or_else(|e| panic!("tell {}: {e}", self.name));
     }
 
+    /// The same, if it has not ended.
+    pub fn tell_if_alive(&mut self, order: Order) {
+        let _ = writeln!(self.orders, "{}", order.word());
+    }
+
     fn number(&self) -> Pid {
         Pid::from_raw(self.pid().cast_signed())
     }
@@ -280,6 +285,28 @@ impl Actor {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
             .unwrap_or_else(|e| panic!("descriptors of {}: {e}", self.name))
             .count()
+    }
+
+    /// How many threads it has.
+    ///
+    /// # Panics
+    /// It is dead.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .unwrap_or_else(|e| panic!("threads of {}: {e}", self.name))
+            .count()
+    }
+
+    /// What its descriptors are, in order.
+    #[must_use]
+    pub fn open_files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        let entries = entries.into_iter().flatten().flatten();
+        let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let mut links: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        links.sort();
+        links
     }
 
     /// Kills it and waits until it is dead.

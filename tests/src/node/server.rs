@@ -38,7 +38,7 @@ const ORPHAN: i32 = 9;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How long a server does nothing that is told to hang where it must not.
-const HANG: Duration = Duration::from_secs(4);
+const HANG: Duration = Duration::from_secs(6);
 /// How long one that goes on as if it owned the node does so.
 const USURP: Duration = Duration::from_millis(100);
 

@@ -12,12 +12,19 @@ const LOOK: Duration = Duration::from_millis(1);
 /// # Panics
 /// There was none within [`LIMIT`]; the message names `what`.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    within(LIMIT, &mut look).unwrap_or_else(|| panic!("{what} did not happen within {LIMIT:?}"))
+}
+
+/// Looks until there is an answer; `None` if there was none in that time.
+pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(begun.elapsed() < LIMIT, "{what} did not happen within {LIMIT:?}");
+        if begun.elapsed() >= limit {
+            return None;
+        }
         std::thread::sleep(LOOK);
     }
 }

@@ -106,15 +106,7 @@ impl Witness {
     }
 
     fn noted(&self) -> io::Result<((u32, u64), u64)> {
-        let mut note = [0; NOTE];
-        let mut words = [0; NOTE / 8];
-        if self.file.read_at(&mut note, 0)? == NOTE {
-            for (word, bytes) in words.iter_mut().zip(note.chunks_exact(8)) {
-                *word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            }
-        }
-        let [process, generation, end] = words;
-        Ok(((process as u32, generation), end))
+        noted(&self.file)
     }
 
     fn note(&self, (process, generation): (u32, u64), end: u64) -> io::Result<()> {
@@ -166,6 +158,27 @@ impl<'n> Held<'n> {
         drop(self.stamp);
         drop(self.pass);
     }
+}
+
+fn noted(file: &File) -> io::Result<((u32, u64), u64)> {
+    let mut note = [0; NOTE];
+    let mut words = [0; NOTE / 8];
+    if file.read_at(&mut note, 0)? == NOTE {
+        for (word, bytes) in words.iter_mut().zip(note.chunks_exact(8)) {
+            *word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        }
+    }
+    let [process, generation, end] = words;
+    Ok(((process as u32, generation), end))
+}
+
+/// Who was last in a pass, and when that began or was over, ns of `CLOCK_MONOTONIC`; `None` if nobody was yet.
+///
+/// # Errors
+/// As the system says.
+pub fn last(path: &Path) -> io::Result<Option<(u32, u64)>> {
+    let ((process, _), at) = noted(&File::open(path)?)?;
+    Ok((at != 0).then_some((process, at)))
 }
 
 /// Where the lines are.
