@@ -2,6 +2,9 @@
 //!
 //! Two parts, with the server's own preparations between them: [`receive`] up to "all was offered", [`Join::take_over`] from
 //! "prepared" to "owner". Every wait has a deadline; every event goes through the phase, which alone decides (H8).
+//!
+//! The predecessor's word is checked where it can be: the slot it names must be this process's own row, what comes is what was announced, and
+//! neither the length of its tick nor a channel that is never empty makes a wait longer than this side's own deadlines allow.
 
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
@@ -84,6 +87,31 @@ pub(crate) struct Staged {
     pub(crate) streams: Vec<(u64, OwnedFd)>,
     pub(crate) lock: Option<OwnedFd>,
     pub(crate) control: Option<OwnedFd>,
+    came: Counts,
+}
+
+/// Descriptors by what an offer counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    regions: u64,
+    listeners: u64,
+    others: u64,
+    streams: u64,
+}
+
+impl Counts {
+    fn of(offer: &Offer) -> Self {
+        Self {
+            regions: offer.regions.into(),
+            listeners: offer.listeners.into(),
+            others: offer.others.into(),
+            streams: offer.streams.into(),
+        }
+    }
+
+    fn all(self) -> u64 {
+        self.regions + self.listeners + self.others + self.streams
+    }
 }
 
 /// What the successor's driver acts on after the preparations.
@@ -131,11 +159,26 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                         Err(e) => Event::Fault { reason: e.to_string() },
                     },
                     Ok((Message::Descriptors { batch, entries }, fds)) => {
-                        staged.take(entries, fds);
-                        point(Point::NewBatch);
-                        Event::Descriptors { batch }
+                        let announced = offered.as_ref().map_or(0, |o| Counts::of(&o.offer).all());
+                        let room = announced.saturating_sub(staged.came.all());
+                        let count = entries.len();
+                        // No batch is empty, so as many as can come are announced too.
+                        if count == 0 || count as u64 > room {
+                            Event::Unexpected {
+                                got: format!("a batch of {count} descriptors where {room} were due"),
+                            }
+                        } else {
+                            staged.take(entries, fds);
+                            point(Point::NewBatch);
+                            Event::Descriptors { batch }
+                        }
                     }
-                    Ok((Message::Offered { batches }, _)) => Event::Offered { batches },
+                    Ok((Message::Offered { batches }, _)) => match &offered {
+                        Some(o) if Counts::of(&o.offer) != staged.came => Event::Unexpected {
+                            got: format!("{:?} where {:?} was announced", staged.came, Counts::of(&o.offer)),
+                        },
+                        _ => Event::Offered { batches },
+                    },
                     Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => {
                         point(Point::NewAborted);
                         Event::Aborted { reason }
@@ -195,8 +238,8 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     predecessor_slot: offered.owner,
                     block: offered.block,
                     identity: offered.identity,
-                    me: offered.offer.slot as u8,
-                    tick: Duration::from_nanos(offered.offer.tick),
+                    me: offered.me,
+                    tick: Duration::from_nanos(offered.offer.tick).min(deadlines.tick),
                     offer: offered.offer,
                     staged,
                     deadlines,
@@ -223,6 +266,8 @@ struct Offered {
     predecessor: Option<Pidfd>,
     /// Its slot.
     owner: u8,
+    /// This process's own.
+    me: u8,
     offer: Offer,
 }
 
@@ -258,6 +303,7 @@ fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered
         });
     }
     let block = ControlBlock::open(&identity, Deadline::after(config.deadlines.hello))?;
+    let me = own_slot(&block, offer.slot)?;
     let Lease::Owned { owner, .. } = block.lease()? else {
         return Err(Error::Protocol {
             expected: "an offer of the owner",
@@ -273,14 +319,30 @@ fn accept_offer(config: &Config, dir: &NodeDir, offer: &Offer) -> Result<Offered
         block: Arc::new(block),
         predecessor,
         owner,
+        me,
         offer: *offer,
     })
 }
 
+/// The lease is taken in the name of a slot, so it must be the one that was claimed for this very process.
+fn own_slot(block: &ControlBlock, slot: u32) -> Result<u8> {
+    let row = match u8::try_from(slot) {
+        Ok(slot) => block.participant(slot)?,
+        Err(_) => None,
+    };
+    let me = ProcessId::current()?;
+    match row {
+        Some(row) if row.process == me => Ok(row.slot),
+        _ => Err(Error::Protocol {
+            expected: "an offer that names the row of this process",
+            got: format!("one that names slot {slot}"),
+        }),
+    }
+}
+
 /// Before anything is received: what the limits of this process do not allow is refused with the numbers.
 fn make_room_for(offer: &Offer) -> Result<()> {
-    let counts = [offer.regions, offer.listeners, offer.others, offer.streams];
-    let all: u64 = counts.into_iter().map(u64::from).sum();
+    let all = Counts::of(offer).all();
     // The regions' descriptors are kept twice: mapped, and for the next handover.
     let needed = all + u64::from(offer.regions) + limits::FOR_A_HANDOVER;
     limits::make_room("what the predecessor hands over", needed).map(drop)
@@ -289,6 +351,12 @@ fn make_room_for(offer: &Offer) -> Result<()> {
 impl Staged {
     fn take(&mut self, entries: Vec<crate::wire::message::Descriptor>, fds: Vec<OwnedFd>) {
         for (entry, fd) in entries.into_iter().zip(fds) {
+            *match entry.kind {
+                DescriptorKind::Region => &mut self.came.regions,
+                DescriptorKind::Listener => &mut self.came.listeners,
+                DescriptorKind::Stream => &mut self.came.streams,
+                DescriptorKind::Lock | DescriptorKind::Control | DescriptorKind::Named => &mut self.came.others,
+            } += 1;
             match entry.kind {
                 DescriptorKind::Region => self.regions.push((entry.name, fd)),
                 DescriptorKind::Listener | DescriptorKind::Named => self.named.push((entry.name, entry.token, fd)),
@@ -557,6 +625,10 @@ impl Join {
                         Some(Event::Deadline) if !end.passed() => return Ok(Event::PeerDead),
                         Some(event) => return Ok(event),
                     }
+                    // A channel that is never empty ends the wait as one that is never full does.
+                    if end.passed() {
+                        return Ok(Event::Deadline);
+                    }
                 }
             }
         }
@@ -572,7 +644,8 @@ impl Join {
     /// The connections that came last, for who owns the node by now: they were sent before the release.
     pub(crate) fn receive_late(&mut self, registry: &Registry) {
         // Whatever else comes, or does not: the lease has decided.
-        while self.next_message(registry, Deadline::now()).is_none() {}
+        let by = Deadline::after(self.deadlines.batch);
+        while self.next_message(registry, Deadline::now()).is_none() && !by.passed() {}
     }
 
     /// The next message; `None` if it was a connection that has come meanwhile, which is registered at once.

@@ -1,7 +1,8 @@
 //! Regions that a new version brings: made by the successor before it is ready, so that a full mount refuses while the predecessor serves.
 //!
 //! - Whoever makes one removes it unless the node becomes its own; and removes it when it gives the node back.
-//! - An object of that name which the predecessor did not offer is what a version left that did not last: it is replaced.
+//! - An object of that name which the predecessor did not offer is what a version left that did not last: it is replaced. One that a living
+//!   process holds is no such thing, and the offer was wrong: it stays, and this version does not take over.
 //!
 //! It does not know what is in them: a region that is new has no tables, and they are made when its maker owns the node.
 
@@ -40,6 +41,9 @@ impl NewRegions {
         let options = options.node_id([id as u64, (id >> 64) as u64]);
         let region = match options.create(&name) {
             Err(shmstate::Error::Exists { .. }) => {
+                if let Err(held @ shmstate::Error::InUse { .. }) = options.open(&name) {
+                    return Err(held.into());
+                }
                 options.remove(&name)?;
                 options.create(&name)?
             }

@@ -16,6 +16,7 @@ use crate::node::shared::{Shared, Stage};
 use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
 use crate::os::pidfd::Pidfd;
+use crate::os::poll;
 use crate::phase::parked::{Cause, Effect, Event, State};
 use crate::points::{Point, point};
 use crate::registry::Newcomers;
@@ -25,12 +26,15 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use shmstate::Region;
 use shmstate::lease::{self, Lease, LeaseCell};
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two looks at what nobody wakes the parked process for (K3); one costs some 10 µs. A successor that writes its core before it dies is
 /// found by them: so long is nobody there, on average half of it.
 const LOOK: Duration = Duration::from_millis(3);
+/// Messages that one look reads: an owner that never stops talking must not keep this process from what else there is to see (K3).
+const AT_ONCE: usize = 256;
 /// How long a closed channel may take to become a proven death.
 const PROOF: Duration = Duration::from_secs(2);
 
@@ -233,9 +237,9 @@ impl Parked<'_> {
         let _ = rustix::event::poll(&mut fds, left.as_ref());
     }
 
-    /// Reads the channel until it is empty or says something that matters.
+    /// Reads the channel until it is empty or says something that matters, but no more than [`AT_ONCE`].
     fn read_channel(&mut self) -> Option<Event> {
-        loop {
+        for _ in 0..AT_ONCE {
             let channel = self.channel.as_mut()?;
             match channel.recv(Deadline::now()) {
                 Ok((Message::Mirror { entries }, fds)) => {
@@ -273,6 +277,13 @@ impl Parked<'_> {
                 }
             }
         }
+        None
+    }
+
+    /// Whether there is more to read.
+    fn is_spoken_to(&self) -> bool {
+        let channel = self.channel.as_ref();
+        channel.is_some_and(|channel| poll::readable(channel.as_fd(), Deadline::now()).unwrap_or(false))
     }
 
     fn wish(&mut self) -> Option<Event> {
@@ -319,7 +330,11 @@ impl Parked<'_> {
             Effect::ProveDeath => None,
             Effect::Take => {
                 // What the successor accepted before it released, or died, was sent before: the look that led here may have been too early for it (K2).
-                while let Some(Event::Confirmed) = self.read_channel() {}
+                let by = Deadline::after(PROOF);
+                while self.is_spoken_to() && !by.passed() {
+                    // Whatever it says about itself: the lease decides.
+                    let _ = self.read_channel();
+                }
                 let me = shared.me;
                 point(Point::ParkedTake);
                 self.lease = lease::change(shared.block.word(), |lease| lease.take(me)).ok();

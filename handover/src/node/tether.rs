@@ -187,7 +187,6 @@ impl Running {
                         let (name, bytes) = (name.clone(), bytes.clone());
                         moves.arrive(Moved { name, bytes, fd });
                     }
-                    return None;
                 }
                 // Whatever else it says does not belong here, and who speaks another language cannot be given a node.
                 Ok(_) => return Some(Event::PeerGone),

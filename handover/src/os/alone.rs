@@ -19,6 +19,7 @@ pub(crate) fn alone(name: &str, body: impl FnOnce()) {
         .output()
         .expect("start the test binary again");
     let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
     assert!(
         output.status.success() && text.contains("1 passed"),
         "{name} alone: {}\n{text}\n{}",

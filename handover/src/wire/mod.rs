@@ -4,5 +4,9 @@ pub mod channel;
 pub mod frame;
 pub mod message;
 
+#[cfg(test)]
+mod fuzz;
+mod sabotage;
+
 pub use channel::{Channel, Listener};
 pub use message::{Descriptor, DescriptorKind, Hello, Message, Offer};
