@@ -81,6 +81,8 @@ mod diff;
 mod lines;
 mod refusal;
 
+mod rust;
+
 mod plain;
 mod types;
 mod with;

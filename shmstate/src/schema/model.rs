@@ -22,6 +22,14 @@ pub(super) const MAX_ALIGN: usize = 16;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TypeIndex(pub(super) usize);
 
+impl TypeIndex {
+    /// Its place among the types of its model.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A field of a struct, or of an enum's variant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
@@ -274,6 +282,15 @@ impl Model {
                 .collect(),
             Form::Array(of, _) | Form::Option(of, _) => vec![*of],
             _ => Vec::new(),
+        }
+    }
+
+    /// All types that a type names.
+    pub(crate) fn named_by(&self, form: &Form) -> Vec<TypeIndex> {
+        match form {
+            Form::Boxed(of) | Form::OptionBox(of) | Form::Vec(of) | Form::BoxedSlice(of) => vec![*of],
+            Form::BTreeMap(key, value) | Form::HashMap(key, value) => vec![*key, *value],
+            other => self.inside(other),
         }
     }
 

@@ -9,6 +9,7 @@
 mod bytes;
 mod corpus;
 mod model;
+mod rust;
 
 use std::{
     collections::{BTreeMap, HashMap},
