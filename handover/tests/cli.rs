@@ -35,6 +35,9 @@ fn help() {
       confirm   End the probation of a node: the new version is well, the old one ends
       status    Show who serves which node, and how the last handovers went
       inspect   Look into a region: header, tables, what a recovery would take back
+      schema    Show what the tables of a region hold: the shape of keys and records
+      dump      Print the records of a region or a checkpoint, without the program's types
+      diff      Show what is other in B than in A: tables, shapes, records, fields
 
     Options:
       -h, --help     Print help
@@ -46,6 +49,7 @@ fn help() {
       handover confirm arena                               the new version is well
       handover rollback arena                              the old version takes the node back
       handover inspect arena/world                         look into a region of the node
+      handover dump arena/world players --where score>100  print its records
 
     Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.
     [exit 0]
@@ -256,7 +260,7 @@ fn wrong_usage_is_2_and_says_what_is_wanted() {
     assert_snapshot!(scene.run(&["inspect", "arena/a b"]), @r#"
     [stderr]
     handover: "a b" is no region name
-      give NODE/REGION, or the region's name in /dev/shm
+      give NODE/REGION, the region's name in /dev/shm, or the path of a checkpoint
     [exit 2]
     "#);
     assert_snapshot!(scene.run(&["restart"]), @"

@@ -153,9 +153,12 @@ impl Geometry {
                 "an archived type in a region may be aligned to 16 bytes at most"
             );
         }
-        let size = size_of::<V::Archived>();
+        Self::with(size_of::<V::Archived>(), align_of::<V::Archived>(), key_size)
+    }
+
+    /// The same of a root of that size and alignment, for who does not know the type.
+    pub(crate) const fn with(size: usize, align: usize, key_size: usize) -> Self {
         let key = key_size.next_multiple_of(8);
-        let align = align_of::<V::Archived>();
         // A block's end is as aligned as its start, the header lies 8 bytes before it.
         let root = (key + size + HEADER).next_multiple_of(if align > 8 { 16 } else { 8 }) - HEADER;
         Self {

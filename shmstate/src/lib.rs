@@ -26,6 +26,7 @@ pub mod lease;
 pub mod schema;
 
 mod archive;
+pub mod decode;
 mod heap;
 mod region;
 mod simd;
@@ -54,9 +55,9 @@ pub use gate::{Gate, Pass};
 pub use heap::{ClassStats, HeapStats};
 pub use inspect::{Inspection, TableInfo};
 pub use observe::{
-    Copied, GENTLE_RATE, ObservedCell, ObservedIter, ObservedMap, ObservedOrderedMap, ObservedQueue, ObservedQueueIter,
-    ObservedRange, ObservedSlab, ObservedSlabIter, ObservedTimers, ObservedTimersIter, Observer, RecordFault, Snapshot,
-    Validation, ValidationReport,
+    AnyRecord, AnyTable, BadRecord, Copied, GENTLE_RATE, Naming, ObservedCell, ObservedIter, ObservedMap,
+    ObservedOrderedMap, ObservedQueue, ObservedQueueIter, ObservedRange, ObservedSlab, ObservedSlabIter,
+    ObservedTimers, ObservedTimersIter, Observer, RecordFault, Records, Snapshot, Validation, ValidationReport,
 };
 pub use os::clock::monotonic_ns;
 pub use os::mount::MountKind;
@@ -76,7 +77,7 @@ pub use table::ordered::OrderedMap;
 pub use table::queue::{Queue, QueueIter};
 pub use table::record::RecordMut;
 pub use table::slab::{Slab, SlabId, SlabIter};
-pub use table::streams::{Input, MAX_STREAMS, RING_SIZES, Received, Rings, Sent, StreamId, Streams};
+pub use table::streams::{Input, MAX_STREAMS, RING_SIZES, Received, Rings, Sent, StreamId, StreamInfo, Streams};
 pub use table::timers::{Gap, MAX_DEADLINE, MAX_TIMERS, TimerId, Timers, TimersIter};
 pub use tx::Tx;
 pub use tx::undo::Undone;

@@ -1,6 +1,6 @@
 //! `handover inspect`: looks into a region, read-only and without any right to it.
 //!
-//! A region is named as in /dev/shm, or as NODE/REGION; the latter is resolved through the node's id. Whether a recovery
+//! How a region is named stands in `region`. Whether a recovery
 //! would take something back is a question of two facts, both shown: what the undo log holds, and whether an owner lives.
 
 use serde::Serialize;
@@ -8,13 +8,14 @@ use shmstate::{Activity, Inspection, Kind, TableInfo};
 use std::path::{Path, PathBuf};
 
 use super::args;
-use super::exit::{Exit, Failure, Report};
+use super::exit::{Failure, Report};
 use super::look::Found;
-use super::objects::{MOUNT, ObjectView, PREFIX, is_control_block, node_id, node_of, objects};
-use super::status::{json, unknown};
+use super::objects::{MOUNT, ObjectView, node_of, objects};
+use super::region::Name;
+use super::status::json;
 use super::text::{self, Align, Table};
-use crate::error::{Error, Result};
-use crate::os::dir::{NodeId, check_node_name};
+use crate::error::Result;
+use crate::os::dir::NodeId;
 
 /// What is asked for.
 struct Options {
@@ -22,12 +23,6 @@ struct Options {
     region: Option<Name>,
     schemas: bool,
     json: bool,
-}
-
-/// How a region is called.
-enum Name {
-    Object(String),
-    OfNode { node: String, region: String },
 }
 
 /// A region, for `--json` (X1).
@@ -98,7 +93,7 @@ struct List {
 
 impl Options {
     fn resolve(raw: args::Inspect) -> std::result::Result<Self, Failure> {
-        let region = raw.region.map(|text| name(&text)).transpose()?;
+        let region = raw.region.as_deref().map(Name::parse).transpose()?;
         Ok(Self {
             base: raw.place.base(),
             region,
@@ -108,73 +103,14 @@ impl Options {
     }
 }
 
-fn name(text: &str) -> std::result::Result<Name, Failure> {
-    let text = text.strip_prefix("/dev/shm/").unwrap_or(text);
-    let wrong = |error: Error| Failure::new(Exit::Usage, error.to_string());
-    match text.split_once('/') {
-        None => Ok(Name::Object(text.into())),
-        Some((node, region)) => {
-            check_node_name(node).map_err(wrong)?;
-            check_node_name(region).map_err(|_| {
-                Failure::new(Exit::Usage, format!("{region:?} is no region name"))
-                    .and("give NODE/REGION, or the region's name in /dev/shm")
-            })?;
-            Ok(Name::OfNode {
-                node: node.into(),
-                region: region.into(),
-            })
-        }
-    }
-}
-
 pub(super) fn run(raw: args::Inspect) -> std::result::Result<Report, Failure> {
     let options = Options::resolve(raw)?;
     let Some(name) = &options.region else {
         return list(&options);
     };
-    let object = object(&options.base, name)?;
-    let inspection = Inspection::of(&object).map_err(|error| failure(&options.base, &object, name, error))?;
-    let view = view(&options.base, inspection, options.schemas)?;
+    let view = view(&options.base, name.inspect(&options.base)?, options.schemas)?;
     let out = if options.json { json(&view) } else { details(&view) };
     Ok(Report::done(out))
-}
-
-/// Name of the shared-memory object.
-fn object(base: &Path, name: &Name) -> std::result::Result<String, Failure> {
-    match name {
-        Name::Object(object) => Ok(object.clone()),
-        Name::OfNode { node, region } => match node_id(base, node)? {
-            Some(id) => Ok(format!("{PREFIX}{id}-{region}")),
-            None => Err(unknown(base, node)),
-        },
-    }
-}
-
-fn failure(base: &Path, object: &str, name: &Name, error: shmstate::Error) -> Failure {
-    let mut failure = Failure::new(Exit::Unknown, error.to_string());
-    match (&error, name) {
-        (shmstate::Error::NotFound { .. }, Name::OfNode { node, .. }) => {
-            let prefix = object.get(..PREFIX.len() + 33).unwrap_or(object);
-            let there: Vec<String> = objects(base)
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|o| Some(format!("{node}/{}", o.object.strip_prefix(prefix)?)))
-                .collect();
-            failure = failure.and(if there.is_empty() {
-                format!("the node {node:?} has no regions")
-            } else {
-                format!("the node has: {}", there.join(", "))
-            });
-        }
-        (shmstate::Error::NotFound { .. }, Name::Object(_)) => {
-            failure = failure.and("`handover inspect` lists what there is; a node's region is NODE/REGION");
-        }
-        _ if is_control_block(object) => {
-            failure = failure.and("it is the control block of a node: `handover status` reads it");
-        }
-        _ => {}
-    }
-    failure
 }
 
 fn view(base: &Path, found: Inspection, schemas: bool) -> Result<RegionView> {
@@ -236,12 +172,14 @@ fn table(found: TableInfo, schemas: bool) -> TableView {
     }
 }
 
-const fn kind(kind: Kind) -> Option<&'static str> {
+/// What a kind of table is called.
+pub(super) const fn kind(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Map => Some("map"),
         Kind::Slab => Some("slab"),
         Kind::Cell => Some("cell"),
         Kind::Queue => Some("queue"),
+        Kind::OrderedMap => Some("ordered"),
         Kind::Timers => Some("timers"),
         Kind::Streams => Some("streams"),
         _ => None,

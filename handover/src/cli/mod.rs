@@ -11,6 +11,9 @@
 //! `rollback` and `confirm`: 0 done, 1 not done and the node is served all the same, 2 wrong usage, 3 nobody serves, 4 the node is unknown or it
 //! could not be found out.
 //!
+//! `schema`, `dump`, `diff`: 0 done (`diff`: no difference), 1 no record has the key that was asked for (`diff`: there are differences), 2 wrong usage, a key or a
+//! condition that the table cannot have among it, 4 there is no such region or table, or not all of it could be read.
+//!
 //! - **X1** These codes and the keys of `--json` (fields of the `…View` types, and `Outcome`) are a contract:
 //!   keys are added, never renamed. A value that is not known is `null`. Times are in the unit that the key ends with.
 //! - **X2** Results go to stdout, all that went wrong to stderr: what, where, and what to do next.
@@ -20,13 +23,18 @@
 //! It does not take part in a handover: starting the new binary is the upgrade, with or without this command.
 
 mod args;
+mod diff;
+mod dump;
 mod exit;
 mod inspect;
+mod json;
 mod kin;
 mod look;
 mod objects;
 mod outcome;
 mod probation;
+mod region;
+mod schema;
 mod started;
 mod status;
 mod text;
@@ -55,6 +63,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Confirm(raw) => wish::run(raw, Request::Confirm),
         Command::Status(raw) => status::run(raw),
         Command::Inspect(raw) => inspect::run(raw),
+        Command::Schema(raw) => schema::run(raw),
+        Command::Dump(raw) => dump::run(raw),
+        Command::Diff(raw) => diff::run(raw),
     };
     done.unwrap_or_else(Report::from).print()
 }

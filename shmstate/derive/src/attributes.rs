@@ -1,13 +1,13 @@
 //! What the attributes on a type say: `#[schema(…)]` is read, `#[rkyv(…)]` is only searched for the keys
 //! that change what is archived.
 
-use proc_macro2::TokenTree;
-use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, ext::IdentExt};
+use proc_macro2::{TokenStream, TokenTree};
+use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Type, ext::IdentExt};
 
 /// The longest name that `name = "…"` accepts, in bytes.
-const NAME_LIMIT: usize = 128;
+const NAME_LIMIT: usize = 1024;
 
-const KNOWN_KEYS: &str = "known keys are `version = N` and `name = \"…\"`";
+const KNOWN_KEYS: &str = "known keys are `version = N`, `name = \"…\"` and `path`";
 
 /// The resolved `#[schema(…)]` of a type.
 pub(crate) struct Declared {
@@ -15,12 +15,15 @@ pub(crate) struct Declared {
     pub(crate) version: u16,
     /// The name in the description, without generic arguments.
     pub(crate) name: String,
+    /// Whether the path of its module stands before the name.
+    pub(crate) path: bool,
 }
 
 /// Reads all `#[schema(…)]` attributes of the type called `ident`.
 pub(crate) fn declared(attributes: &[Attribute], ident: &Ident) -> Result<Declared> {
     let mut version = None;
     let mut name = None;
+    let mut path = None;
     for attribute in attributes.iter().filter(|a| a.path().is_ident("schema")) {
         if !matches!(attribute.meta, Meta::List(_)) {
             return Err(Error::new_spanned(
@@ -35,6 +38,8 @@ pub(crate) fn declared(attributes: &[Attribute], ident: &Ident) -> Result<Declar
             } else if meta.path.is_ident("name") {
                 let literal: LitStr = meta.value()?.parse()?;
                 set(&mut name, name_of(&literal)?, &meta.path, "name")
+            } else if meta.path.is_ident("path") {
+                set(&mut path, (), &meta.path, "path")
             } else {
                 let key = match meta.path.get_ident() {
                     Some(ident) => format!("unknown key `{ident}` in `#[schema(…)]`"),
@@ -47,6 +52,7 @@ pub(crate) fn declared(attributes: &[Attribute], ident: &Ident) -> Result<Declar
     Ok(Declared {
         version: version.unwrap_or(1),
         name: name.unwrap_or_else(|| ident.unraw().to_string()),
+        path: path.is_some(),
     })
 }
 
@@ -61,44 +67,46 @@ pub(crate) fn refuse_schema(attributes: &[Attribute], place: &str) -> Result<()>
     }
 }
 
-/// Refuses the `#[rkyv(…)]` keys after which the archived form is not that of the written type.
+/// Refuses the `#[rkyv(…)]` keys after which the archived form is not that of the written type, and gives the wrapper of a field
+/// (`with = …`) if it has one.
 ///
 /// The values of those keys are types, which are no `syn::Meta`, so the tokens are searched: a key is the
 /// first word after the parenthesis or a comma, with a `=` behind it.
-pub(crate) fn refuse_wrappers(attributes: &[Attribute]) -> Result<()> {
+pub(crate) fn wrapper(attributes: &[Attribute]) -> Result<Option<Type>> {
+    let mut with = None;
     for attribute in attributes.iter().filter(|a| a.path().is_ident("rkyv")) {
         let Meta::List(list) = &attribute.meta else {
             continue;
         };
-        let mut key: Option<Ident> = None;
+        let mut tokens = list.tokens.clone().into_iter().peekable();
         let mut at_start = true;
-        for token in list.tokens.clone() {
-            let punctuation = match &token {
-                TokenTree::Punct(punctuation) => Some(punctuation.as_char()),
-                _ => None,
-            };
-            if punctuation == Some('=')
-                && let Some(error) = key.as_ref().and_then(wrapper_error)
+        while let Some(token) = tokens.next() {
+            let is = |token: &TokenTree, c| matches!(token, TokenTree::Punct(p) if p.as_char() == c);
+            if at_start
+                && let TokenTree::Ident(key) = &token
+                && tokens.next_if(|token| is(token, '=')).is_some()
             {
-                return Err(error);
+                if let Some(error) = replaced(key) {
+                    return Err(error);
+                }
+                // Commas between angle brackets belong to the value.
+                let (mut value, mut depth) = (TokenStream::new(), 0);
+                while let Some(token) = tokens.next_if(|token| depth > 0 || !is(token, ',')) {
+                    depth += i32::from(is(&token, '<')) - i32::from(is(&token, '>'));
+                    value.extend([token]);
+                }
+                if key == "with" {
+                    with = Some(syn::parse2(value)?);
+                }
             }
-            key = match token {
-                TokenTree::Ident(ident) if at_start => Some(ident),
-                _ => None,
-            };
-            at_start = punctuation == Some(',');
+            at_start = is(&token, ',') || tokens.next_if(|token| is(token, ',')).is_some();
         }
     }
-    Ok(())
+    Ok(with)
 }
 
-fn wrapper_error(key: &Ident) -> Option<Error> {
+fn replaced(key: &Ident) -> Option<Error> {
     let what = match key.to_string().as_str() {
-        "with" => {
-            "a field with `#[rkyv(with = …)]` is archived as something else than its type, which \
-             `#[derive(Schema)]` cannot describe yet; give the field the type that is stored, and convert \
-             in the program"
-        }
         "as" => {
             "`#[rkyv(as = …)]` replaces the generated archived type, which `#[derive(Schema)]` cannot \
              describe; drop it, or implement `Schema` by hand"
@@ -124,16 +132,25 @@ fn version_of(literal: &LitInt) -> Result<u16> {
 
 fn name_of(literal: &LitStr) -> Result<String> {
     let name = literal.value();
-    let starts_well = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
-    let rest = name
+    // `Pair<u8,f64>`: one instance of a generic type, written out.
+    let (base, arguments) = match name.find('<') {
+        Some(start) => name.split_at(start),
+        None => (name.as_str(), ""),
+    };
+    let starts_well = base.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let rest = base
         .chars()
         .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    if !starts_well || !rest || name.len() > NAME_LIMIT {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    let listed =
+        arguments.is_empty() || arguments.len() > 2 && arguments.ends_with('>') && arguments.chars().all(plain);
+    if !starts_well || !rest || !listed || name.len() > NAME_LIMIT {
         return Err(Error::new_spanned(
             literal,
             format!(
                 "a schema name begins with a letter or `_`, goes on with letters, digits, `_`, `-` and `.`, \
-                 and is at most {NAME_LIMIT} bytes long; this one is `{name}`, {} bytes",
+                 perhaps with arguments `<…>` without spaces at its end, and is at most {NAME_LIMIT} bytes long; this one is \
+                 `{name}`, {} bytes",
                 name.len()
             ),
         ));

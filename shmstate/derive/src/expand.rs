@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Data, DataEnum, DeriveInput, Error, Field, Fields, GenericParam, Generics, Ident, Result, WhereClause,
+    Data, DataEnum, DeriveInput, Error, Field, Fields, GenericParam, Generics, Ident, Result, Type, WhereClause,
     ext::IdentExt, parse_quote,
 };
 
@@ -14,8 +14,12 @@ const VARIANT_LIMIT: usize = 256;
 
 /// Writes `impl Schema for …`, or says why the type cannot have one.
 pub(crate) fn schema(input: &DeriveInput) -> Result<TokenStream> {
-    let Declared { version, name } = attributes::declared(&input.attrs, &input.ident)?;
-    attributes::refuse_wrappers(&input.attrs)?;
+    let Declared { version, name, path } = attributes::declared(&input.attrs, &input.ident)?;
+    attributes::wrapper(&input.attrs)?;
+    let name = match path {
+        true => quote!(::core::concat!(::core::module_path!(), "::", #name)),
+        false => quote!(#name),
+    };
     if let Some(lifetime) = input.generics.lifetimes().next() {
         return Err(Error::new_spanned(
             lifetime,
@@ -94,17 +98,22 @@ fn arguments(generics: &Generics) -> TokenStream {
 fn structure(fields: &Fields) -> Result<TokenStream> {
     let mut calls = TokenStream::new();
     for (position, (field, member)) in fields.iter().zip(fields.members()).enumerate() {
-        check_field(field)?;
+        let with = check_field(field)?;
         let name = field_name(field, position);
         let of = &field.ty;
+        let archived = archived(of, with.as_ref());
+        let call = match &with {
+            Some(with) => quote!(field_with::<#with, #of>),
+            None => quote!(field::<#of>),
+        };
         // The closure is never called. It makes the compiler prove that the archived field has the
         // archived type of the written field (G3).
         calls.extend(quote! {
             let _ = |archived: &<Self as ::shmstate::schema::__private::Archive>::Archived|
-                -> *const <#of as ::shmstate::schema::__private::Archive>::Archived {
+                -> *const #archived {
                 &raw const archived.#member
             };
-            outline.field::<#of>(
+            outline.#call(
                 #name,
                 ::core::mem::offset_of!(
                     <Self as ::shmstate::schema::__private::Archive>::Archived,
@@ -153,15 +162,15 @@ fn enumeration(ident: &Ident, data: &DataEnum) -> Result<TokenStream> {
         });
         let mut sizes = Vec::new();
         for (position, field) in variant.fields.iter().enumerate() {
-            check_field(field)?;
+            let with = check_field(field)?;
             let name = field_name(field, position);
             let of = &field.ty;
-            calls.extend(quote!(outline.payload::<#of>(#name);));
-            sizes.push(quote! {
-                ::shmstate::schema::__private::size_and_align::<
-                    <#of as ::shmstate::schema::__private::Archive>::Archived
-                >()
+            calls.extend(match &with {
+                Some(with) => quote!(outline.payload_with::<#with, #of>(#name);),
+                None => quote!(outline.payload::<#of>(#name);),
             });
+            let archived = archived(of, with.as_ref());
+            sizes.push(quote!(::shmstate::schema::__private::size_and_align::<#archived>()));
         }
         layouts.push(quote!(&[#(#sizes),*]));
     }
@@ -182,9 +191,18 @@ fn enumeration(ident: &Ident, data: &DataEnum) -> Result<TokenStream> {
     })
 }
 
-fn check_field(field: &Field) -> Result<()> {
+/// The wrapper that the field is archived through, if it has one.
+fn check_field(field: &Field) -> Result<Option<Type>> {
     attributes::refuse_schema(&field.attrs, "field")?;
-    attributes::refuse_wrappers(&field.attrs)
+    attributes::wrapper(&field.attrs)
+}
+
+/// The archived form of a field.
+fn archived(of: &Type, with: Option<&Type>) -> TokenStream {
+    match with {
+        Some(with) => quote!(<#with as ::shmstate::schema::__private::ArchiveWith<#of>>::Archived),
+        None => quote!(<#of as ::shmstate::schema::__private::Archive>::Archived),
+    }
 }
 
 /// `name` of a named field, `.0` of a numbered one.
@@ -297,8 +315,8 @@ mod tests {
             ),
             "expected integer",
         );
-        let long = "n".repeat(200);
-        for name in ["", "the player", "a<b>", "7up", "a#2", &long] {
+        let long = "n".repeat(2000);
+        for name in ["", "the player", "a<b", "a<>", "a<b >", "7up", "a#2", &long] {
             refused(
                 parse_quote!(
                     #[schema(name = #name)]
@@ -311,32 +329,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_described_is_refused() {
-        refused(
-            parse_quote!(
-                struct A {
-                    #[rkyv(with = Map<B, C>)]
-                    a: u8,
-                }
-            ),
-            "#[rkyv(with = …)]",
-        );
-        refused(
-            parse_quote!(
-                struct A {
-                    #[rkyv(omit_bounds, with = B)]
-                    a: u8,
-                }
-            ),
-            "#[rkyv(with = …)]",
-        );
-        refused(
-            parse_quote!(
-                enum A {
-                    B(#[rkyv(with = C)] u8),
-                }
-            ),
-            "#[rkyv(with = …)]",
-        );
         refused(
             parse_quote!(
                 #[rkyv(as = B)]
@@ -364,6 +356,27 @@ mod tests {
             ),
             "an enum without variants",
         );
+    }
+
+    #[test]
+    fn a_wrapper_is_found_among_other_keys() {
+        let of = |attribute: syn::Attribute| {
+            let with = attributes::wrapper(&[attribute]).expect("it is read");
+            with.map(|with| quote!(#with).to_string())
+        };
+        let with =
+            |text: &str| Some(quote::ToTokens::to_token_stream(&syn::parse_str::<Type>(text).unwrap()).to_string());
+        assert_eq!(of(parse_quote!(#[rkyv(with = C)])), with("C"));
+        assert_eq!(
+            of(parse_quote!(#[rkyv(with = Map<B, C>, omit_bounds)])),
+            with("Map<B, C>")
+        );
+        assert_eq!(
+            of(parse_quote!(#[rkyv(omit_bounds, with = a::B<C<D, E>>)])),
+            with("a::B<C<D, E>>")
+        );
+        assert_eq!(of(parse_quote!(#[rkyv(omit_bounds)])), None);
+        assert_eq!(of(parse_quote!(#[rkyv(attr(with = C))])), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod copier;
 mod format;
 pub(crate) mod hook;
 mod image;
+mod look;
 mod output;
 mod pages;
 mod restore;

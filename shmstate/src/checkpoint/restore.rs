@@ -76,6 +76,11 @@ impl<R: Read> Input<R> {
         Ok(input)
     }
 
+    /// What the header says.
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts
+    }
+
     fn damaged(&self, what: &'static str, at: u64) -> Error {
         Error::CheckpointDamaged {
             path: self.path.clone(),

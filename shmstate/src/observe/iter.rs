@@ -59,6 +59,11 @@ impl<'t, 'o> Places<'t, 'o> {
         }
     }
 
+    /// The least hash that was not visited; `None` behind the last.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.next
+    }
+
     /// The records of the next segment; `None` behind the last.
     ///
     /// # Errors

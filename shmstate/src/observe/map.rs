@@ -35,6 +35,11 @@ impl<'o> Table<'o> {
         Ok(Self { seen, seed })
     }
 
+    /// The table that was found, whose index has that seed.
+    pub(crate) fn of(seen: Seen<'o>, seed: u64) -> Self {
+        Self { seen, seed }
+    }
+
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
         hash::of(key, self.seed)
     }

@@ -13,8 +13,10 @@
 //! much a writer may have done meanwhile; `record` copies a record; `index`, `slots`, `ring` and `tree` walk what leads to records, and
 //! `way` is one such walk; `overlay` reads the open log; `snapshot` puts them together and holds the argument; `seen` is a table
 //! without its types. `map` with `iter`, `cell`, `slab`, `timers`, `queue`, `ordered` with `range`, and `validate`, which has its `work` done
-//! on `pieces` of tables, are what users see.
+//! on `pieces` of tables, are what users see. `any` is a table for who has only its description, with `any_record`, and `sweep` (with `streams`) goes over it.
 
+mod any;
+mod any_record;
 mod cell;
 mod copied;
 mod index;
@@ -35,6 +37,8 @@ mod slab;
 mod slots;
 mod snapshot;
 mod source;
+mod streams;
+mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -44,6 +48,8 @@ mod validate;
 mod way;
 mod work;
 
+pub use any::{AnyTable, Naming, Records};
+pub use any_record::{AnyRecord, BadRecord};
 pub use cell::ObservedCell;
 pub use copied::Copied;
 pub use iter::ObservedIter;

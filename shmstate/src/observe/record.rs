@@ -70,6 +70,13 @@ impl Raw {
             .unwrap_or(&[])
     }
 
+    /// The block up to the header, and where the root starts in it.
+    pub(crate) fn archive(&self, shape: &Shape) -> (&[u8], usize) {
+        let block = self.block();
+        let end = block.len().saturating_sub(HEADER as usize);
+        (&block[..end], end.saturating_sub(shape.geometry.root as usize))
+    }
+
     /// All bytes up to the header, and where the root starts in them.
     pub(crate) fn into_archive(self, shape: &Shape) -> (AlignedVec<16>, usize) {
         let root = self.before_header(shape.geometry.root);

@@ -39,6 +39,15 @@ impl Tables {
         &self.view
     }
 
+    /// What is compared before each reading of the table in that row.
+    pub(crate) fn prints(&self, row: &Row) -> Result<Prints> {
+        Ok(Prints {
+            name: row.name.as_str().into(),
+            row: row.offset,
+            words: self.view.words(row.offset + Prints::PLACES.0, WHAT)?,
+        })
+    }
+
     pub(crate) fn rows(&self) -> Result<Vec<Row>> {
         catalog::rows(&self.view)
     }

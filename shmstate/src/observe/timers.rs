@@ -68,7 +68,7 @@ fn deadline<S: Source>(source: &mut S, row: u64, entry: Entry) -> Result<u64> {
 }
 
 /// When the timer in a slot fires next.
-fn deadline_of<S: Source>(source: &mut S, row: u64, slot: &Slot) -> Result<u64> {
+pub(super) fn deadline_of<S: Source>(source: &mut S, row: u64, slot: &Slot) -> Result<u64> {
     let entry = entry(source, row, slot.link.into())?;
     if entry.place() != slot.place() {
         return Err(Error::damaged("heap of timers", row + PAGES, slot.link.into()));

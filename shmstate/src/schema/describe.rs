@@ -3,9 +3,11 @@
 //! A type is known by its `TypeId` while it is gathered, so recursion ends at the second visit. Names are
 //! not composed here: that needs all types to be known (see `render`).
 
-use std::{any::TypeId, collections::HashMap, fmt::Debug};
+use std::{any::TypeId, collections::HashMap, fmt::Debug, marker::PhantomData};
 
-use super::{Schema, layout};
+use rkyv::{Archive, with::ArchiveWith};
+
+use super::{Schema, SchemaWith, layout, with};
 
 /// A type within one [`Describer`]. Two descriptions do not share their references.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -49,6 +51,9 @@ pub(super) struct Definition {
     pub(super) align: usize,
     pub(super) shape: Shape,
 }
+
+/// Names what a wrapper archives among the known types.
+struct Wrapped<W, F: ?Sized>(PhantomData<W>, PhantomData<F>);
 
 /// Gathers the types of one description.
 #[derive(Debug)]
@@ -104,14 +109,98 @@ impl Describer {
         })
     }
 
+    /// Describes what the wrapper `W` archives of a field of type `F` as a struct called `name` with one field, the archived form of
+    /// `T`: for an implementation of [`SchemaWith`].
+    pub fn wrapped<W, F, T>(&mut self, name: &str) -> TypeRef
+    where
+        W: ArchiveWith<F, Archived = <T as Archive>::Archived> + 'static,
+        F: ?Sized + 'static,
+        T: Schema,
+    {
+        self.wrapper::<W, F, T>(false, name)
+    }
+
+    /// Describes what the wrapper `W` archives of a field of type `F` by name, size and alignment alone, like [`opaque`](Self::opaque).
+    pub fn wrapped_opaque<W: ArchiveWith<F> + 'static, F: ?Sized + 'static>(&mut self, name: &str) -> TypeRef {
+        let layout = layout::size_and_align::<W::Archived>();
+        self.define_as(TypeId::of::<Wrapped<W, F>>(), layout, |_| {
+            (false, derived_name(name, Vec::new()), Shape::Opaque)
+        })
+    }
+
+    /// [`wrapped`](Self::wrapped) for the wrappers of this module, whose archived form may be another type of the same bytes.
+    pub(super) fn wrapped_in<W, F, T>(&mut self, name: &str) -> TypeRef
+    where
+        W: ArchiveWith<F> + 'static,
+        F: ?Sized + 'static,
+        T: Schema,
+    {
+        const {
+            let (wrapped, stored) = (
+                layout::size_and_align::<W::Archived>(),
+                layout::size_and_align::<T::Archived>(),
+            );
+            assert!(
+                wrapped.0 == stored.0 && wrapped.1 == stored.1,
+                "a wrapper stores something else"
+            );
+        }
+        self.wrapper::<W, F, T>(true, name)
+    }
+
+    fn wrapper<W, F, T>(&mut self, builtin: bool, name: &str) -> TypeRef
+    where
+        W: ArchiveWith<F> + 'static,
+        F: ?Sized + 'static,
+        T: Schema,
+    {
+        let layout = layout::size_and_align::<W::Archived>();
+        self.define_as(TypeId::of::<Wrapped<W, F>>(), layout, |describer| {
+            let of = T::describe(describer);
+            let stored = Field {
+                name: ".0".to_owned(),
+                offset: 0,
+                of,
+            };
+            (
+                builtin,
+                derived_name(name, vec![Part::Type(of)]),
+                Shape::Struct(vec![stored]),
+            )
+        })
+    }
+
+    /// Describes what the wrapper `W` archives of a field of type `F` as a built-in type of one argument.
+    pub(super) fn container<W, F>(
+        &mut self,
+        shape: impl FnOnce(&mut Describer) -> (&'static str, TypeRef, &'static str, Shape),
+    ) -> TypeRef
+    where
+        W: ArchiveWith<F> + 'static,
+        F: ?Sized + 'static,
+    {
+        let layout = layout::size_and_align::<W::Archived>();
+        self.define_as(TypeId::of::<Wrapped<W, F>>(), layout, |describer| {
+            let (open, of, close, shape) = shape(describer);
+            (true, with::named(open, of, close), shape)
+        })
+    }
+
     fn define<T: Schema>(&mut self, shape: impl FnOnce(&mut Describer) -> (bool, Vec<Part>, Shape)) -> TypeRef {
-        let id = TypeId::of::<T>();
+        self.define_as(TypeId::of::<T>(), layout::size_and_align::<T::Archived>(), shape)
+    }
+
+    fn define_as(
+        &mut self,
+        id: TypeId,
+        (size, align): (usize, usize),
+        shape: impl FnOnce(&mut Describer) -> (bool, Vec<Part>, Shape),
+    ) -> TypeRef {
         if let Some(known) = self.known.get(&id) {
             return *known;
         }
         // The place is taken before the fields are visited, so that they can refer to it.
         let this = TypeRef(self.definitions.len());
-        let (size, align) = layout::size_and_align::<T::Archived>();
         self.known.insert(id, this);
         self.definitions.push(Definition {
             builtin: false,
@@ -168,6 +257,16 @@ impl<'d> Outline<'d> {
     /// A field of a struct, `offset` bytes behind its start in the archived form.
     pub fn field<T: Schema>(&mut self, name: &str, offset: usize) {
         let of = T::describe(self.describer);
+        self.push_field(name, offset, of);
+    }
+
+    /// The same for a field of type `F` that is archived through the wrapper `W`.
+    pub fn field_with<W: SchemaWith<F>, F: 'static>(&mut self, name: &str, offset: usize) {
+        let of = W::describe_with(self.describer);
+        self.push_field(name, offset, of);
+    }
+
+    fn push_field(&mut self, name: &str, offset: usize, of: TypeRef) {
         self.fields.push(Field {
             name: name.to_owned(),
             offset,
@@ -189,7 +288,16 @@ impl<'d> Outline<'d> {
     /// variant before it, it is ignored.
     pub fn payload<T: Schema>(&mut self, name: &str) {
         let of = T::describe(self.describer);
-        let (size, align) = layout::size_and_align::<T::Archived>();
+        self.push_payload(name, layout::size_and_align::<T::Archived>(), of);
+    }
+
+    /// The same for a field of type `F` that is archived through the wrapper `W`.
+    pub fn payload_with<W: SchemaWith<F>, F: 'static>(&mut self, name: &str) {
+        let of = W::describe_with(self.describer);
+        self.push_payload(name, layout::size_and_align::<W::Archived>(), of);
+    }
+
+    fn push_payload(&mut self, name: &str, (size, align): (usize, usize), of: TypeRef) {
         if let Some(variant) = self.variants.last_mut() {
             let offset = layout::align_up(self.end, align);
             self.end = offset + size;
@@ -202,12 +310,18 @@ impl<'d> Outline<'d> {
     }
 }
 
-/// `Pair<A,B>`, with what would break the grammar replaced: names come from the derive, which checks
-/// them, and from hand-written implementations.
+/// `Pair<A,B>`, with what would break the grammar replaced: names come from the derive, which checks them, and from hand-written
+/// implementations. A name may have its arguments with it: then they stand as they are given.
 fn derived_name(name: &str, arguments: Vec<Part>) -> Vec<Part> {
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let base = name.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
-    let mut parts = vec![Part::Text(base)];
+    let name = name.replace("::", ".");
+    let (base, given) = match name.find('<') {
+        Some(start) if name.ends_with('>') && arguments.is_empty() => name.split_at(start),
+        _ => (name.as_str(), ""),
+    };
+    let mut text: String = base.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    text.extend(given.chars().map(|c| if c.is_control() || c == ' ' { '_' } else { c }));
+    let mut parts = vec![Part::Text(text)];
     if !arguments.is_empty() {
         for (i, argument) in arguments.into_iter().enumerate() {
             parts.push(Part::Text(if i == 0 { "<" } else { "," }.to_owned()));

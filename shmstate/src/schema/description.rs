@@ -64,6 +64,6 @@ impl fmt::Display for Description {
 /// Name and version from the header line of a stored text, if it is one.
 pub(super) fn header(text: &str) -> Option<(&str, u16)> {
     let line = text.lines().next()?.strip_prefix(HEADER)?.strip_prefix(' ')?;
-    let (name, version) = line.split_once(" version ")?;
+    let (name, version) = line.rsplit_once(" version ")?;
     Some((name, version.parse().ok()?))
 }

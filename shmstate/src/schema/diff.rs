@@ -1,231 +1,344 @@
-//! The text of a refusal: what is stored, what was expected, and where they part.
+//! What became of a type between two descriptions, field by field.
 //!
-//! The stored text may come from a damaged region. It is never trusted: control characters are escaped,
-//! and both what is shown and the work of comparing are bounded.
+//! Fields and variants are matched by name, types by name and make. A type that appears at many places is compared once: its changes
+//! are told at the first of them. What moved only because something before it grew is not told.
 
-use std::fmt::Write;
+use std::collections::HashSet;
+use std::fmt;
 
-use super::{Fingerprint, description::header};
+use super::lines::printable;
+use super::model::{Case, Form, Member, Model, Scalar, TypeIndex};
 
-/// At most so many lines of each description are shown and compared.
-const LINES_SHOWN: usize = 2_000;
+/// At most so many changes are told; more are only counted.
+pub(super) const MOST_CHANGES: usize = 200;
 
-/// At most so many bytes of a line are shown.
-const LINE_BYTES_SHOWN: usize = 400;
-
-/// A line-by-line comparison takes the product of both counts; above this the differing blocks are shown
-/// whole, one after the other.
-const COMPARISONS: usize = 1_000_000;
-
-/// Says that the table called `table` holds records of another shape than the program expects: both
-/// descriptions, the lines in which they differ (`-` stored, `+` expected), and what would help.
-///
-/// `stored` and `expected` are texts of descriptions ([`super::Description::text`]).
-pub fn mismatch(table: &str, stored: &str, expected: &str) -> String {
-    let stored_lines = lines(stored);
-    let expected_lines = lines(expected);
-    let mut out = format!(
-        "table \"{}\" holds records of another shape than this program expects\n",
-        table.escape_debug()
-    );
-    section(&mut out, "stored", &stored_lines);
-    section(&mut out, "expected", &expected_lines);
-    out.push_str("difference (- stored, + expected):\n");
-    for (mark, line) in difference(&stored_lines, &expected_lines) {
-        let _ = writeln!(out, "{mark} {line}");
-    }
-    let _ = writeln!(out, "what helps: {}", advice(stored, expected));
-    out
+/// What happened to a field, a variant or a type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// A field that was not there.
+    FieldAdded,
+    /// A field that is there no more.
+    FieldRemoved,
+    /// A field of the same type under another name, in the place of the old one.
+    FieldRenamed,
+    /// The same fields in another order.
+    FieldsReordered,
+    /// Another type. [`Widened`](Self::Widened) and [`MadeOptional`](Self::MadeOptional) are told apart.
+    Retyped,
+    /// An integer of the same sign with more bits, or `f32` that became `f64`.
+    Widened,
+    /// `T` became `Option<T>`.
+    MadeOptional,
+    /// A type of the same fields under another name.
+    TypeRenamed,
+    /// A variant that was not there.
+    VariantAdded,
+    /// A variant that is there no more.
+    VariantRemoved,
+    /// A variant of the same tag and fields under another name.
+    VariantRenamed,
+    /// A variant with another tag.
+    VariantRenumbered,
+    /// The layout of all archives.
+    Layout,
 }
 
-/// The lines of a text, safe to print.
-fn lines(text: &str) -> Vec<String> {
-    let mut shown: Vec<String> = text.lines().take(LINES_SHOWN).map(printable).collect();
-    let left = text.lines().skip(LINES_SHOWN).count();
-    if left > 0 {
-        shown.push(format!("… and {left} more lines"));
-    }
-    shown
+/// One difference between two descriptions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Where: names of fields and variants with dots between, `[]` for what is in a container, `[key]` for the keys of a map.
+    /// Empty for the described type itself.
+    pub path: String,
+    /// What was there.
+    pub old: Option<String>,
+    /// What is there now.
+    pub new: Option<String>,
+    /// What happened.
+    pub kind: ChangeKind,
 }
 
-fn printable(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len().min(LINE_BYTES_SHOWN));
-    for c in line.chars() {
-        if shown.len() >= LINE_BYTES_SHOWN {
-            shown.push('…');
-            break;
+impl ChangeKind {
+    /// What would help, in half a sentence.
+    #[must_use]
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::FieldAdded => "old records have no such field: a migration must give it a value",
+            Self::FieldRemoved => "a migration drops it; its values are lost",
+            Self::FieldRenamed => "if it means the same, a migration moves it; or keep the old name",
+            Self::FieldsReordered => "the order is part of the shape: put the fields back in the stored order",
+            Self::Retyped => "a migration converts it; or keep the old type and add a field of the new one",
+            Self::Widened => "every old value fits: a migration widens it",
+            Self::MadeOptional => "every old value fits: a migration wraps it in Some",
+            Self::TypeRenamed => "if it means the same, keep the stored name with #[schema(name = \"…\")]",
+            Self::VariantAdded => "the shape changed, although no old record has it: raise the version and migrate",
+            Self::VariantRemoved => "a migration must say what becomes of records that have it",
+            Self::VariantRenamed => "if it means the same, keep the stored name",
+            Self::VariantRenumbered => "give the variant its stored tag: NAME = TAG",
+            Self::Layout => "build rkyv with the features of the stored layout",
         }
-        if matches!(c, '"' | '\'' | '\\') {
-            shown.push(c);
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::FieldAdded => "field added",
+            Self::FieldRemoved => "field removed",
+            Self::FieldRenamed => "field renamed?",
+            Self::FieldsReordered => "fields in another order",
+            Self::Retyped => "another type",
+            Self::Widened => "wider",
+            Self::MadeOptional => "made optional",
+            Self::TypeRenamed => "type renamed",
+            Self::VariantAdded => "variant added",
+            Self::VariantRemoved => "variant removed",
+            Self::VariantRenamed => "variant renamed?",
+            Self::VariantRenumbered => "another tag",
+            Self::Layout => "archive format",
+        }
+    }
+}
+
+/// `inventory[].count: u32 -> u64 (wider)`
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |side: &Option<String>| side.as_deref().map_or_else(|| "nothing".to_owned(), printable);
+        let path = if self.path.is_empty() {
+            "the record".to_owned()
         } else {
-            shown.extend(c.escape_debug());
-        }
-    }
-    shown
-}
-
-fn section(out: &mut String, title: &str, lines: &[String]) {
-    let _ = writeln!(out, "{title}:");
-    for line in lines {
-        let _ = writeln!(out, "  {line}");
-    }
-}
-
-/// The lines of both sides in order, each with `' '` (in both), `'-'` (stored) or `'+'` (expected).
-fn difference<'l>(stored: &'l [String], expected: &'l [String]) -> Vec<(char, &'l str)> {
-    let head = stored.iter().zip(expected).take_while(|(s, e)| s == e).count();
-    let (stored_rest, expected_rest) = (&stored[head..], &expected[head..]);
-    let tail = stored_rest
-        .iter()
-        .rev()
-        .zip(expected_rest.iter().rev())
-        .take_while(|(s, e)| s == e)
-        .count();
-    let (old, common_tail) = stored_rest.split_at(stored_rest.len() - tail);
-    let new = &expected_rest[..expected_rest.len() - tail];
-
-    let mut out: Vec<(char, &str)> = stored[..head].iter().map(|l| (' ', l.as_str())).collect();
-    if old.len().saturating_mul(new.len()) <= COMPARISONS {
-        longest_common(old, new, &mut out);
-    } else {
-        out.extend(old.iter().map(|l| ('-', l.as_str())));
-        out.extend(new.iter().map(|l| ('+', l.as_str())));
-    }
-    out.extend(common_tail.iter().map(|l| (' ', l.as_str())));
-    out
-}
-
-/// The textbook longest common subsequence, with removed lines before added ones.
-fn longest_common<'l>(old: &'l [String], new: &'l [String], out: &mut Vec<(char, &'l str)>) {
-    // longest[i][j]: how many lines old[i..] and new[j..] have in common, in order.
-    let mut longest = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            longest[i][j] = if old[i] == new[j] {
-                longest[i + 1][j + 1] + 1
-            } else {
-                longest[i + 1][j].max(longest[i][j + 1])
-            };
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    while i < old.len() && j < new.len() {
-        if old[i] == new[j] {
-            out.push((' ', &old[i]));
-            i += 1;
-            j += 1;
-        } else if longest[i + 1][j] >= longest[i][j + 1] {
-            out.push(('-', &old[i]));
-            i += 1;
-        } else {
-            out.push(('+', &new[j]));
-            j += 1;
-        }
-    }
-    out.extend(old[i..].iter().map(|l| ('-', l.as_str())));
-    out.extend(new[j..].iter().map(|l| ('+', l.as_str())));
-}
-
-fn advice(stored: &str, expected: &str) -> String {
-    let (Some((name, old)), Some((_, new))) = (header(stored), header(expected)) else {
-        return "the stored description has no header that this program can read; it was written by a \
-                newer format, or the catalog is damaged. Open the region with the program that wrote it."
-            .to_owned();
-    };
-    let name = printable(name);
-    if Fingerprint::of_text(stored) == Fingerprint::of_text(expected) {
-        return format!(
-            "the shapes are the same, only the declared versions differ (stored {old}, expected {new}); \
-             declare #[schema(version = {old})], or register a migration from version {old} to {new}."
-        );
-    }
-    if layout_of(stored) != layout_of(expected) {
-        return "the archive format differs, not only the type: rkyv was built with other features \
-                (`unaligned`, `pointer_width_*`, `big_endian`), which cargo unifies over all crates of a \
-                build. Build with the features of the stored layout line; `cargo tree -e features -i rkyv` \
-                names who sets them."
-            .to_owned();
-    }
-    match old.cmp(&new) {
-        std::cmp::Ordering::Less => format!(
-            "register a migration of {name} from version {old} to {new} with the table, or run the program \
-             that writes version {old}."
-        ),
-        std::cmp::Ordering::Equal => format!(
-            "the shape changed and the declared version did not: raise #[schema(version = …)] above {old} \
-             and register a migration from version {old}, or take the change back."
-        ),
-        std::cmp::Ordering::Greater => format!(
-            "the records were written by a newer program (version {old}; this one expects {new}): run that \
-             program, or register a migration of {name} from version {old} back to {new}."
-        ),
-    }
-}
-
-fn layout_of(text: &str) -> Option<&str> {
-    text.lines().nth(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STORED: &str = "schema 1 P version 1\nlayout x\nstruct P size 8 align 4\n  0 a: u32\n  4 b: u32\n";
-    const EXPECTED: &str = "schema 1 P version 2\nlayout x\nstruct P size 8 align 4\n  0 a: u32\n  4 b: f32\n";
-
-    #[test]
-    fn names_the_table_and_marks_the_lines() {
-        let text = mismatch("players", STORED, EXPECTED);
-        assert!(text.starts_with("table \"players\" holds records of another shape"));
-        assert!(text.contains("\n-   4 b: u32\n+   4 b: f32\n"), "{text}");
-        assert!(text.contains("\n    0 a: u32\n"), "{text}");
-        assert!(text.contains("from version 1 to 2"), "{text}");
-    }
-
-    #[test]
-    fn the_advice_follows_the_versions() {
-        let at = |text: &str, version: u16| {
-            let (_, shape) = text.split_once('\n').unwrap();
-            format!("schema 1 P version {version}\n{shape}")
+            printable(&self.path)
         };
-        assert!(advice(&at(STORED, 3), &at(EXPECTED, 3)).contains("above 3"));
-        assert!(advice(&at(STORED, 4), &at(EXPECTED, 3)).contains("newer program"));
-        assert!(advice(&at(STORED, 4), &at(STORED, 5)).contains("only the declared versions differ"));
-        assert!(advice(STORED, &EXPECTED.replace("layout x", "layout y")).contains("rkyv was built"));
-        assert!(advice("", EXPECTED).contains("damaged"));
+        write!(
+            f,
+            "{path}: {} -> {} ({})",
+            side(&self.old),
+            side(&self.new),
+            self.kind.what()
+        )
+    }
+}
+
+/// All differences between what is stored and what is expected, in the order of the stored fields. Two descriptions with the same
+/// fingerprint have none.
+#[must_use]
+pub fn changes(stored: &Model, expected: &Model) -> Vec<Change> {
+    let mut walk = Walk {
+        old: stored,
+        new: expected,
+        seen: HashSet::new(),
+        changes: Vec::new(),
+    };
+    if stored.layout() != expected.layout() {
+        walk.tell("", Some(stored.layout()), Some(expected.layout()), ChangeKind::Layout);
+    }
+    // A list instead of recursion: a chain of types may be long.
+    let mut open = vec![(String::new(), stored.root_index(), expected.root_index())];
+    while let Some((path, old, new)) = open.pop() {
+        let mut below = walk.types(&path, old, new);
+        below.reverse();
+        open.append(&mut below);
+    }
+    walk.changes
+}
+
+/// What is to be compared next.
+type Below = Vec<(String, TypeIndex, TypeIndex)>;
+
+struct Walk<'m> {
+    old: &'m Model,
+    new: &'m Model,
+    seen: HashSet<(TypeIndex, TypeIndex)>,
+    changes: Vec<Change>,
+}
+
+fn joined(path: &str, name: &str) -> String {
+    let name = name.strip_prefix('.').unwrap_or(name);
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+impl Walk<'_> {
+    fn tell(&mut self, path: &str, old: Option<&str>, new: Option<&str>, kind: ChangeKind) {
+        self.changes.push(Change {
+            path: path.to_owned(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+            kind,
+        });
     }
 
-    #[test]
-    fn a_damaged_text_is_shown_harmlessly() {
-        let long = "x".repeat(10 * LINE_BYTES_SHOWN);
-        let many = "y\n".repeat(LINES_SHOWN + 7);
-        let text = mismatch("a\u{1b}[2J\"b", &format!("\u{1b}[31m\n{long}\n{many}"), EXPECTED);
-        assert!(!text.contains('\u{1b}'));
-        assert!(!text.contains(&long));
-        assert!(text.contains("… and 9 more lines"), "{}", text.len());
-    }
-
-    #[test]
-    fn every_line_of_both_sides_appears_once_in_order() {
-        let own = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        for (a, b) in [
-            ("a b c d", "a x c y d"),
-            ("", "a"),
-            ("a b", "b a"),
-            ("a a a", "a a"),
-            ("q", "r s t"),
-        ] {
-            let (a, b) = (own(a), own(b));
-            let marked = difference(&a, &b);
-            let side = |skip| {
-                marked
-                    .iter()
-                    .filter(|(m, _)| *m != skip)
-                    .map(|(_, l)| *l)
-                    .collect::<Vec<_>>()
-            };
-            assert_eq!(side('+'), a);
-            assert_eq!(side('-'), b);
+    fn types(&mut self, path: &str, old: TypeIndex, new: TypeIndex) -> Below {
+        if !self.seen.insert((old, new)) {
+            return Vec::new();
+        }
+        let (a, b) = (self.old.get(old), self.new.get(new));
+        let held = |old: TypeIndex, new: TypeIndex, what: &str| (format!("{path}{what}"), old, new);
+        match (&a.form, &b.form) {
+            (Form::Struct(old), Form::Struct(new)) => {
+                self.renamed(path, &a.name, &b.name);
+                self.fields(path, old, new)
+            }
+            (Form::Tuple(old), Form::Tuple(new)) if old.len() == new.len() => self.fields(path, old, new),
+            (Form::Enum(old), Form::Enum(new)) => {
+                self.renamed(path, &a.name, &b.name);
+                self.cases(path, old, new)
+            }
+            (Form::Vec(old), Form::Vec(new)) | (Form::BoxedSlice(old), Form::BoxedSlice(new)) => {
+                vec![held(*old, *new, "[]")]
+            }
+            (Form::Array(old, n), Form::Array(new, m)) if n == m => vec![held(*old, *new, "[]")],
+            (Form::OptionBox(old), Form::OptionBox(new))
+            | (Form::Boxed(old), Form::Boxed(new))
+            | (Form::Option(old, _), Form::Option(new, _)) => {
+                vec![held(*old, *new, "")]
+            }
+            (Form::BTreeMap(k, v), Form::BTreeMap(l, w)) | (Form::HashMap(k, v), Form::HashMap(l, w)) => {
+                vec![held(*k, *l, "[key]"), held(*v, *w, "[]")]
+            }
+            (x, y) if x == y && a.name == b.name && a.size == b.size => Vec::new(),
+            (Form::Scalar(x), Form::Scalar(y)) if widens(*x, *y) => {
+                self.tell(path, Some(&a.name), Some(&b.name), ChangeKind::Widened);
+                Vec::new()
+            }
+            (_, Form::Option(payload, _)) if self.new.get(*payload).name == a.name => {
+                self.tell(path, Some(&a.name), Some(&b.name), ChangeKind::MadeOptional);
+                vec![held(old, *payload, "")]
+            }
+            _ => {
+                // A struct and an enum of one name are no change of name.
+                let of = |model: &super::model::Type| match (a.name == b.name, &model.form) {
+                    (false, _) => model.name.clone(),
+                    (true, Form::Struct(_)) => format!("struct {}", model.name),
+                    (true, Form::Enum(_)) => format!("enum {}", model.name),
+                    (true, _) => format!("{} of {} bytes", model.name, model.size),
+                };
+                self.tell(path, Some(&of(a)), Some(&of(b)), ChangeKind::Retyped);
+                Vec::new()
+            }
         }
     }
+
+    fn renamed(&mut self, path: &str, old: &str, new: &str) {
+        // Where only the arguments differ, the fields say how; where they do not either, the name is all there is.
+        if old != new {
+            self.tell(path, Some(old), Some(new), ChangeKind::TypeRenamed);
+        }
+    }
+
+    fn fields(&mut self, path: &str, old: &[Member], new: &[Member]) -> Below {
+        let mut below = Vec::new();
+        let in_new = |name: &str| new.iter().find(|field| field.name == name);
+        let in_old = |name: &str| old.iter().any(|field| field.name == name);
+        let mut added: Vec<&Member> = new.iter().filter(|field| !in_old(&field.name)).collect();
+        let type_of = |model: &Model, field: &Member| model.get(field.of).name.clone();
+        for (i, field) in old.iter().enumerate() {
+            let at = joined(path, &field.name);
+            if let Some(now) = in_new(&field.name) {
+                below.push((at, field.of, now.of));
+                continue;
+            }
+            let was = type_of(self.old, field);
+            // In its place stands a new one of the same type.
+            let in_place = new.get(i).filter(|now| type_of(self.new, now) == was);
+            let place = in_place.and_then(|now| added.iter().position(|field| std::ptr::eq(*field, now)));
+            match place {
+                Some(place) => {
+                    let now = added.remove(place);
+                    let (old, new) = (format!("{}: {was}", field.name), format!("{}: {was}", now.name));
+                    self.tell(&at, Some(&old), Some(&new), ChangeKind::FieldRenamed);
+                    below.push((joined(path, &now.name), field.of, now.of));
+                }
+                None => self.tell(&at, Some(&was), None, ChangeKind::FieldRemoved),
+            }
+        }
+        for field in added {
+            let now = type_of(self.new, field);
+            self.tell(&joined(path, &field.name), None, Some(&now), ChangeKind::FieldAdded);
+        }
+        let kept = |fields: &[Member], other: &[Member]| -> Vec<String> {
+            let both = fields.iter().filter(|field| other.iter().any(|o| o.name == field.name));
+            both.map(|field| field.name.clone()).collect()
+        };
+        let (before, now) = (kept(old, new), kept(new, old));
+        if before != now {
+            let (before, now) = (before.join(", "), now.join(", "));
+            self.tell(path, Some(&before), Some(&now), ChangeKind::FieldsReordered);
+        }
+        below
+    }
+
+    fn cases(&mut self, path: &str, old: &[Case], new: &[Case]) -> Below {
+        let mut below = Vec::new();
+        let mut added: Vec<&Case> = new.iter().filter(|c| !old.iter().any(|o| o.name == c.name)).collect();
+        let tag = |case: &Case| format!("tag {}", case.tag);
+        for case in old {
+            let at = joined(path, &case.name);
+            let now = match new.iter().find(|c| c.name == case.name) {
+                Some(now) => {
+                    if now.tag != case.tag {
+                        self.tell(&at, Some(&tag(case)), Some(&tag(now)), ChangeKind::VariantRenumbered);
+                    }
+                    Some(now)
+                }
+                None => {
+                    let like = |c: &&Case| c.tag == case.tag && c.fields.len() == case.fields.len();
+                    let place = added.iter().position(like);
+                    match place {
+                        Some(place) => {
+                            let now = added.remove(place);
+                            self.tell(&at, Some(&case.name), Some(&now.name), ChangeKind::VariantRenamed);
+                            Some(now)
+                        }
+                        None => {
+                            self.tell(&at, Some(&tag(case)), None, ChangeKind::VariantRemoved);
+                            None
+                        }
+                    }
+                }
+            };
+            if let Some(now) = now {
+                below.append(&mut self.fields(&at, &case.fields, &now.fields));
+            }
+        }
+        for case in added {
+            self.tell(
+                &joined(path, &case.name),
+                None,
+                Some(&tag(case)),
+                ChangeKind::VariantAdded,
+            );
+        }
+        let order = |cases: &[Case], other: &[Case]| -> Vec<String> {
+            let both = cases.iter().filter(|c| other.iter().any(|o| o.name == c.name));
+            both.map(|c| c.name.clone()).collect()
+        };
+        let (before, now) = (order(old, new), order(new, old));
+        // With other tags the order is told already.
+        let tags_kept = old
+            .iter()
+            .all(|c| new.iter().all(|n| n.name != c.name || n.tag == c.tag));
+        if before != now && tags_kept {
+            self.tell(
+                path,
+                Some(&before.join(", ")),
+                Some(&now.join(", ")),
+                ChangeKind::FieldsReordered,
+            );
+        }
+        below
+    }
+}
+
+/// Whether every value of the one is one of the other.
+fn widens(old: Scalar, new: Scalar) -> bool {
+    use Scalar::{F32, F64, I8, I16, I32, I64, I128, U8, U16, U32, U64, U128};
+    let rank = |scalar: Scalar| match scalar {
+        U8 | U16 | U32 | U64 | U128 => Some((0, scalar.size())),
+        I8 | I16 | I32 | I64 | I128 => Some((1, scalar.size())),
+        F32 | F64 => Some((2, scalar.size())),
+        Scalar::Bool | Scalar::Char => None,
+    };
+    matches!((rank(old), rank(new)), (Some((a, x)), Some((b, y))) if a == b && x < y)
 }

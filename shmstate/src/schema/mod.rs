@@ -38,7 +38,10 @@
 //!
 //! The first item is the described type itself. Then follow the derived types, in the order in which a
 //! breadth-first walk meets them, then the built-in ones, sorted by name. Each appears once; recursion is
-//! a name that appears again. `Option` is an enum and a tuple is a struct like any other.
+//! a name that appears again. `Option` is an enum and a tuple is a struct like any other. A field that is archived through
+//! a wrapper has the type `with.WRAPPER<WHAT IT STORES>`, a struct with one field.
+//!
+//! [`Model`] reads such a text again; [`changes`] compares two of them.
 //!
 //! ```
 //! use shmstate::schema::Description;
@@ -71,15 +74,28 @@ mod describe;
 mod description;
 mod render;
 
+mod model;
+mod parse;
+
 mod diff;
+mod lines;
+mod refusal;
+
+mod rust;
+
 mod plain;
 mod types;
+mod with;
 
 pub use describe::{Describer, Outline, TypeRef};
 pub use description::Description;
-pub use diff::mismatch;
+pub use diff::{Change, ChangeKind, changes};
 pub use fingerprint::Fingerprint;
+pub use model::{Case, Form, Member, Model, Scalar, Type, TypeIndex, Unreadable};
 pub use plain::Plain;
+pub use refusal::mismatch;
+pub(crate) use refusal::refusal;
+pub use with::SchemaWith;
 
 /// A type whose archived form can be described.
 ///
@@ -128,11 +144,11 @@ pub use plain::Plain;
 /// struct Player { #[schema(version = 2)] score: u32 }
 /// ```
 ///
-/// Nor does a field that is archived through a wrapper, or a type that borrows:
+/// Nor does a field that is archived through a wrapper that says nothing about it ([`SchemaWith`]), or a type that borrows:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// #[derive(rkyv::Archive, shmstate::Schema)]
-/// struct Player { #[rkyv(with = rkyv::with::AsBox)] score: u32 }
+/// struct Player { #[rkyv(with = rkyv::with::AsUnixTime)] since: std::time::SystemTime }
 /// ```
 /// ```compile_fail
 /// #[derive(rkyv::Archive, shmstate::Schema)]
@@ -158,4 +174,5 @@ pub trait Schema: rkyv::Archive + 'static {
 pub mod __private {
     pub use super::layout::{enum_layout_holds, size_and_align};
     pub use rkyv::Archive;
+    pub use rkyv::with::ArchiveWith;
 }

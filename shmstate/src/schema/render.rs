@@ -37,6 +37,15 @@ pub(super) const RESERVED: &[&str] = &[
     "PhantomData",
 ];
 
+/// Whether a built-in type can have a name that begins so: what stands before the arguments.
+fn is_reserved(name: &str) -> bool {
+    let base = name.split('<').next().unwrap_or(name);
+    RESERVED.contains(&base) || base.starts_with(WRAPPERS)
+}
+
+/// How the names of rkyv's wrappers begin.
+const WRAPPERS: &str = "with.";
+
 pub(super) struct Renderer<'d> {
     definitions: &'d [Definition],
     /// By index of the definition, once it has been mentioned.
@@ -105,8 +114,7 @@ impl<'d> Renderer<'d> {
             }
         }
         if !definition.builtin {
-            let reserved =
-                matches!(definition.name.first(), Some(Part::Text(base)) if RESERVED.contains(&base.as_str()));
+            let reserved = matches!(definition.name.first(), Some(Part::Text(base)) if is_reserved(base));
             let count = self.taken.entry(name.clone()).or_insert(usize::from(reserved));
             *count += 1;
             if *count > 1 {

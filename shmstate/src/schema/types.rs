@@ -121,27 +121,30 @@ impl<T: Schema> Schema for Option<T> {
         }
         describer.builtin::<Self>(|describer| {
             let of = T::describe(describer);
-            let offset = layout::align_up(layout::TAG_SIZE, align_of::<T::Archived>());
-            let payload = Field {
-                name: ".0".to_owned(),
-                offset,
-                of,
-            };
-            let variants = vec![
-                Variant {
-                    name: "None".to_owned(),
-                    tag: 0,
-                    fields: Vec::new(),
-                },
-                Variant {
-                    name: "Some".to_owned(),
-                    tag: 1,
-                    fields: vec![payload],
-                },
-            ];
-            (listed("Option<", &[of], ">"), Shape::Enum(variants))
+            (listed("Option<", &[of], ">"), option(of, align_of::<T::Archived>()))
         })
     }
+}
+
+/// The shape of an `Option` of a type with that alignment.
+pub(super) fn option(of: TypeRef, align: usize) -> Shape {
+    let payload = Field {
+        name: ".0".to_owned(),
+        offset: layout::align_up(layout::TAG_SIZE, align),
+        of,
+    };
+    Shape::Enum(vec![
+        Variant {
+            name: "None".to_owned(),
+            tag: 0,
+            fields: Vec::new(),
+        },
+        Variant {
+            name: "Some".to_owned(),
+            tag: 1,
+            fields: vec![payload],
+        },
+    ])
 }
 
 macro_rules! tuples {

@@ -257,18 +257,19 @@ pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<Stri
     let name = row.name.as_str();
     let text = text()?;
     let (key, value) = text.split_once("\n---\n").unwrap_or(("", &text));
-    let mut report = schema::mismatch(name, value, spec.value.text());
+    let mut more = Vec::new();
     if row.kind != spec.kind as u16 {
         let stored =
             Kind::from_number(row.kind).map_or_else(|| format!("kind {}", row.kind), |kind| format!("{kind:?}"));
-        report.push_str(&format!(
-            "\nthe table is a {stored}, the program expects a {:?}",
+        more.push(format!(
+            "the table is a {stored}, the program expects a {:?}",
             spec.kind
         ));
     }
     if row.key != spec.key_print() {
-        report.push_str(&format!("\nits keys are {key:?}, the program expects {:?}", spec.key));
+        more.push(format!("its keys are {key:?}, the program expects {:?}", spec.key));
     }
+    let report = schema::refusal(name, &more, value, spec.value.text());
     Err(Error::SchemaMismatch {
         table: name.into(),
         report: report.into(),

@@ -1,5 +1,6 @@
 //! The server once more, for the build of the libraries that has points: see `tests/points`.
 
+mod crash;
 pub mod options;
 pub mod plain;
 pub mod report;

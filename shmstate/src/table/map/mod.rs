@@ -43,7 +43,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 const WHAT: &str = "map";
 pub(crate) const COUNT: u64 = ROOT + 32;
 const ARCHIVED: u64 = ROOT + 40;
-const KEYS: u64 = ROOT + 48;
+pub(crate) const KEYS: u64 = ROOT + 48;
 
 /// A map from keys to records. The handle is small, can be copied and kept, and belongs to one region.
 ///

@@ -45,7 +45,7 @@ use tree::{Path, Spot, Toward, Tree};
 const WHAT: &str = node::WHAT;
 pub(crate) const COUNT: u64 = ROOT + 16;
 const ARCHIVED: u64 = ROOT + 24;
-const KEYS: u64 = ROOT + 32;
+pub(crate) const KEYS: u64 = ROOT + 32;
 /// Less than a record and its entry have: a region of so many bytes has fewer records than this many times.
 pub(crate) const LEAST_RECORD: u64 = 16;
 

@@ -119,6 +119,19 @@ impl Shape {
         words
     }
 
+    /// The bytes of a key's ordered form that its words hold: of one of variable length no more than they have room for.
+    pub(crate) fn key_bytes(self, words: &[u64; MAX_KEY_WORDS]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = words
+            .iter()
+            .take(self.key)
+            .flat_map(|word| word.to_be_bytes())
+            .collect();
+        if !self.stored.variable {
+            bytes.truncate(self.stored.size as usize);
+        }
+        bytes
+    }
+
     /// An entry of a leaf: a key and its record.
     pub(crate) fn leaf_entry(self, key: &[u64; MAX_KEY_WORDS], record: u64) -> ([u64; MAX_ENTRY], usize) {
         let mut entry = [0; MAX_ENTRY];

@@ -30,10 +30,14 @@ mod rings;
 #[cfg(test)]
 pub(crate) mod sabotage;
 mod scan;
+mod shown;
 mod slot;
 
 pub(crate) use check::{blocks, end_all, open};
 pub use input::Input;
+pub use shown::StreamInfo;
+pub(crate) use shown::shown;
+pub(crate) use slot::{PAGE_SLOTS, SLOT, SLOT_WORDS};
 
 use crate::error::{Error, Result};
 use crate::heap;
@@ -45,7 +49,7 @@ use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
 use crate::tx::Tx;
 use note::Note;
-use slot::{On, PAGE_SLOTS, SLOT, Slot};
+use slot::{On, Slot};
 use std::os::fd::BorrowedFd;
 
 const WHAT: &str = "streams";
@@ -55,8 +59,8 @@ pub const RING_SIZES: (u32, u32) = (256, 1 << 24);
 pub const MAX_STREAMS: u64 = 1 << 24;
 
 // Roots of the catalog row.
-const DIRECTORY: u64 = ROOT;
-const SLOTS: u64 = ROOT + 8;
+pub(crate) const DIRECTORY: u64 = ROOT;
+pub(crate) const SLOTS: u64 = ROOT + 8;
 const FIRST_FREE: u64 = ROOT + 16;
 const OPEN: u64 = ROOT + 24;
 const SERIAL: u64 = ROOT + 32;

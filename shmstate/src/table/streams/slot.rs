@@ -35,29 +35,29 @@ pub(crate) const SLOT_WORDS: usize = 16;
 pub(crate) const PAGE_SLOTS: u64 = 64;
 
 /// No more output comes: the socket is told when the last byte is out.
-const FINISHED: u64 = 1 << 32;
+pub(super) const FINISHED: u64 = 1 << 32;
 /// Bits of the word with state and flags that mean something.
 const STATE_BITS: u64 = FINISHED | 0xffff_ffff;
 /// Where the mark begins in the word with the sizes.
 const MARK_SHIFT: u32 = 32;
 
-mod at {
-    pub(super) const TOKEN: u64 = 0;
-    pub(super) const STATE: u64 = 8;
-    pub(super) const INPUT: u64 = 16;
-    pub(super) const OUTPUT: u64 = 24;
-    pub(super) const SIZES: u64 = 32;
-    pub(super) const BASE_TAKEN: u64 = 40;
-    pub(super) const BASE_ACCEPTED: u64 = 48;
-    pub(super) const USER: u64 = 56;
-    pub(super) const RECEIVED: u64 = 64;
-    pub(super) const SENT: u64 = 72;
-    pub(super) const CONSUMED: u64 = 80;
-    pub(super) const PRODUCED: u64 = 88;
-    pub(super) const CHECK: u64 = 96;
-    pub(super) const NEXT_FREE: u64 = 104;
-    pub(super) const ADOPTED: u64 = 112;
-    pub(super) const COOKIE: u64 = 120;
+pub(super) mod at {
+    pub(crate) const TOKEN: u64 = 0;
+    pub(crate) const STATE: u64 = 8;
+    pub(crate) const INPUT: u64 = 16;
+    pub(crate) const OUTPUT: u64 = 24;
+    pub(crate) const SIZES: u64 = 32;
+    pub(crate) const BASE_TAKEN: u64 = 40;
+    pub(crate) const BASE_ACCEPTED: u64 = 48;
+    pub(crate) const USER: u64 = 56;
+    pub(crate) const RECEIVED: u64 = 64;
+    pub(crate) const SENT: u64 = 72;
+    pub(crate) const CONSUMED: u64 = 80;
+    pub(crate) const PRODUCED: u64 = 88;
+    pub(crate) const CHECK: u64 = 96;
+    pub(crate) const NEXT_FREE: u64 = 104;
+    pub(crate) const ADOPTED: u64 = 112;
+    pub(crate) const COOKIE: u64 = 120;
 }
 
 const _: () = assert!(at::CONSUMED == at::RECEIVED + 16 && at::PRODUCED == at::SENT + 16);
@@ -82,7 +82,7 @@ const fn mix(field: u64, word: u64) -> u64 {
 }
 
 /// The check of a slot's words.
-fn check_of(words: &[u64; SLOT_WORDS]) -> u64 {
+pub(super) fn check_of(words: &[u64; SLOT_WORDS]) -> u64 {
     (0u64..)
         .step_by(8)
         .zip(words)
@@ -97,7 +97,7 @@ const fn changed(check: u64, field: u64, before: u64, after: u64) -> u64 {
 
 /// Bytes of a ring by the byte that has their logarithm.
 #[inline]
-fn size_of_log(log: u64) -> Option<u64> {
+pub(super) fn size_of_log(log: u64) -> Option<u64> {
     const LEAST: u64 = RING_SIZES.0.ilog2() as u64;
     const MOST: u64 = RING_SIZES.1.ilog2() as u64;
     match log {

@@ -3,6 +3,10 @@
 //! Only the form is checked here: a name that a node can have, a number of seconds. What the arguments refer to is
 //! resolved by each command.
 
+mod regions;
+
+pub(super) use regions::{Diff, Dump, Schema, Shown};
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +33,7 @@ Examples:
   handover confirm arena                               the new version is well
   handover rollback arena                              the old version takes the node back
   handover inspect arena/world                         look into a region of the node
+  handover dump arena/world players --where score>100  print its records
 
 Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.";
 
@@ -126,6 +131,9 @@ pub(super) enum Command {
     Confirm(Wish),
     Status(Status),
     Inspect(Inspect),
+    Schema(Schema),
+    Dump(Dump),
+    Diff(Diff),
 }
 
 /// Start the new version of a node's server, watch the handover, report who serves.
@@ -232,7 +240,7 @@ pub(super) struct Inspect {
 }
 
 #[derive(Debug, Group)]
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     /// Where the nodes' directories are, instead of the usual place.
     #[arg(long, value_name = "DIR")]
     pub(super) directory: Option<PathBuf>,
