@@ -128,6 +128,7 @@ impl Connections {
                 Ok(Received::Broken(e)) => ended(id, Ended::Broken(e)),
                 Err(shmstate::Error::NoStream { .. }) => {
                     self.shared.registry.remove(token);
+                    probation::gone(&self.shared, token);
                 }
                 Err(e) => return Err(e.into()),
             }
@@ -163,7 +164,9 @@ impl Connections {
         if !over.is_empty() && self.shared.late.send(&over).is_err() {
             // This pass is out, so the gate is not quiet: the handover is called off in time.
             let _ = self.shared.gate.disarm();
-            self.shared.registry.set_newcomers(Newcomers::Wait);
+            self.shared
+                .late
+                .while_open(|| self.shared.registry.set_newcomers(Newcomers::Wait));
         }
         if self.shared.probation.is_on() {
             let held = accepted.iter().map(|id| id.token());
@@ -201,6 +204,7 @@ impl Connections {
         for (token, _) in self.shared.registry.all() {
             if !ids.contains(&StreamId::from_token(token)) {
                 self.shared.registry.remove(token);
+                probation::gone(&self.shared, token);
             }
         }
         Ok(())

@@ -160,6 +160,12 @@ impl LeaseCell for LocalLease {
     }
 }
 
+/// Whether this word says that the process in slot `me` owns the node, and has offered it to nobody.
+#[must_use]
+pub fn is_owned_by(word: u64, me: u8) -> bool {
+    matches!(Lease::from_word(word), Some(Lease::Owned { owner, .. }) if owner == me)
+}
+
 /// Reads the lease. `None` if the word is not one this library writes.
 #[must_use]
 pub fn load(cell: &AtomicU64) -> Option<Lease> {

@@ -68,6 +68,11 @@ impl Failure {
         }
     }
 
+    /// What it says.
+    pub(super) fn lines(self) -> Vec<String> {
+        self.problem
+    }
+
     /// Another line: where it stands, or what to do.
     pub(super) fn and(mut self, line: impl Into<String>) -> Self {
         self.problem.push(line.into());

@@ -28,11 +28,13 @@ pub(super) enum Name {
 
 impl Name {
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
-        let text = text.strip_prefix(MOUNT).unwrap_or(text);
         let is_path = ["/", "./", "../"].iter().any(|start| text.starts_with(start));
-        if is_path || starts_as_checkpoint(Path::new(text)) {
-            return Ok(Self::Path(text.into()));
-        }
+        let text = match text.strip_prefix(MOUNT) {
+            // The name of an object there, unless it is a checkpoint that somebody has put there.
+            Some(name) if !name.contains('/') && !starts_as_checkpoint(Path::new(text)) => name,
+            _ if is_path || starts_as_checkpoint(Path::new(text)) => return Ok(Self::Path(text.into())),
+            _ => text,
+        };
         let wrong = |error: Error| Failure::new(Exit::Usage, error.to_string());
         match text.split_once('/') {
             None => Ok(Self::Object(text.into())),

@@ -11,6 +11,7 @@ use crate::error::{Error, Result, Side, WhoServes};
 use crate::node::config::{Config, SPIN_SLACK};
 use crate::node::descriptors::set::Inherited;
 use crate::node::leftover::Leftover;
+use crate::node::moves::Moved;
 use crate::node::shared::{Shared, Stage};
 use crate::node::tether;
 use crate::os::clock::{self, Deadline};
@@ -66,6 +67,8 @@ pub(crate) struct Join {
     taken: Option<Lease>,
     foreseen: Option<Foreseen>,
     first_tick: u64,
+    /// What the predecessor said after the take, which is the probation's to hear.
+    word: Option<Message>,
     records: Vec<(Outcome, String)>,
     pub(crate) inherited: bool,
 }
@@ -250,6 +253,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     taken: None,
                     foreseen: None,
                     first_tick: 0,
+                    word: None,
                     records: Vec::new(),
                     inherited: false,
                 })));
@@ -404,6 +408,7 @@ impl Join {
                     slot: self.predecessor_slot,
                     channel: self.channel,
                     predecessor,
+                    word: self.word,
                 };
                 (Some(terms), None)
             }
@@ -641,11 +646,34 @@ impl Join {
             .is_some_and(|p| p.has_ended().unwrap_or(false))
     }
 
-    /// The connections that came last, for who owns the node by now: they were sent before the release.
-    pub(crate) fn receive_late(&mut self, registry: &Registry) {
-        // Whatever else comes, or does not: the lease has decided.
+    /// What came last, for who owns the node by now: connections that were sent before the release, and perhaps some that move already. A word
+    /// of the predecessor in its probation's beginning is kept for that.
+    pub(crate) fn receive_late(&mut self, shared: &Shared) {
         let by = Deadline::after(self.deadlines.batch);
-        while self.next_message(registry, Deadline::now()).is_none() && !by.passed() {}
+        while !by.passed() {
+            match self.channel.recv(Deadline::now()) {
+                Ok((Message::Mirror { entries }, fds)) => {
+                    let mut late = Staged::default();
+                    late.take(entries, fds);
+                    point(Point::NewNewcomer);
+                    for (token, fd) in late.streams {
+                        // One that cannot be watched is closed; the lease has decided.
+                        let _ = shared.registry.insert(token, fd);
+                    }
+                }
+                Ok((Message::Move { name, bytes }, fds)) => {
+                    for fd in fds {
+                        let (name, bytes) = (name.clone(), bytes.clone());
+                        shared.moves.arrive(Moved { name, bytes, fd });
+                    }
+                }
+                Ok((word, _)) => {
+                    self.word = Some(word);
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// The next message; `None` if it was a connection that has come meanwhile, which is registered at once.
@@ -663,6 +691,9 @@ impl Join {
                 }
                 return None;
             }
+            Ok((Message::Descriptors { entries, .. }, _)) if entries.is_empty() => Event::Unexpected {
+                got: "a batch without descriptors".into(),
+            },
             Ok((Message::Descriptors { batch, entries }, fds)) => {
                 self.message = Some((Message::Descriptors { batch, entries }, fds));
                 Event::Descriptors { batch }

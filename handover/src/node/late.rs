@@ -51,6 +51,14 @@ impl Late {
         (!self.failed()).then(act)
     }
 
+    /// Does this while there is a way: what closes it comes before or after, not in between.
+    pub(crate) fn while_open(&self, act: impl FnOnce()) {
+        let way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        if way.is_some() {
+            act();
+        }
+    }
+
     /// Sends these connections over. An error means that the handover must not go on.
     pub(crate) fn send(&self, held: &[Held]) -> Result<()> {
         let way = self.way.lock().unwrap_or_else(PoisonError::into_inner);

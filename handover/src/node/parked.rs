@@ -77,6 +77,7 @@ pub(crate) fn wait(
         parked_at: clock::now(),
         decided_at: 0,
         lease: None,
+        said: None,
         record: None,
     };
     parked.run(leave);
@@ -153,6 +154,8 @@ struct Parked<'a> {
     /// When it was found that the node has to come back: the beginning of the way back, for the history.
     decided_at: u64,
     lease: Option<Lease>,
+    /// What the successor said when the node was to be taken.
+    said: Option<Event>,
     record: Option<HandoverRecord>,
 }
 
@@ -197,6 +200,9 @@ impl Parked<'_> {
 
     /// Waits, no longer than [`LOOK`]. The order is K2's.
     fn next_event(&mut self, leave: &dyn Fn() -> bool) -> Option<Event> {
+        if let Some(event) = self.said.take() {
+            return Some(event);
+        }
         self.sleep();
         if let Some(event) = self.read_channel() {
             return Some(event);
@@ -332,8 +338,8 @@ impl Parked<'_> {
                 // What the successor accepted before it released, or died, was sent before: the look that led here may have been too early for it (K2).
                 let by = Deadline::after(PROOF);
                 while self.is_spoken_to() && !by.passed() {
-                    // Whatever it says about itself: the lease decides.
-                    let _ = self.read_channel();
+                    // The lease decides first; if it does not give the node, what was said counts.
+                    self.said = self.read_channel().or(self.said.take());
                 }
                 let me = shared.me;
                 point(Point::ParkedTake);

@@ -8,7 +8,7 @@
 //!
 //! It does not know what the predecessor does with what it gets.
 
-use crate::control::Phase;
+use crate::control::{ParticipantState, Phase};
 use crate::error::{Error, Result};
 use crate::node::descriptors::spec::KEPT;
 use crate::node::shared::{Shared, Stage};
@@ -45,7 +45,11 @@ pub(crate) fn begin(shared: &Shared, terms: Terms) {
 
 /// Whether connections can be accepted (B4).
 pub(crate) fn has_room(shared: &Shared) -> bool {
-    !shared.probation.is_on() || shared.probation.has_room()
+    let reads = |slot| {
+        let row = shared.block.participant(slot).ok().flatten();
+        row.is_some_and(|row| row.state == ParticipantState::Parked)
+    };
+    !shared.probation.is_on() || shared.probation.has_room(reads)
 }
 
 /// Tells the predecessor of connections that this process accepted (B2).
@@ -243,6 +247,8 @@ impl Running {
                 let me = shared.me;
                 Some(match lease::change(shared.block.word(), |lease| lease.take_back(me)) {
                     Ok(_) => Event::TookBack,
+                    // Nothing was released.
+                    Err(word) if lease::is_owned_by(word, me) => Event::TookBack,
                     Err(_) => Event::TakeBackLost,
                 })
             }

@@ -402,6 +402,9 @@ impl<'a> Handover<'a> {
     fn watch_gate(&mut self) -> Event {
         let d = &self.shared.config.deadlines;
         loop {
+            if self.has_lost_successor() {
+                return Event::PeerDead;
+            }
             // Slept, not waited for: whoever wakes this thread, the pass that releases or the successor that closes the channel, takes a
             // processor from the successor in the very moment of its first tick, and nothing here is urgent then.
             if self.shared.gate.wait_quiet(Instant::now()) {
@@ -426,6 +429,13 @@ impl<'a> Handover<'a> {
         }
     }
 
+    /// Whether the successor is past its last instruction. One that writes its core has not closed the channel yet.
+    fn has_lost_successor(&self) -> bool {
+        self.successor
+            .as_ref()
+            .is_some_and(|successor| successor.has_ended().unwrap_or(false))
+    }
+
     /// Leaves the machine to a successor that has taken the lease: letting go of descriptors and mappings can wait.
     fn stand_aside(&self) {
         if self.is_taken() {
@@ -446,6 +456,9 @@ impl<'a> Handover<'a> {
             }
             if let Some(event) = self.look_at_channel() {
                 return event;
+            }
+            if self.has_lost_successor() {
+                return Event::PeerDead;
             }
             if self.deadline.passed() {
                 return Event::Deadline;
@@ -557,12 +570,15 @@ impl<'a> Handover<'a> {
                 let me = shared.me;
                 Some(match lease::change(shared.block.word(), |lease| lease.take_back(me)) {
                     Ok(_) => Event::TookBack,
+                    // Nothing was released.
+                    Err(word) if lease::is_owned_by(word, me) => Event::TookBack,
                     Err(_) => Event::TakeBackLost,
                 })
             }
             Effect::ResumeAccepting => {
-                shared.registry.set_newcomers(Newcomers::Stay);
+                // Closed first: one that cannot send makes newcomers wait only while the way is there.
                 shared.late.close();
+                shared.registry.set_newcomers(Newcomers::Stay);
                 shared.descriptors.pause(false);
                 None
             }

@@ -230,7 +230,10 @@ impl Starting {
         // Everything that can be slow happens before, so that the gate opens into a process that is complete (H4).
         reception::start(&shared)?;
         if on_probation {
-            probation::start(&shared)?;
+            probation::start(&shared).inspect_err(|_| {
+                shared.set_stage(Stage::Leaving);
+                shared.new_regions.remove();
+            })?;
         }
         match way {
             Way::Owned(lease) => {
@@ -266,7 +269,7 @@ impl Starting {
                 })?;
                 join.write_down(taken, shared.registry.len());
                 point(Point::NewWritten);
-                join.receive_late(&shared.registry);
+                join.receive_late(&shared);
                 inherited = join.inherited;
                 let (terms, leftover) = join.part();
                 shared.descriptors.own(&shared.config.descriptors, terms.is_some());

@@ -48,6 +48,8 @@ pub(crate) struct Terms {
     pub(crate) slot: u8,
     /// How long the probation lasts.
     pub(crate) length: Duration,
+    /// What it said before the probation could listen.
+    pub(crate) word: Option<Message>,
 }
 
 /// A probation as it runs.
@@ -61,6 +63,7 @@ pub(crate) struct Running {
     predecessor: Pidfd,
     pub(crate) slot: u8,
     outbox: VecDeque<Out>,
+    word: Option<Message>,
     /// Until when the predecessor has to read, if the channel was full when it was looked at last.
     unread: Option<Deadline>,
     /// When it is over.
@@ -138,6 +141,7 @@ impl Probation {
             predecessor: terms.predecessor,
             slot: terms.slot,
             outbox: VecDeque::new(),
+            word: terms.word,
             unread: None,
             end,
             deadline: end,
@@ -150,8 +154,18 @@ impl Probation {
 
     /// Whether the predecessor could be told at once of connections that are accepted now. If not, they wait in their listener's queue: accepted,
     /// they would be lost with this process.
-    pub(crate) fn has_room(&self) -> bool {
-        self.lock().as_mut().is_none_or(Running::has_room)
+    ///
+    /// `reads` says of a slot whether who is there is parked, and can read.
+    pub(crate) fn has_room(&self, reads: impl Fn(u8) -> bool) -> bool {
+        let mut running = self.lock();
+        running.as_mut().is_none_or(|running| {
+            let room = running.has_room();
+            // One that is on its way to park reads later.
+            if !room && running.unread.is_none() && reads(running.slot) {
+                running.unread = Some(Deadline::after(UNREAD));
+            }
+            room
+        })
     }
 
     /// Adds to the outbox, and sends what can be sent.
@@ -175,7 +189,11 @@ impl Running {
             return Some(Event::PeerGone);
         }
         if let Some(channel) = &mut self.channel {
-            match channel.recv(Deadline::now()) {
+            let said = match self.word.take() {
+                Some(word) => Ok((word, Vec::new())),
+                None => channel.recv(Deadline::now()),
+            };
+            match said {
                 Ok((Message::Return { reason }, _)) => {
                     point(Point::OwnerAsked);
                     self.reason = reason;
@@ -228,10 +246,9 @@ impl Running {
             Some(channel) => self.outbox.is_empty() && poll::writable(channel.as_fd(), Deadline::now()).unwrap_or(true),
             None => true,
         };
-        self.unread = match room {
-            true => None,
-            false => self.unread.or_else(|| Some(Deadline::after(UNREAD))),
-        };
+        if room {
+            self.unread = None;
+        }
         room
     }
 

@@ -238,7 +238,7 @@ mod tests {
                 #[schema(verison = 2)]
                 struct A;
             ),
-            "known keys are `version = N` and `name",
+            "known keys are `version = N`, `name",
         );
         refused(
             parse_quote!(

@@ -129,6 +129,10 @@ impl<V: Visit> Walk<'_, '_, V> {
     pub(super) fn value(&mut self, of: TypeIndex, at: usize) -> Result<()> {
         let decoder = self.decoder;
         let found = decoder.model.get(of);
+        if found.size == 0 {
+            let left = self.empty.checked_sub(1);
+            self.empty = left.ok_or_else(|| broken("end of values without bytes", at))?;
+        }
         match &found.form {
             Form::Scalar(scalar) => return self.scalar(*scalar, at),
             Form::String => {

@@ -71,6 +71,12 @@ impl<'t, 'o> AnyRecord<'t, 'o> {
         }
     }
 
+    /// Whether its bytes could not be read, so that it has neither a key nor a value.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        matches!(self.raw, Some(Err(_)))
+    }
+
     /// The table that it is of.
     #[must_use]
     pub fn table(&self) -> &'t AnyTable<'o> {

@@ -17,6 +17,8 @@ use super::{description::header, parse};
 pub(super) const MAX_SIZE: usize = 1 << 28;
 /// Largest alignment that is believed.
 pub(super) const MAX_ALIGN: usize = 16;
+/// Longest chain of types within types, and of types that are written out where they are named.
+const MAX_DEPTH: usize = 256;
 
 /// A type within one [`Model`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -324,28 +326,44 @@ impl Model {
                 return Err(wrong("a type that is not as large as what is in it"));
             }
         }
-        self.check_endless().ok_or(wrong("a type that holds itself"))
+        let inside = |of: &Type| self.inside(&of.form);
+        let deepest = self
+            .longest(|_| true, inside)
+            .ok_or(wrong("a type that holds itself"))?;
+        // Struct and enum have names that what is in them can go back to; the others are written out where they are named.
+        let written_out = |of: &Type| !matches!(of.form, Form::Struct(_) | Form::Enum(_));
+        let longest = self.longest(written_out, |of| self.named_by(&of.form));
+        match longest.ok_or(wrong("a type without a name of its own that names itself"))? {
+            longest if longest.max(deepest) > MAX_DEPTH => Err(wrong("types within types without end")),
+            _ => Ok(()),
+        }
     }
 
-    /// `None` if a type holds itself. Without recursion: a chain of types may be long.
-    fn check_endless(&self) -> Option<()> {
-        // How many types hold it, and have not been taken away yet.
-        let mut held = vec![0usize; self.types.len()];
-        for of in &self.types {
-            self.inside(&of.form).into_iter().for_each(|inner| held[inner.0] += 1);
-        }
-        let mut free: Vec<usize> = (0..held.len()).filter(|i| held[*i] == 0).collect();
-        let mut taken = 0;
+    /// How many types the longest chain from one to the next has, of those that `counts` says yes to; `None` if one comes back to itself.
+    /// Without recursion.
+    fn longest(&self, counts: impl Fn(&Type) -> bool, next: impl Fn(&Type) -> Vec<TypeIndex>) -> Option<usize> {
+        let next = |i: usize| {
+            let of = &self.types[i];
+            let all = if counts(of) { next(of) } else { Vec::new() };
+            all.into_iter().filter(|to| counts(&self.types[to.0]))
+        };
+        // How many name it, and have not been taken away yet.
+        let mut named = vec![0usize; self.types.len()];
+        (0..named.len()).flat_map(next).for_each(|to| named[to.0] += 1);
+        let mut free: Vec<usize> = (0..named.len()).filter(|i| named[*i] == 0).collect();
+        let (mut depth, mut taken, mut longest) = (vec![1usize; named.len()], 0, 0);
         while let Some(i) = free.pop() {
             taken += 1;
-            for inner in self.inside(&self.types[i].form) {
-                held[inner.0] -= 1;
-                if held[inner.0] == 0 {
-                    free.push(inner.0);
+            longest = longest.max(depth[i]);
+            for to in next(i) {
+                depth[to.0] = depth[to.0].max(depth[i] + 1);
+                named[to.0] -= 1;
+                if named[to.0] == 0 {
+                    free.push(to.0);
                 }
             }
         }
-        (taken == self.types.len()).then_some(())
+        (taken == self.types.len()).then_some(longest)
     }
 }
 

@@ -10,6 +10,8 @@ use super::model::{Case, Form, MAX_ALIGN, MAX_SIZE, Member, Names, Scalar, Type,
 
 /// Lines before the first item.
 const HEAD_LINES: usize = 2;
+/// Longest name of a type, in bytes: that of a map is taken apart at each of its commas.
+const MAX_NAME: usize = 8 << 10;
 
 /// The first line of an item.
 struct Head<'t> {
@@ -34,6 +36,9 @@ fn head(line: usize, text: &str) -> Result<Head<'_>, Unreadable> {
     let (size, align): (usize, usize) = (size.parse().map_err(|_| bad())?, align.parse().map_err(|_| bad())?);
     if !matches!(keyword, "struct" | "enum" | "type") || name.is_empty() {
         return Err(bad());
+    }
+    if name.len() > MAX_NAME {
+        return Err(wrong(line, "a name that is too long"));
     }
     if size > MAX_SIZE || align > MAX_ALIGN || !align.is_power_of_two() {
         return Err(wrong(line, "a size or an alignment that no type has"));

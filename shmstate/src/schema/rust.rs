@@ -7,6 +7,7 @@
 //!   string.
 //! - **W3** A type that was described by hand is unknown but for its size: a comment says so where it is used.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
@@ -69,7 +70,12 @@ struct Writer<'m> {
     names: HashMap<TypeIndex, String>,
     /// Types that keys of maps consist of, which are compared and hashed.
     keys: HashSet<TypeIndex>,
+    /// How many types may still be written out: tuples of tuples grow without end.
+    left: Cell<usize>,
 }
+
+/// How many types are written out in all.
+const MOST_WRITTEN: usize = 1 << 17;
 
 /// How the names of wrappers begin.
 const WRAPPERS: &str = "with.";
@@ -163,7 +169,12 @@ impl<'m> Writer<'m> {
                 open.extend(model.named_by(&model.get(of).form));
             }
         }
-        Self { model, names, keys }
+        Self {
+            model,
+            names,
+            keys,
+            left: Cell::new(MOST_WRITTEN),
+        }
     }
 
     fn all(&self) -> String {
@@ -349,6 +360,10 @@ impl<'m> Writer<'m> {
 
     fn expression(&self, index: TypeIndex) -> String {
         let of = self.model.get(index);
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return "/* too much to be written */ ()".to_owned(),
+        }
         let inner = |index: &TypeIndex| self.expression(*index);
         match &of.form {
             Form::Struct(_) | Form::Enum(_) => self.names.get(&index).cloned().unwrap_or_default(),

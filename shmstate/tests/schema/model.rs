@@ -175,6 +175,10 @@ fn what_contradicts_itself_is_not_read() {
         ("", "no type"),
         ("struct A size 4 align 4\n  0 a: A\n", "holds itself"),
         (
+            "struct A size 4 align 4\n  0 a: (a)\nstruct (a) size 4 align 4\n  0 .0: Box<(a)>\ntype Box<(a)> size 4 align 4\n",
+            "names itself",
+        ),
+        (
             "struct A size 4 align 4\n  0 a: u64\ntype u64 size 8 align 8\n",
             "as large",
         ),

@@ -205,9 +205,16 @@ fn compare(old: &AnyTable<'_>, new: &AnyTable<'_>, limit: usize) -> Result<Table
     let same_shape = old.fingerprint() == new.fingerprint();
     each(old.records(), |record| {
         view.compared += 1;
-        let Some(other) = partner(new, &record)? else {
-            view.tell(limit, "removed", &record, Vec::new());
-            return Ok(());
+        let other = match partner(new, &record) {
+            Partner::None => {
+                view.tell(limit, "removed", &record, Vec::new());
+                return Ok(());
+            }
+            Partner::Unread => {
+                view.damaged += 1;
+                return Ok(());
+            }
+            Partner::Is(other) => other,
         };
         if same_shape && record.due() == other.due() && record.has_same_bytes(&other) {
             return Ok(());
@@ -220,8 +227,11 @@ fn compare(old: &AnyTable<'_>, new: &AnyTable<'_>, limit: usize) -> Result<Table
         Ok(())
     })?;
     each(new.records(), |record| {
-        if partner(old, &record)?.is_none() {
-            view.tell(limit, "added", &record, Vec::new());
+        match partner(old, &record) {
+            Partner::None => view.tell(limit, "added", &record, Vec::new()),
+            // One that has a partner was counted there.
+            Partner::Unread => view.damaged += u64::from(record.is_unread()),
+            Partner::Is(_) => {}
         }
         Ok(())
     })?;
@@ -241,20 +251,33 @@ fn each<'t, 'o>(
     Ok(())
 }
 
+/// What the other side has under the name of a record.
+enum Partner<'t, 'o> {
+    None,
+    Is(AnyRecord<'t, 'o>),
+    /// One of the two could not be read: it has no name, or nobody knows what is under it.
+    Unread,
+}
+
 /// The record of the other side with the same name.
-fn partner<'t, 'o>(table: &'t AnyTable<'o>, record: &AnyRecord<'_, '_>) -> Result<Option<AnyRecord<'t, 'o>>, Failure> {
+fn partner<'t, 'o>(table: &'t AnyTable<'o>, record: &AnyRecord<'_, '_>) -> Partner<'t, 'o> {
+    if record.is_unread() {
+        return Partner::Unread;
+    }
     let found = match table.naming() {
         Naming::Key => table.get(record.key_bytes()),
         Naming::Id | Naming::Serial => table.get_number(record.number()),
         _ => {
-            return Ok(table
-                .records()
-                .batch()
-                .map_err(|error| unread(&error))?
-                .and_then(|batch| batch.into_iter().next()));
+            let batch = table.records().batch();
+            batch.map(|batch| batch.and_then(|batch| batch.into_iter().next()))
         }
     };
-    found.map_err(|error| unread(&error))
+    match found {
+        Ok(Some(other)) if other.is_unread() => Partner::Unread,
+        Ok(Some(other)) => Partner::Is(other),
+        Ok(None) => Partner::None,
+        Err(_) => Partner::Unread,
+    }
 }
 
 fn differences(old: &AnyRecord<'_, '_>, new: &AnyRecord<'_, '_>) -> Result<Vec<Difference>, BadRecord> {

@@ -62,6 +62,8 @@ struct Output<'w> {
     written: u64,
     damaged: Vec<String>,
     damaged_count: u64,
+    /// What is wrong with tables that could not be read to their ends.
+    unread: Vec<String>,
 }
 
 /// Why the work ends.
@@ -120,6 +122,7 @@ fn dump(options: &Options, observer: &Observer, to: &mut dyn Write) -> Result<Re
         written: 0,
         damaged: Vec::new(),
         damaged_count: 0,
+        unread: Vec::new(),
     };
     let mut filters = Vec::new();
     for table in &wanted {
@@ -145,7 +148,11 @@ fn dump(options: &Options, observer: &Observer, to: &mut dyn Write) -> Result<Re
                 })?;
                 output.record(&record, filters)?;
             }
-            None => all(table, filters, options.limit, &mut output)?,
+            None => match all(table, filters, options.limit, &mut output) {
+                // The other tables, and what was read of this one, are worth having.
+                Err(End::Failed(failure)) => output.unread.extend(failure.lines()),
+                other => other?,
+            },
         }
         output.end_table();
     }
@@ -161,6 +168,13 @@ fn all(table: &AnyTable<'_>, filters: &[Filter], limit: u64, output: &mut Output
             format!("the records of {} cannot be read: {why}", table.name()),
         );
         return Err(failure.into());
+    }
+    if table.kind().is_none() {
+        let what = format!(
+            "the records of {} cannot be read: a kind that this program does not know",
+            table.name()
+        );
+        return Err(Failure::new(Exit::Unknown, what).into());
     }
     let mut records = table.records();
     while output.written < limit {
@@ -366,6 +380,10 @@ impl Output<'_> {
 
     fn report(self) -> Report {
         let mut report = Report::done(String::new());
+        if !self.unread.is_empty() {
+            report.exit = Exit::Unknown;
+            report.problem.extend(self.unread);
+        }
         if self.damaged_count > 0 {
             report.exit = Exit::Unknown;
             let count = text::count(self.damaged_count, "record");

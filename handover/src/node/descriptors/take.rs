@@ -96,17 +96,21 @@ impl Node {
     /// [`Error::Descriptor`]: the name is taken; a handover is about to be decided (keep it again in the next pass).
     pub fn keep(&self, name: &str, fd: impl Into<Arc<OwnedFd>>) -> Result<()> {
         let fd = fd.into();
-        let kept = self.shared.while_serving(|| {
-            self.shared.descriptors.keep(name, Arc::clone(&fd))?;
-            probation::mirror_kept(&self.shared, name, fd);
-            Ok(())
-        });
-        kept.unwrap_or_else(|| {
-            Err(Error::Descriptor {
+        let kept = self
+            .shared
+            .while_serving(|| self.shared.descriptors.keep(name, Arc::clone(&fd)));
+        match kept {
+            Some(Ok(())) => {
+                // Not under the lock of the stage: the probation's thread takes the two the other way round.
+                probation::mirror_kept(&self.shared, name, fd);
+                Ok(())
+            }
+            Some(error) => error,
+            None => Err(Error::Descriptor {
                 name: name.into(),
                 problem: "this process does not serve the node any more",
-            })
-        })
+            }),
+        }
     }
 
     /// Takes a kept descriptor back; `None` if none of this name was kept.

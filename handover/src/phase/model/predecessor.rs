@@ -2,7 +2,7 @@
 
 use super::mutation::answer_pre;
 use super::step::{Class, Step};
-use super::world::{By, Gate, Life, Message, Newcomers, Pre, Sabotage, Setup, Slot, Stage, World};
+use super::world::{By, Gate, Message, Newcomers, Pre, Sabotage, Setup, Slot, Stage, World};
 use crate::control::Signal;
 use crate::phase::predecessor::{Effect, Event, State};
 
@@ -126,7 +126,7 @@ impl World {
         if link.s_closed && link.to_p.is_empty() {
             add(Event::PeerClosed);
             let believed = setup.sabotage == Sabotage::BelieveDeath;
-            if self.process(successor).life == Life::Dead || believed {
+            if self.process(successor).has_ended() || believed {
                 add(Event::PeerDead);
             }
         }
