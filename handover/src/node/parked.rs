@@ -35,6 +35,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(3);
 /// Messages that one look reads: an owner that never stops talking must not keep this process from what else there is to see (K3).
 const AT_ONCE: usize = 256;
+/// Such looks before the take: more than wait in the socket, so that only one that goes on speaking, and should not, is not heard out.
+const LAST_LOOKS: usize = 16;
 /// How long a closed channel may take to become a proven death.
 const PROOF: Duration = Duration::from_secs(2);
 
@@ -336,8 +338,11 @@ impl Parked<'_> {
             Effect::ProveDeath => None,
             Effect::Take => {
                 // What the successor accepted before it released, or died, was sent before: the look that led here may have been too early for it (K2).
-                let by = Deadline::after(PROOF);
-                while self.is_spoken_to() && !by.passed() {
+                // So often and not so long: to be stopped in between must not leave one behind.
+                for _ in 0..LAST_LOOKS {
+                    if !self.is_spoken_to() {
+                        break;
+                    }
                     // The lease decides first; if it does not give the node, what was said counts.
                     self.said = self.read_channel().or(self.said.take());
                 }

@@ -408,7 +408,6 @@ impl<'a> Handover<'a> {
             // Slept, not waited for: whoever wakes this thread, the pass that releases or the successor that closes the channel, takes a
             // processor from the successor in the very moment of its first tick, and nothing here is urgent then.
             if self.shared.gate.wait_quiet(Instant::now()) {
-                self.stand_aside();
                 return Event::Released;
             }
             if let Some(event) = self.look_at_channel() {
@@ -436,13 +435,6 @@ impl<'a> Handover<'a> {
             .is_some_and(|successor| successor.has_ended().unwrap_or(false))
     }
 
-    /// Leaves the machine to a successor that has taken the lease: letting go of descriptors and mappings can wait.
-    fn stand_aside(&self) {
-        if self.is_taken() {
-            std::thread::sleep(ASIDE);
-        }
-    }
-
     fn is_taken(&self) -> bool {
         matches!(self.shared.block.lease(), Ok(Lease::Owned { owner, .. }) if owner == self.slot)
     }
@@ -451,6 +443,8 @@ impl<'a> Handover<'a> {
     fn watch_lease(&mut self) -> Event {
         loop {
             if self.is_taken() {
+                // The machine is the successor's for its first ticks: letting go of descriptors and mappings can wait.
+                std::thread::sleep(ASIDE);
                 point(Point::OldTaken);
                 return Event::Taken;
             }

@@ -261,6 +261,7 @@ impl Run {
         for server in &self.servers {
             server.held.thaw();
         }
+        // A process may be parked more than once: what is confirmed is a generation.
         let mut confirmed = 0;
         let end = Instant::now() + LIMIT;
         let status = loop {
@@ -273,9 +274,10 @@ impl Run {
             // A node in the middle of something cannot always be read.
             let status = self.place.status();
             if let Ok(status) = &status {
-                let parked = status.participants.iter().find(|p| p.state == ParticipantState::Parked);
-                if let Some(parked) = parked.filter(|p| p.process.pid != confirmed) {
-                    confirmed = parked.process.pid;
+                let is_parked = status.participants.iter().any(|p| p.state == ParticipantState::Parked);
+                let generation = status.lease.generation();
+                if is_parked && generation != confirmed {
+                    confirmed = generation;
                     self.place.request(Request::Confirm)?;
                 }
                 let owner = status

@@ -21,8 +21,13 @@ use tempfile::TempDir;
 
 /// Where regions and control blocks are.
 const SHM: &str = "/dev/shm";
-/// Every node has an address of its own in 127/8, so that no port is taken twice, not even by a client.
+/// Every node has an address of its own in 127/8, so that no port is taken twice, not even by a client. A process with more nodes than there are
+/// such addresses goes on with the next ports.
 const PORT: u16 = 4100;
+/// Ports of a node: the second is for connections that its server keeps itself.
+const PORTS: u16 = 2;
+/// Addresses of a process.
+const HOSTS: u16 = 250;
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A node and its surroundings.
@@ -46,7 +51,7 @@ impl Scene {
     pub fn new(program: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let [high, low] = (std::process::id() as u16).to_be_bytes();
-        let ip = Ipv4Addr::new(127, high, low, (number % 250 + 2) as u8);
+        let ip = Ipv4Addr::new(127, high, low, (number % HOSTS + 2) as u8);
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self {
             program: program.into(),
@@ -54,7 +59,7 @@ impl Scene {
             base: directory.path().join("nodes"),
             _directory: directory,
             node: format!("test-{}-{number}", std::process::id()),
-            address: (ip, PORT).into(),
+            address: (ip, PORT + number / HOSTS * PORTS).into(),
             id: Cell::new(None),
         }
     }

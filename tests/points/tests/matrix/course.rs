@@ -295,6 +295,7 @@ fn missed(case: &Case, scene: &Scene, begun: Instant) -> Option<bool> {
 
 /// Whoever is stopped goes on, whoever is parked leaves: gives the one that is left, when it is alone, and whether one was killed.
 pub(crate) fn settle(scene: &Scene, mut all: Vec<Actor>) -> (Actor, bool) {
+    // A process may be parked more than once: what is confirmed is a generation.
     let mut confirmed = 0;
     let alone = within(LIMIT, || {
         let mut living = Vec::new();
@@ -305,10 +306,10 @@ pub(crate) fn settle(scene: &Scene, mut all: Vec<Actor>) -> (Actor, bool) {
             }
         }
         let status = scene.try_status()?;
-        let parked = status.participants.iter().find(|p| p.state == ParticipantState::Parked);
-        let parked = parked.map(|p| p.process.pid).filter(|pid| *pid != confirmed);
-        if let Some(parked) = parked.filter(|_| status.phase == Phase::Probation) {
-            confirmed = parked;
+        let is_parked = status.participants.iter().any(|p| p.state == ParticipantState::Parked);
+        let generation = status.lease.generation();
+        if is_parked && status.phase == Phase::Probation && generation != confirmed {
+            confirmed = generation;
             scene.request(Request::Confirm);
         }
         let owner = owner_of(&status)?;

@@ -83,6 +83,9 @@ const OTHERS: &[(&str, Way, Target, After)] = &[
     ("first: lock held", Way::StartOver, B, Nobody),
     ("first: lease of a dead owner inherited", Way::StartOver, B, Nobody),
     ("first: control socket bound", Way::StartOver, B, Nobody),
+    // What moves is sent before the new owner listens for it.
+    ("new: taken, gate closed", Way::Move, B, Old),
+    ("new: history written", Way::Move, B, Old),
     ("parked: move sent", Way::Move, A, New),
     ("owner: move read", Way::Move, B, Old),
     ("owner: confirm sent", Way::Confirm, B, Nobody),
@@ -173,7 +176,6 @@ fn is_repeated(point: &str) -> bool {
 }
 
 #[test]
-#[ignore = "one run of six fails in a case that is not explained yet: cargo test -p handover-points -- --ignored"]
 fn killed_at_each_point() {
     play(Blow::Kill);
 }
@@ -184,7 +186,6 @@ fn stopped_for_a_while_at_each_point() {
 }
 
 #[test]
-#[ignore = "one run of six fails in a case that is not explained yet: cargo test -p handover-points -- --ignored"]
 fn stopped_for_too_long_at_each_point() {
     play(Blow::Stop);
 }
