@@ -2,6 +2,8 @@
 
 #[path = "handover/bad.rs"]
 mod bad;
+#[path = "handover/cores.rs"]
+mod cores;
 #[path = "handover/dead.rs"]
 mod dead;
 #[path = "handover/probation.rs"]
@@ -14,7 +16,6 @@ mod soak;
 mod strangers;
 #[path = "handover/upgrades.rs"]
 mod upgrades;
-
 #[path = "handover/versions.rs"]
 mod versions;
 

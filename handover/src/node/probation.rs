@@ -118,6 +118,7 @@ fn run(shared: &Shared) {
         if shared.is_complete() && shared.probation.lock().is_none() || shared.stage() != Stage::Serving {
             return;
         }
+        // Nobody is woken for it at a cutover (B3).
         std::thread::sleep(LOOK);
     }
     loop {

@@ -103,11 +103,11 @@ fn listen() -> Receiver<Order> {
 }
 
 fn limit(options: &Options) -> Result<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    // A crash that is meant leaves no core behind.
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // A crash that is meant leaves no core behind, unless one is asked for (`Order::Load`).
     let none = Rlimit {
         current: Some(0),
-        maximum: Some(0),
+        ..getrlimit(Resource::Core)
     };
     setrlimit(Resource::Core, none)?;
     if let Some(most) = options.nofile {

@@ -5,14 +5,14 @@ use actors::node::{Actor, Order, Report, Scene, Swarm};
 use handover::control::{Outcome, ParticipantState, Phase, Request};
 
 /// A probation that ends by an event, not by time.
-const LONG: &[&str] = &["--park", "--deadline", "probation=600000"];
+pub(crate) const LONG: &[&str] = &["--park", "--deadline", "probation=600000"];
 
 /// A first server that parks, its clients, and a successor on probation.
 fn upgraded(clients: usize, successor: &[&str]) -> (Scene, Actor, Actor, Swarm) {
     upgraded_with(LONG, clients, successor)
 }
 
-fn upgraded_with(first: &[&str], clients: usize, successor: &[&str]) -> (Scene, Actor, Actor, Swarm) {
+pub(crate) fn upgraded_with(first: &[&str], clients: usize, successor: &[&str]) -> (Scene, Actor, Actor, Swarm) {
     let scene = scene();
     let mut old = scene.first(first);
     let swarm = Swarm::new(scene.address(), clients);
@@ -28,7 +28,7 @@ fn upgraded_with(first: &[&str], clients: usize, successor: &[&str]) -> (Scene, 
 }
 
 /// The old server serves again, whole: every client, also those that came meanwhile, and the next upgrade works.
-fn assert_back(scene: Scene, mut old: Actor, swarm: Swarm, cause: &str, inherited: bool) {
+pub(crate) fn assert_back(scene: Scene, mut old: Actor, swarm: Swarm, cause: &str, inherited: bool) {
     old.expect(&Report::Back {
         before: 2,
         cause: cause.into(),

@@ -68,6 +68,7 @@ pub(super) fn run(plan: &Plan) -> Result<Upgrades> {
             break;
         }
         clients.window()?;
+        // A window is a length of time: nothing ends it.
         std::thread::sleep(plan.window);
         without.push(clients.window()?);
 
@@ -90,6 +91,7 @@ pub(super) fn run(plan: &Plan) -> Result<Upgrades> {
             serves.push((first - asked) as f64 / 1e6);
             gone.push((end - asked) as f64 / 1e6);
         }
+        // The rest of the window.
         std::thread::sleep(plan.window.saturating_sub(begun.elapsed()));
         with.push(clients.window()?);
         old = new;

@@ -38,6 +38,7 @@ pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut 
     let clients = Clients::start(load, LIMIT)?;
 
     clients.window()?;
+    // A window is a length of time: nothing ends it.
     std::thread::sleep(peers.window);
     row.baseline_gap_ms = Some(clients.window()?);
 
@@ -48,6 +49,7 @@ pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut 
         tool.is_gone(old).then(shmstate::monotonic_ns)
     });
     row.old_gone_after_ms = gone.ok().map(|at| at.saturating_sub(ordered) as f64 / 1e6);
+    // The rest of the window.
     std::thread::sleep(peers.window.saturating_sub(begun.elapsed()));
     row.longest_gap_ms = Some(clients.window()?);
     let seen = clients.seen();
@@ -56,6 +58,7 @@ pub(super) fn run(plan: &Plan, peers: &PeerPlan, tool: &mut dyn Tool, row: &mut 
 
     let mut again = row.clone();
     let (_, new) = upgrade(tool, &clients, &mut again)?;
+    // So long after its upgrade it is killed, whatever it does.
     std::thread::sleep(peers.killed_after);
     let killed_pid = tool.pid_of(new.who);
     kill_process(pid(killed_pid)?, Signal::KILL)?;
