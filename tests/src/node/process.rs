@@ -224,6 +224,14 @@ impl Actor {
         until("a stop", || self.is_stopped().then_some(()));
     }
 
+    /// Has it crash where it is; a core is written if one was asked for ([`Order::Load`]).
+    ///
+    /// # Panics
+    /// It is dead.
+    pub fn abort(&self) {
+        self.signal(Signal::SIGABRT);
+    }
+
     /// Lets it go on.
     ///
     /// # Panics

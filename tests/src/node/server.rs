@@ -159,8 +159,17 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
     let Some(mut starting) = fail(options.fault, starting)? else {
         return Ok(());
     };
-    if options.wait {
-        while orders.recv()? != Order::Go {}
+    let mut core = None;
+    while options.wait {
+        match orders.recv()? {
+            Order::Go => break,
+            // For one that is struck down while it stands by.
+            Order::Load => {
+                core = Some(Crash::prepare(options.dir.parent().unwrap_or(&options.dir)));
+                say(&Report::Loaded);
+            }
+            _ => {}
+        }
     }
     let mut own = Own {
         options,
@@ -173,6 +182,7 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
     while let Some(back) = own.serve(starting)? {
         starting = back;
     }
+    drop(core);
     Ok(())
 }
 

@@ -1,9 +1,9 @@
-//! Owners that crash in the middle of a transaction and write a core: nobody waits for it (H5).
+//! Owners that crash in the middle of a transaction, and successors that crash while they stand by, and write a core: nobody waits for it (H5).
 
 use crate::probation::{LONG, assert_back, upgraded_with};
 use crate::scene;
 use actors::node::{Actor, Order, Report, Scene, Swarm};
-use handover::control::Outcome;
+use handover::control::{Outcome, Phase};
 use shmstate::monotonic_ns;
 
 /// Less than a core of these tests has: a system that writes none, or a part only, gives nobody anything to wait for.
@@ -67,4 +67,56 @@ fn a_successor_that_is_ready_serves_before_the_core_is_written() {
     swarm.wait_progress();
     drop(swarm.finish());
     scene.close(heir);
+}
+
+/// B has a core to write and stands by; A holds a pass, so that its gate does not get quiet.
+fn standing(owner: &mut Actor, scene: &Scene) -> Actor {
+    owner.tell(Order::Hold);
+    owner.expect(&Report::Holding);
+    let mut next = scene.prepared("B", &[]);
+    loaded(&mut next);
+    next.tell(Order::Go);
+    scene.wait_phase(Phase::Closing);
+    next
+}
+
+/// The owner has seen that B is gone, and serves on.
+fn assert_served_on(scene: Scene, owner: Actor, swarm: Swarm, next: Actor, told: u64) {
+    let record = scene.outcome(1, Outcome::SuccessorDied);
+    let acted = monotonic_ns();
+    assert_eq!(record.successor_pid, next.pid());
+    assert_early(&scene, next, told, acted);
+    swarm.wait_progress();
+    scene.wait_phase(Phase::None);
+    drop(swarm.finish());
+    scene.close(owner);
+}
+
+#[test]
+fn a_successor_that_stands_by_is_given_up_before_its_core_is_written() {
+    let scene = scene();
+    let mut owner = scene.first(&["--deadline", "quiet=60000"]);
+    let swarm = Swarm::new(scene.address(), 20);
+    let next = standing(&mut owner, &scene);
+    let told = monotonic_ns();
+    next.abort();
+    drop(scene.outcome(1, Outcome::SuccessorDied));
+    owner.tell(Order::Release);
+    assert_served_on(scene, owner, swarm, next, told);
+}
+
+#[test]
+fn what_is_offered_to_one_that_crashes_is_taken_back_before_its_core_is_written() {
+    let scene = scene();
+    let mut owner = scene.first(&["--deadline", "take=60000"]);
+    let swarm = Swarm::new(scene.address(), 20);
+    let next = standing(&mut owner, &scene);
+    next.freeze();
+    owner.tell(Order::Release);
+    scene.wait_phase(Phase::Offered);
+    // It is delivered when it wakes, before anything else happens there.
+    next.abort();
+    let told = monotonic_ns();
+    next.thaw();
+    assert_served_on(scene, owner, swarm, next, told);
 }
