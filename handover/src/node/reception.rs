@@ -169,7 +169,7 @@ struct Handover<'a> {
     ready_at: u64,
     /// Who held a pass when the gate did not get quiet.
     held: String,
-    /// Wishes of operators before the probation.
+    /// Wishes of operators before the gate was armed.
     requests: u32,
     deadline: Deadline,
     armed_at: Instant,
@@ -598,7 +598,6 @@ impl<'a> Handover<'a> {
             Effect::StartDrain => {
                 self.staged.clear();
                 shared.late.close();
-                self.requests = shared.block.last_request().0;
                 // With a probation the server's thread says which it is: parked or draining.
                 if self.probation().is_zero() || self.successor.is_none() {
                     shared.say_draining();
@@ -716,6 +715,9 @@ impl<'a> Handover<'a> {
     /// The server's own thread rehearses with its next tick and releases after the one that follows (G3).
     fn arm(&mut self) -> Result<()> {
         self.armed_at = Instant::now();
+        // From here on a wish means the handover that is being made: one said right after the cutover is heard, however late this
+        // process comes to park.
+        self.requests = self.shared.block.last_request().0;
         // A successor that is not woken sleeps until the next signal: that costs the rehearsal, nothing else.
         let _ = self.shared.block.signal(Signal::StandBy);
         let (me, heir) = (self.shared.me, self.slot);

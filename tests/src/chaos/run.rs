@@ -262,7 +262,7 @@ impl Run {
             server.held.thaw();
         }
         // A process may be parked more than once: what is confirmed is a generation.
-        let mut confirmed = 0;
+        let mut confirmed = (0, 0);
         let end = Instant::now() + LIMIT;
         let status = loop {
             let living: Vec<u32> = self
@@ -274,10 +274,14 @@ impl Run {
             // A node in the middle of something cannot always be read.
             let status = self.place.status();
             if let Ok(status) = &status {
-                let is_parked = status.participants.iter().any(|p| p.state == ParticipantState::Parked);
-                let generation = status.lease.generation();
-                if is_parked && generation != confirmed {
-                    confirmed = generation;
+                let parked = |pid: &u32| {
+                    let mut rows = status.participants.iter();
+                    rows.any(|row| row.process.pid == *pid && row.state == ParticipantState::Parked)
+                };
+                let parked = living.iter().copied().find(parked);
+                let parked = parked.map(|pid| (pid, status.lease.generation()));
+                if let Some(parked) = parked.filter(|parked| *parked != confirmed) {
+                    confirmed = parked;
                     self.place.request(Request::Confirm)?;
                 }
                 let owner = status

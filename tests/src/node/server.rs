@@ -160,15 +160,17 @@ fn serve(options: &Options, orders: Receiver<Order>) -> Result<()> {
         return Ok(());
     };
     let mut core = None;
-    while options.wait {
-        match orders.recv()? {
-            Order::Go => break,
-            // For one that is struck down while it stands by.
-            Order::Load => {
-                core = Some(Crash::prepare(options.dir.parent().unwrap_or(&options.dir)));
-                say(&Report::Loaded);
+    if options.wait {
+        loop {
+            match orders.recv()? {
+                Order::Go => break,
+                // For one that is struck down while it stands by.
+                Order::Load => {
+                    core = Some(Crash::prepare(options.dir.parent().unwrap_or(&options.dir)));
+                    say(&Report::Loaded);
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
     let mut own = Own {

@@ -110,6 +110,28 @@ fn an_operator_rolls_back_one_that_is_well() {
 }
 
 #[test]
+fn a_word_is_heard_that_is_said_before_the_old_one_is_parked() {
+    for wish in [Request::Confirm, Request::Rollback] {
+        let scene = scene();
+        let mut old = scene.first(LONG);
+        let swarm = Swarm::new(scene.address(), 5);
+        let mut new = scene.spawn("B", &[]);
+        assert_eq!(new.serving(), 2);
+        // The cutover is a moment old, and the old one may not even have seen it.
+        scene.request(wish);
+        old.expect(&Report::HandedOver);
+        if wish == Request::Rollback {
+            assert_back(scene, old, swarm, "Operator", false);
+            continue;
+        }
+        assert!(matches!(old.report(), Report::Drained { left: 0, .. }));
+        assert!(old.exit().success());
+        drop(swarm.finish());
+        scene.close(new);
+    }
+}
+
+#[test]
 fn an_operator_rolls_back_one_that_is_stopped_in_the_middle_of_a_transaction() {
     let (scene, old, mut new, swarm) = upgraded_with(&[LONG, &["--deadline", "give-back=200"]].concat(), 20, &[]);
     new.tell(Order::Tear);
