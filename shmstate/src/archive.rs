@@ -12,13 +12,16 @@
 //! | what the root points to (strings, vectors) | unused | root | key | header, 8 bytes |
 //! ```
 //!
-//! - **A1** The type of a table's records is the one whose fingerprint stands in the catalog; a handle exists only after that
-//!   was compared (R6). So a root read as `V::Archived` was written as one.
+//! - **A1** A record's header has the low byte of the version that its type declares. Among the shapes that a table holds records of no two
+//!   have the same byte, and a handle exists only after the type's fingerprint was compared with the one that the catalog has for its
+//!   version (R6). So a root whose header has the byte of `V` was written as `V::Archived`; any other is not read as one.
 //! - **A2** A value is serialised once, into a buffer of at most [`DRAFT`] bytes that stays in the cache, because only then it is
 //!   known which block it needs; the root, which depends on the place, is resolved in the block. A longer one is only measured
 //!   the first time, and then archived straight into its block.
 //! - **A4** A `RecordMut` is only made of a record whose root was read (inside, aligned) under the pass that it borrows, so it
 //!   need not be checked again.
+//! - **A5** A record of another version is converted into memory of this process, kept under its type, and only that type
+//!   looks there.
 //! - **A3** A mutable view of a record exists only after all its bytes were logged, and is dead before the commit (T6).
 
 use crate::error::Error;
@@ -26,18 +29,19 @@ use crate::heap::Block;
 use crate::region::view::{Bad, View};
 
 use crate::schema::Schema;
-use rkyv::api::high::{HighSerializer, HighValidator};
+use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{Failure, Strategy};
 use rkyv::seal::Seal;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::ser::sharing::Share;
 use rkyv::ser::{Positional, Serializer, Writer, WriterExt};
-use rkyv::util::with_arena;
+use rkyv::util::{AlignedVec, with_arena};
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use rkyv::validation::shared::SharedValidator;
-use rkyv::{Portable, Serialize};
+use rkyv::{Deserialize, Portable, Serialize};
+use std::any::TypeId;
 use std::num::NonZeroUsize;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -46,6 +50,8 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) const MAX_ALIGN: usize = 16;
 /// Bytes of a record's header, which ends its block.
 const HEADER: usize = 8;
+/// Where the version stands in it.
+const VERSION_SHIFT: u32 = 32;
 /// Longest draft: a copy of so much costs less than serialising it again.
 const DRAFT: usize = 16 << 10;
 
@@ -68,6 +74,13 @@ impl<T> Value for T where
 pub trait CheckedValue: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Failure>>> {}
 
 impl<T> CheckedValue for T where T: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Failure>>> {}
+
+/// What can be read back as a value: a value of an older shape, or one that has a way back to it.
+///
+/// Implemented for every type that derives `rkyv::Deserialize` beside what [`Value`] asks for.
+pub trait OwnedValue: Value<Archived: Deserialize<Self, HighDeserializer<Failure>>> + Sized {}
+
+impl<T> OwnedValue for T where T: Value<Archived: Deserialize<T, HighDeserializer<Failure>>> {}
 
 /// The archived form of a value.
 pub(crate) type ArchivedOf<V> = <V as rkyv::Archive>::Archived;
@@ -100,6 +113,8 @@ enum Target<'w> {
     Draft(&'w mut Vec<u8>),
     /// The block at an offset.
     Block(&'w View, u64),
+    /// Memory of this process.
+    Own(&'w mut AlignedVec<16>),
 }
 
 impl Positional for BlockWriter<'_> {
@@ -119,6 +134,7 @@ impl Writer<Failure> for BlockWriter<'_> {
                     draft.extend_from_slice(bytes);
                 }
             }
+            Target::Own(memory) => memory.extend_from_slice(bytes),
             Target::Block(view, start) => {
                 if next > self.end {
                     return Err(Failure);
@@ -262,10 +278,26 @@ fn serializer<'w, 'a>(
     Serializer::new(writer, arena.acquire(), Share::new())
 }
 
-/// The root at `offset`, for as long as the view is lent out.
+/// The low byte of the version that a type declares: what the header of each of its records has (A1).
+pub(crate) const fn version<V: Schema>() -> u8 {
+    V::VERSION as u8
+}
+
+/// The same byte in the header's word.
+#[inline(always)]
+pub(crate) const fn version_in(header: u64) -> u8 {
+    (header >> VERSION_SHIFT) as u8
+}
+
+/// The root of the record whose header is at `header`, for as long as the view is lent out.
 #[inline]
-pub(crate) fn root<V: Value>(view: &View, offset: u64) -> Result<&V::Archived> {
+pub(crate) fn root<V: Value>(view: &View, header: u64, geometry: Geometry) -> Result<&V::Archived> {
+    let word = view.load(header, "record header")?;
+    if version_in(word) != version::<V>() {
+        return Err(Error::damaged("schema version of a record", header, word));
+    }
     let size = size_of::<V::Archived>() as u64;
+    let offset = header.wrapping_sub(geometry.root);
     let pointer = view.pointer(offset, size, align_of::<V::Archived>() as u64, "record")?;
     // SAFETY: inside, aligned (V1) and not written while lent out (V4); it was written as this type (A1).
     Ok(unsafe { pointer.cast::<V::Archived>().as_ref() })
@@ -274,6 +306,12 @@ pub(crate) fn root<V: Value>(view: &View, offset: u64) -> Result<&V::Archived> {
 /// The root in the bytes of a record's tail, which were checked to be inside.
 #[inline(always)]
 pub(crate) fn root_in<V: Value>(tail: &[u8], geometry: Geometry) -> Result<&V::Archived, Bad> {
+    let header = tail
+        .last_chunk::<HEADER>()
+        .map_or(0, |header| u64::from_le_bytes(*header));
+    if version_in(header) != version::<V>() {
+        return Err(Bad);
+    }
     let start = (tail.len() - HEADER).wrapping_sub(geometry.root as usize);
     let Some(bytes) = tail.get(start..start + size_of::<V::Archived>()) else {
         return Err(Bad);
@@ -292,6 +330,51 @@ pub(crate) fn root_in<V: Value>(tail: &[u8], geometry: Geometry) -> Result<&V::A
 pub(crate) fn known_root<V: Value>(view: &View, offset: u64) -> &V::Archived {
     // SAFETY: it was checked then (A4), and memory is not given back; not written while lent out (V4).
     unsafe { view.known(offset).cast::<V::Archived>().as_ref() }
+}
+
+/// The value of the record whose header is at `header`.
+pub(crate) fn owned<V: OwnedValue>(view: &View, header: u64, geometry: Geometry) -> Result<V> {
+    let root = root::<V>(view, header, geometry)?;
+    rkyv::deserialize::<V, Failure>(root).map_err(|Failure| Error::Archive {
+        why: "its Deserialize failed",
+    })
+}
+
+/// Archives `value` in memory of this process, which is `MAX_ALIGN` aligned. Gives where the root is.
+fn in_memory<V: Value>(value: &V) -> Result<(AlignedVec<16>, usize)> {
+    let mut memory = AlignedVec::<16>::new();
+    let resolver = with_arena(|arena| {
+        let mut archive = serializer(arena, Target::Own(&mut memory), 0, usize::MAX);
+        value.serialize(Strategy::<_, Failure>::wrap(&mut archive))
+    });
+    let failed = |Failure| Error::Archive {
+        why: "its Serialize failed",
+    };
+    let resolver = resolver.map_err(failed)?;
+    let mut writer = BlockWriter {
+        position: memory.len(),
+        end: usize::MAX,
+        target: Target::Own(&mut memory),
+    };
+    WriterExt::<Failure>::align_for::<V::Archived>(&mut writer).map_err(failed)?;
+    // SAFETY: `resolver` is what serialising this very value gave, to these positions.
+    let root = unsafe { WriterExt::<Failure>::resolve_aligned(&mut writer, value, resolver) }.map_err(failed)?;
+    Ok((memory, root))
+}
+
+/// The root of a record that is of another version, converted into memory of this process perhaps just now by `convert`, for as long
+/// as the view is lent out (A5). `key`: row, header, and the header's word.
+pub(crate) fn converted<V: Value>(
+    view: &View,
+    key: [u64; 3],
+    convert: impl FnOnce() -> Result<V>,
+) -> Result<&V::Archived> {
+    let root = view
+        .mixed()
+        .converted((TypeId::of::<V>(), key), || in_memory(&convert()?))?;
+    // SAFETY: under this type stands only what `in_memory` made of it, aligned (A5); the memory stays where it is until the view is
+    // borrowed mutably (B3 of `region::mixed`).
+    Ok(unsafe { root.cast::<V::Archived>().as_ref() })
 }
 
 /// Lends the record at `root` for changes; all bytes from `start` to the root's end are logged (A3).

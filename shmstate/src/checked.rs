@@ -46,6 +46,13 @@ fn validate<V: CheckedValue>(view: &View, block: heap::Block, geometry: Geometry
     if word as u32 == 0 {
         return Err(damaged(word));
     }
+    if archive::version_in(word) != archive::version::<V>() {
+        return Err(Error::OtherVersion {
+            at: header,
+            version: archive::version_in(word),
+            expected: archive::version::<V>(),
+        });
+    }
     let root = (block.size - HEADER)
         .checked_sub(geometry.root)
         .ok_or_else(|| damaged(block.size))?;

@@ -139,6 +139,26 @@ pub enum Error {
         /// Both descriptions and what differs.
         report: Box<str>,
     },
+    /// A record is still of another version than the program's type: it was not migrated yet, and who looks knows no step from it.
+    #[error(
+        "the record at byte {at:#x} is of schema version {version} (its low byte), not {expected}: the table's migration is not over; open it with the steps from that version, or wait for the sweep"
+    )]
+    OtherVersion {
+        /// Offset of its header.
+        at: u64,
+        /// Low byte of its version.
+        version: u8,
+        /// Low byte of the version that the program's type declares.
+        expected: u8,
+    },
+    /// The steps given for a table cannot be what was meant.
+    #[error("the steps for table {table} do not fit: {why}")]
+    BadSteps {
+        /// The table.
+        table: Box<str>,
+        /// What is wrong, and what to do.
+        why: Box<str>,
+    },
     /// There is no such table.
     #[error("there is no table {name}; create it in a transaction")]
     NoTable {

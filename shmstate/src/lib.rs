@@ -44,7 +44,7 @@ mod checked;
 
 mod checkpoint;
 
-pub use archive::{CheckedValue, MAX_NESTING, Value};
+pub use archive::{CheckedValue, MAX_NESTING, OwnedValue, Value};
 pub use checked::{OpenChecked, Unverified};
 pub use checkpoint::{
     Checkpoint, CheckpointOptions, CheckpointReport, DEFAULT_PAGES_AHEAD, PreparedCheckpoint, RestoredFrom,
@@ -66,17 +66,18 @@ pub use region::{
     Activity, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region,
     Trimmed, View,
 };
-pub use schema::Schema;
+pub use schema::{Migrate, Schema};
 pub use shmstate_derive::Schema;
 pub use table::catalog::{Kind, MAX_TABLE_NAME, TableOptions};
 pub use table::cell::Cell;
 pub use table::key::{Form as KeyForm, Key, MAX_KEY, MAX_LONG_KEY, Sink as KeySink};
-pub use table::map::{Entry, Handle, Iter, Map, OccupiedEntry, VacantEntry};
+pub use table::map::{Entry, Handle, Iter, Map, OccupiedEntry, Swept, VacantEntry};
 pub use table::ordered;
 pub use table::ordered::OrderedMap;
 pub use table::queue::{Queue, QueueIter};
 pub use table::record::RecordMut;
 pub use table::slab::{Slab, SlabId, SlabIter};
+pub use table::steps::Steps;
 pub use table::streams::{Input, MAX_STREAMS, RING_SIZES, Received, Rings, Sent, StreamId, StreamInfo, Streams};
 pub use table::timers::{Gap, MAX_DEADLINE, MAX_TIMERS, TimerId, Timers, TimersIter};
 pub use tx::Tx;

@@ -53,13 +53,21 @@ pub(crate) fn alloc(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
 
 /// Takes a block of at least `bytes` for `owner`, aligned to `align` (8 or 16). Its contents are undefined.
 pub(crate) fn alloc_for(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
-    let block = take(tx, owner, bytes, align)?;
+    let block = take(tx, owner, bytes, align, false)?;
     // It is written without a log, and may have been in use at the mark of a checkpoint.
     tx.region.before_write(block.offset, block.size)?;
     Ok(block)
 }
 
-fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
+/// The same for a copy of a block that has exactly so many bytes.
+pub(crate) fn alloc_like(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
+    let block = take(tx, owner, bytes, align, true)?;
+    tx.region.before_write(block.offset, block.size)?;
+    Ok(block)
+}
+
+/// `exact`: not a larger block than its class asks for (P3).
+fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64, exact: bool) -> Result<Block> {
     let table = Table::of(tx.region.layout());
     let Some(class) = classes::of(bytes, align) else {
         if bytes > MAX_BLOCK {
@@ -76,7 +84,7 @@ fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> 
     let head = owner.head(tx, class)?;
     let chunk = match tx.load(head, "list of chunks with room")? {
         0 => {
-            if let Some((head, chunk, class)) = larger(tx, owner, head, class, align)? {
+            if !exact && let Some((head, chunk, class)) = larger(tx, owner, head, class, align)? {
                 return take_slot(tx, table, head, chunk, class);
             }
             let chunk = runs::take(tx, owner, 1)?;
@@ -143,6 +151,11 @@ fn take_slot(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk, class: usiz
     }
     // The list said that there is a free slot.
     Err(chunk.damaged(free))
+}
+
+/// How many chunks the heap has, from its start to its end.
+pub(crate) fn chunks(view: &View) -> u64 {
+    Table::in_view(view).used(view)
 }
 
 /// Gives a block back. Called by commit, for what [`Tx::free`] collected.

@@ -156,6 +156,29 @@ impl Blocks {
         })
     }
 
+    /// The blocks of one chunk, if it is the owner's.
+    pub(crate) fn of_chunk(view: &View, owner: Owner, index: u64) -> Result<Vec<Block>> {
+        let table = Table::in_view(view);
+        match table.chunk(view, index)?.kind(view)? {
+            Kind::Slots { owner: found, .. } | Kind::Run { owner: found, .. } if found == owner => {}
+            _ => return Ok(Vec::new()),
+        }
+        let mut walk = Self::of(view, owner)?;
+        (walk.next, walk.left) = (index + 1, 1);
+        let mut blocks = Vec::new();
+        match walk.enter(view)? {
+            Entered::End => {}
+            Entered::Run(block) => blocks.push(block),
+            Entered::Slots => {
+                walk.next = 0;
+                while let Some(block) = walk.next(view)? {
+                    blocks.push(block);
+                }
+            }
+        }
+        Ok(blocks)
+    }
+
     /// The next block.
     #[inline(always)]
     pub(crate) fn next(&mut self, view: &View) -> Result<Option<Block>> {

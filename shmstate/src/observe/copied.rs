@@ -20,6 +20,13 @@ impl<V: CheckedValue> Copied<V> {
     /// Validates a copy.
     pub(crate) fn new(raw: Raw, shape: &Shape) -> Result<Self> {
         let (header, word) = (raw.header, raw.word);
+        if archive::version_in(word) != archive::version::<V>() {
+            return Err(Error::OtherVersion {
+                at: header,
+                version: archive::version_in(word),
+                expected: archive::version::<V>(),
+            });
+        }
         let (bytes, root) = raw.into_archive(shape);
         if !archive::is_valid::<V>(&bytes, root) {
             return Err(Error::damaged("record", header, word));

@@ -14,6 +14,7 @@
 pub(crate) mod backing;
 pub(crate) mod header;
 pub(crate) mod mapping;
+pub(crate) mod mixed;
 mod options;
 pub(crate) mod seal;
 pub(crate) mod view;
@@ -47,7 +48,7 @@ use header::{Birth, CHUNK, FIRST_LOG, HEADER, HUGE, Layout, at};
 use mapping::{Access, Mapping};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::sync::{Mutex, PoisonError};
 
 /// How often creation is tried again when another process takes the half-made object for abandoned.
@@ -60,6 +61,8 @@ pub struct Region {
     pub(crate) view: View,
     pub(crate) log: Log,
     pub(crate) frees: Vec<u64>,
+    /// Records that were changed and have, or must get, a twin of an older shape: row, header, the header's word before (0: it has none).
+    pub(crate) touched: Vec<[u64; 3]>,
     pub(crate) progress: Progress,
     /// For drafts of archives, see `archive`.
     pub(crate) draft: Vec<u8>,
@@ -72,8 +75,8 @@ pub struct Region {
     undone: Mutex<Undone>,
     /// Whether the backing was told how far the heap is: by the first transaction (P4).
     told: bool,
-    /// The lease's word under which this process last looked at the log's chain.
-    seen: u64,
+    /// The lease's word under which this process last looked at the log's chain; 0 if it must look again.
+    seen: AtomicU64,
 }
 
 impl Region {
@@ -298,6 +301,7 @@ impl Region {
             view,
             log,
             frees: Vec::new(),
+            touched: Vec::new(),
             progress: Progress::default(),
             draft: Vec::new(),
             hook: None,
@@ -307,7 +311,7 @@ impl Region {
             name: name.into(),
             undone: Mutex::new(Undone::default()),
             told: false,
-            seen: 0,
+            seen: AtomicU64::new(0),
         })
     }
 
@@ -393,7 +397,7 @@ impl Region {
     #[inline(always)]
     fn prepare(&mut self, pass: &Pass<'_>) -> Result<()> {
         self.admit(pass)?;
-        if self.seen != pass.gate().word() || !self.progress.is_untouched() {
+        if self.seen.load(Ordering::Relaxed) != pass.gate().word() || !self.progress.is_untouched() {
             self.look_again(pass)?;
         }
         Ok(())
@@ -407,12 +411,62 @@ impl Region {
             self.hook = None;
         }
         // Nothing is left of a transaction that ended as it should.
-        if self.seen != pass.gate().word() || !self.log.is_empty() || !self.frees.is_empty() || self.hook.is_none() {
-            self.refresh(pass)?;
+        let seen = self.seen.load(Ordering::Relaxed) == pass.gate().word();
+        if !seen || !self.log.is_empty() || !self.frees.is_empty() || self.hook.is_none() {
+            self.refresh()?;
         }
         self.progress = Progress::default();
         self.rest();
+        if !seen {
+            self.view.mixed().unsettle();
+            if self.view.mixed().is_unsettled() {
+                self.settle_mixed(pass)?;
+            }
+            self.seen.store(pass.gate().word(), Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// Tables with records of several shapes: the catalog says from now on what this process writes (B2 of `mixed`).
+    #[cold]
+    fn settle_mixed(&mut self, pass: &Pass<'_>) -> Result<()> {
+        let mut tx = Tx::begin(self, pass);
+        for (_, bridge) in tx.mixed().all() {
+            bridge.settle(&mut tx)?;
+        }
+        tx.commit()?;
+        self.view.mixed().settled();
+        Ok(())
+    }
+
+    /// Whether a program that knows only older shapes could go on after this one, by the twins that this one keeps for it
+    /// ([`Steps::back`](crate::Steps::back)).
+    #[must_use]
+    pub fn has_ways_back(&self) -> bool {
+        self.view.mixed().all().iter().any(|(_, bridge)| bridge.has_way_back())
+    }
+
+    /// Closes the ways back of all tables, in a transaction of its own: the program before cannot go on after this one any more, and its
+    /// twins are only in the way. The sweeps of the tables take them away. For when a new version is confirmed.
+    ///
+    /// # Errors
+    /// Those of [`begin`](Self::begin) and [`Tx::commit`].
+    pub fn close_ways_back(&mut self, pass: &Pass<'_>) -> Result<()> {
+        let mut tx = self.begin(pass)?;
+        let bridges = tx.mixed().all();
+        for (_, bridge) in &bridges {
+            bridge.close_way_back(&mut tx)?;
+        }
+        tx.commit()?;
+        for (_, bridge) in &bridges {
+            bridge.way_back_is_closed();
+        }
+        Ok(())
+    }
+
+    /// The next transaction looks first at what is new.
+    pub(crate) fn look_first(&self) {
+        self.seen.store(0, Ordering::Relaxed);
     }
 
     /// Between two transactions: only what the next one has to look at.
@@ -422,8 +476,10 @@ impl Region {
     }
 
     /// Another process may have written since.
-    fn refresh(&mut self, pass: &Pass<'_>) -> Result<()> {
+    fn refresh(&mut self) -> Result<()> {
         self.frees.clear();
+        self.touched.clear();
+        self.view.mixed_mut().forget();
         self.view.look_at_limit();
         if self.view.header(at::HOLES) != 0 {
             // Mapping it, this process may have touched what was being given back.
@@ -434,7 +490,6 @@ impl Region {
         undo::turn(&self.view);
         compiler_fence(Ordering::SeqCst);
         self.tell();
-        self.seen = pass.gate().word();
         Ok(())
     }
 

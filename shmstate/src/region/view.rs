@@ -15,6 +15,7 @@
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::header::{HEADER, ROW, ROWS, at};
+use crate::region::mixed::Mixed;
 use crate::region::seal;
 use crate::schema::Plain;
 use std::marker::PhantomData;
@@ -44,6 +45,7 @@ pub struct View {
     places: Places,
     /// Accesses below this are inside taken memory; a cache of the header's word.
     limit: AtomicU64,
+    mixed: Mixed,
     #[cfg(test)]
     stores: std::sync::Mutex<Option<Vec<Store>>>,
 }
@@ -75,6 +77,7 @@ impl View {
             capacity,
             places,
             limit: AtomicU64::new(limit),
+            mixed: Mixed::default(),
             #[cfg(test)]
             stores: std::sync::Mutex::new(None),
         }
@@ -84,6 +87,17 @@ impl View {
     #[inline]
     pub(crate) fn tag(&self) -> u64 {
         self.places.tag
+    }
+
+    /// What this process knows of tables with records of several shapes.
+    #[inline(always)]
+    pub(crate) fn mixed(&self) -> &Mixed {
+        &self.mixed
+    }
+
+    /// The same, to forget what was converted.
+    pub(crate) fn mixed_mut(&mut self) -> &mut Mixed {
+        &mut self.mixed
     }
 
     /// Where chunk table and heap lie.

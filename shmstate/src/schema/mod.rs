@@ -85,12 +85,16 @@ mod rust;
 
 mod plain;
 mod types;
+
+mod migrate;
+
 mod with;
 
 pub use describe::{Describer, Outline, TypeRef};
 pub use description::Description;
 pub use diff::{Change, ChangeKind, changes};
 pub use fingerprint::Fingerprint;
+pub use migrate::Migrate;
 pub use model::{Case, Form, Member, Model, Scalar, Type, TypeIndex, Unreadable};
 pub use plain::Plain;
 pub use refusal::mismatch;

@@ -16,7 +16,7 @@ use crate::heap::{self, Owner};
 use crate::region::Region;
 use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::view::View;
-use crate::schema::{self, Description};
+use crate::schema::{self, Description, Fingerprint};
 use crate::tx::Tx;
 use crate::tx::undo::Log;
 use std::sync::atomic::Ordering;
@@ -155,12 +155,8 @@ fn sum_of(words: &[u64]) -> u64 {
 }
 
 impl Spec {
-    fn key_print(&self) -> u128 {
+    pub(crate) fn key_print(&self) -> u128 {
         xxh3_128(self.key.as_bytes())
-    }
-
-    fn text(&self) -> String {
-        format!("{}\n---\n{}", self.key, self.value.text())
     }
 }
 
@@ -237,10 +233,15 @@ pub(crate) fn description(view: &View, row: &Row) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::damaged("description", offset, length))
 }
 
+/// Finds the row of a table.
+pub(crate) fn named(view: &View, name: &str) -> Result<Row> {
+    let found = rows(view)?.into_iter().find(|row| row.name == name);
+    found.ok_or_else(|| Error::NoTable { name: name.into() })
+}
+
 /// Finds the table and compares its shape with what the program says. Gives the row's offset.
 pub(crate) fn find(view: &View, name: &str, spec: &Spec) -> Result<u64> {
-    let found = rows(view)?.into_iter().find(|row| row.name == name);
-    let row = found.ok_or_else(|| Error::NoTable { name: name.into() })?;
+    let row = named(view, name)?;
     compare(&row, spec, || description(view, &row))?;
     Ok(row.offset)
 }
@@ -256,7 +257,7 @@ pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<Stri
     }
     let name = row.name.as_str();
     let text = text()?;
-    let (key, value) = text.split_once("\n---\n").unwrap_or(("", &text));
+    let (key, value) = parts(&text);
     let mut more = Vec::new();
     if row.kind != spec.kind as u16 {
         let stored =
@@ -280,6 +281,11 @@ pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<Stri
 /// transaction that nobody has taken back yet. Tables do not go, and what names one never changes: so a row that the open log does not cover
 /// was committed before.
 pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64> {
+    live(region, |view| find(view, name, spec).map(|row| (row, row)))
+}
+
+/// Reads of the catalog what was committed, as [`find_live`] does: `look` gives the row that it depends on, and what it found.
+pub(crate) fn live<R>(region: &Region, look: impl Fn(&View) -> Result<(u64, R)>) -> Result<R> {
     let view = &region.view;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -288,7 +294,7 @@ pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64>
             view.header_word(at::LOG_LENGTH).load(Ordering::Acquire),
             view.header(at::COMMITS),
         );
-        let found = find(view, name, spec);
+        let found = look(view);
         std::sync::atomic::fence(Ordering::Acquire);
         let after = (
             view.header_word(at::LOG_LENGTH).load(Ordering::Acquire),
@@ -298,12 +304,12 @@ pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64>
             let layout = *region.layout();
             let committed = before.0 == 0
                 || match &found {
-                    Ok(row) => matches!(Log::covers(view, layout, *row, row + ROOT), Ok(false)),
+                    Ok((row, _)) => matches!(Log::covers(view, layout, *row, row + ROOT), Ok(false)),
                     Err(_) => false,
                 };
             std::sync::atomic::fence(Ordering::Acquire);
             if committed && view.header_word(at::LOG_LENGTH).load(Ordering::Acquire) == before.0 {
-                return found;
+                return found.map(|(_, found)| found);
             }
         }
         if Instant::now() >= deadline {
@@ -315,8 +321,52 @@ pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64>
     }
 }
 
+/// A table's shape, as its row has it.
+#[derive(Debug)]
+pub(crate) struct Shape<'t> {
+    pub(crate) kind: Kind,
+    /// Shape of the keys.
+    pub(crate) key: &'t str,
+    /// Description of the values.
+    pub(crate) value: &'t str,
+    pub(crate) version: u16,
+}
+
+impl<'t> Shape<'t> {
+    fn of(spec: &'t Spec) -> Self {
+        Self {
+            kind: spec.kind,
+            key: &spec.key,
+            value: spec.value.text(),
+            version: spec.value.version(),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n---\n{}", self.key, self.value)
+    }
+
+    /// Fingerprints of values and keys.
+    pub(crate) fn prints(&self) -> [u128; 2] {
+        [
+            Fingerprint::of_text(self.value).as_u128(),
+            xxh3_128(self.key.as_bytes()),
+        ]
+    }
+}
+
+/// The texts of a row: shape of its keys, description of its values.
+pub(crate) fn parts(text: &str) -> (&str, &str) {
+    text.split_once("\n---\n").unwrap_or(("", text))
+}
+
 /// Makes a row. `roots` are its first roots, the rest are zero. Gives the row's offset.
 pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOptions, roots: &[u64]) -> Result<u64> {
+    check_name(name)?;
+    add(tx, name, &Shape::of(spec), options, roots)
+}
+
+fn check_name(name: &str) -> Result<()> {
     let fits = !name.is_empty()
         && name.len() <= MAX_TABLE_NAME
         && !name.starts_with('.')
@@ -329,6 +379,11 @@ pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOpt
             most: MAX_TABLE_NAME,
         });
     }
+    Ok(())
+}
+
+/// The same for a name that is the library's own, or was checked.
+pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: TableOptions, roots: &[u64]) -> Result<u64> {
     let mut vacant = None;
     for index in 0..ROWS {
         match row(tx, index)? {
@@ -338,33 +393,49 @@ pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOpt
         }
     }
     let index = vacant.ok_or(Error::CatalogFull { rows: ROWS })?;
-    let text = spec.text();
+    let text = shape.text();
     let block = heap::alloc(tx, text.len() as u64)?;
     tx.write_fresh(block.offset, text.as_bytes(), "description")?;
     let mut words = [0u64; (ROW / 8) as usize];
-    words[0] = LIVE | u64::from(spec.kind as u16) << 32 | (name.len() as u64) << 48;
+    words[0] = LIVE | u64::from(shape.kind as u16) << 32 | (name.len() as u64) << 48;
     for (i, bytes) in name.as_bytes().chunks(8).enumerate() {
         let mut word = [0; 8];
         word[..bytes.len()].copy_from_slice(bytes);
         words[1 + i] = u64::from_le_bytes(word);
     }
-    let value = spec.value.fingerprint().as_u128();
-    let key = spec.key_print();
-    for (i, print) in [value, key].into_iter().enumerate() {
-        words[9 + i * 2] = print as u64;
-        words[10 + i * 2] = (print >> 64) as u64;
-    }
-    words[13] = u64::from(spec.value.version())
-        | check_of(text.as_bytes()) << CHECK_SHIFT
-        | if options.checksums { CHECKED } else { 0 };
-    words[14] = block.offset;
-    words[15] = text.len() as u64;
+    describe(&mut words, shape, &text, block.offset, options.checksums);
     words[16..16 + roots.len()].copy_from_slice(roots);
     words[(SUM / 8) as usize] = sum_of(&words);
-    if !matches!(spec.kind, Kind::Cell | Kind::Streams) {
+    if !matches!(shape.kind, Kind::Cell | Kind::Streams) {
         words[(ROW / 8) as usize - 2..].copy_from_slice(&Owner::roots(tx)?);
     }
     let offset = HEADER + index * ROW;
     tx.put_all(offset, &words, WHAT)?;
     Ok(offset)
+}
+
+/// Writes what a row says of its records: the words of its fixed part behind the name.
+fn describe(words: &mut [u64], shape: &Shape<'_>, text: &str, block: u64, checksums: bool) {
+    for (i, print) in shape.prints().into_iter().enumerate() {
+        words[9 + i * 2] = print as u64;
+        words[10 + i * 2] = (print >> 64) as u64;
+    }
+    words[13] =
+        u64::from(shape.version) | check_of(text.as_bytes()) << CHECK_SHIFT | if checksums { CHECKED } else { 0 };
+    words[14] = block;
+    words[15] = text.len() as u64;
+}
+
+/// Gives a table another description of its values; name, kind, keys and roots stay.
+pub(crate) fn redescribe(tx: &mut Tx<'_>, row: &Row, spec: &Spec) -> Result<()> {
+    let (shape, checked) = (Shape::of(spec), is_checked(tx, row.offset)?);
+    let text = shape.text();
+    let block = heap::alloc(tx, text.len() as u64)?;
+    tx.write_fresh(block.offset, text.as_bytes(), "description")?;
+    let mut words: [u64; (ROOT / 8) as usize] = tx.words(row.offset, WHAT)?;
+    describe(&mut words, &shape, &text, block.offset, checked);
+    tx.put_all(row.offset + 72, &words[9..], WHAT)?;
+    tx.put(row.offset + SUM, sum_of(&words), WHAT)?;
+    tx.free(row.description.0);
+    Ok(())
 }

@@ -122,7 +122,7 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View) -> Result<&'v T::Archived> {
-        archive::root::<T>(view, self.record(view)?.wrapping_sub(Self::HOME.geometry.root))
+        archive::root::<T>(view, self.record(view)?, Self::HOME.geometry)
     }
 
     /// The value, to be changed in place.

@@ -102,7 +102,7 @@ impl Sink for Inline {
 /// # Ok(())
 /// # }
 /// ```
-pub trait Key: Sized {
+pub trait Key: Sized + 'static {
     /// What lookups take a reference to: the key itself, `str` for `String`, `[u8]` for `Vec<u8>`.
     type Borrowed: ?Sized;
 
@@ -179,6 +179,22 @@ impl<'k, K: Key> Encoded<'k, K> {
         Ok(Self {
             fixed: out.bytes,
             long,
+            key: PhantomData,
+        })
+    }
+
+    /// A key that was read from a record of the same kind of table; `None` if it cannot be one.
+    pub(crate) fn stored(bytes: &[u8]) -> Option<Encoded<'static, K>> {
+        let mut fixed = [0; MAX_KEY];
+        let mut long = Vec::new();
+        if K::VARIABLE {
+            long.extend_from_slice(bytes);
+        } else {
+            fixed.get_mut(..K::SIZE)?.copy_from_slice(bytes.get(..K::SIZE)?);
+        }
+        Some(Encoded {
+            fixed,
+            long: Cow::Owned(long),
             key: PhantomData,
         })
     }

@@ -13,5 +13,6 @@ pub(crate) mod record;
 pub(crate) mod reference;
 pub(crate) mod slab;
 pub(crate) mod slots;
+pub(crate) mod steps;
 pub(crate) mod streams;
 pub(crate) mod timers;

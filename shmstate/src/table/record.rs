@@ -107,10 +107,20 @@ pub(crate) fn replace<V: Value>(
     key: Parts<'_>,
     value: &V,
 ) -> Result<(Written, u64)> {
+    exchange(tx, (home, home), header, key, value)
+}
+
+fn exchange<V: Value>(
+    tx: &mut Tx<'_>,
+    (from, home): (Home, Home),
+    header: u64,
+    key: Parts<'_>,
+    value: &V,
+) -> Result<(Written, u64)> {
     drafted(tx, home, key, value, |tx, draft, buffer| {
         let bytes = bytes(home, &draft, key);
         let block = block(tx, header)?;
-        let before = archived(tx, home, header, block, key.head())?;
+        let before = archived(tx, from, header, block, key.head())?;
         if heap::fits(block.size, bytes, home.geometry.align) {
             tx.log(block.offset, block.size, header)?;
             change(tx, header)?;
@@ -123,6 +133,35 @@ pub(crate) fn replace<V: Value>(
         tx.free(block.offset);
         Ok((written, before))
     })
+}
+
+/// Replaces the record whose header is at `header`, which is of an older shape with `older` as its geometry, as [`replace`] does. Gives
+/// the new record, and the bytes of the old one's archive.
+pub(crate) fn renew<V: Value>(
+    tx: &mut Tx<'_>,
+    home: Home,
+    older: Geometry,
+    header: u64,
+    key: Parts<'_>,
+    value: &V,
+) -> Result<(Written, u64)> {
+    let from = Home {
+        geometry: older,
+        ..home
+    };
+    exchange(tx, (from, home), header, key, value)
+}
+
+/// Copies the record whose header is at `header`, of another table with records of the same shape, for `home`.
+pub(crate) fn adopt(tx: &mut Tx<'_>, home: Home, header: u64, head_length: u64) -> Result<Written> {
+    let from = block(tx, header)?;
+    let to = heap::alloc_like(tx, home.owner, from.size, home.geometry.align)?;
+    if to.size != from.size {
+        return Err(Error::damaged("size of a record", header, from.size));
+    }
+    let header = copy(tx, home, from, to)?;
+    let archived = archived(tx, home, header, to, head_length)?;
+    Ok(Written { header, archived })
 }
 
 /// Drafts the archive of a value in the region's buffer.
@@ -184,9 +223,16 @@ fn write<V: Value>(
 /// Moves the record that fills the block `old` to the fresh block `new` of the same size, under a new generation. The old one is freed by the
 /// commit. Gives the offset of the new header.
 pub(crate) fn relocate(tx: &mut Tx<'_>, home: Home, old: Block, new: Block) -> Result<u64> {
+    let to = copy(tx, home, old, new)?;
+    bury(tx, old.offset + old.size - HEADER)?;
+    tx.free(old.offset);
+    Ok(to)
+}
+
+/// Copies the record that fills a block to a fresh one of the same size, under a new generation. Gives the offset of its header.
+fn copy(view: &View, home: Home, old: Block, new: Block) -> Result<u64> {
     let words = old.size / 8 - 1;
     let [from, to] = [old, new].map(|block| block.offset + block.size - HEADER);
-    let view: &View = tx;
     view.copy_words(old.offset, new.offset, words, "record")?;
     let rest = view.load(from, WHAT)? & !(SEQUENCE | 0xffff_ffff);
     head(view, to, rest)?;
@@ -194,9 +240,15 @@ pub(crate) fn relocate(tx: &mut Tx<'_>, home: Home, old: Block, new: Block) -> R
         let sum = checksum(view, new, to)?;
         view.store(new.offset, sum, "checksum")?;
     }
-    bury(tx, from)?;
-    tx.free(old.offset);
     Ok(to)
+}
+
+/// Frees the record's block at commit, whatever its shape.
+pub(crate) fn forget(tx: &mut Tx<'_>, header: u64) -> Result<()> {
+    let block = block(tx, header)?;
+    bury(tx, header)?;
+    tx.free(block.offset);
+    Ok(())
 }
 
 /// Writes the header of a fresh or logged record, with a new generation: the last that is written. `rest` is all but generation and
@@ -315,7 +367,7 @@ pub struct RecordMut<'t, 'a, V: Value> {
 
 impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     pub(crate) fn new(tx: &'t mut Tx<'a>, home: Home, header: u64) -> Result<Self> {
-        archive::root::<V>(tx, header.wrapping_sub(home.geometry.root))?;
+        archive::root::<V>(tx, header, home.geometry)?;
         Ok(Self::found(tx, home, header))
     }
 

@@ -169,7 +169,7 @@ impl<T: Value> Slab<T> {
 
     #[inline]
     fn root(view: &View, record: u64) -> Result<&T::Archived> {
-        archive::root::<T>(view, record.wrapping_sub(Self::GEOMETRY.root))
+        archive::root::<T>(view, record, Self::GEOMETRY)
     }
 
     /// Adds a record and gives the id that finds it.

@@ -123,8 +123,41 @@ impl<'a> Tx<'a> {
                 tx.pass.note_commit();
                 Ok(())
             }
-            _ => tx.finish(),
+            _ if tx.region.touched.is_empty() => tx.finish(),
+            _ => std::mem::ManuallyDrop::into_inner(tx).commit_touched(),
         }
+    }
+
+    /// First the twins of the records that were changed (B2 of `region::mixed`): what goes wrong there, also a panic of the program's code,
+    /// takes the transaction back.
+    #[cold]
+    fn commit_touched(mut self) -> Result<()> {
+        let mut touched = std::mem::take(&mut self.region.touched);
+        touched.sort_unstable();
+        // One that was touched more than once is taken for changed.
+        touched.dedup_by(|next, kept| {
+            let same = next[..2] == kept[..2];
+            if same && next[2] != kept[2] {
+                kept[2] = 0;
+            }
+            same
+        });
+        let bridges = self.mixed().all();
+        for [row, header, word] in touched {
+            if let Some((_, bridge)) = bridges.iter().find(|(known, _)| *known == row) {
+                bridge.write_twin(&mut self, header, word)?;
+            }
+        }
+        std::mem::ManuallyDrop::new(self).finish()
+    }
+
+    /// Notes that a record may be changed by this transaction, and must have a twin of an older shape when it commits.
+    pub(crate) fn touch(&mut self, row: u64, header: u64, word: u64) {
+        if self.region.progress.is_held() {
+            self.flush();
+        }
+        self.region.progress.enter(LOGGED);
+        self.region.touched.push([row, header, word]);
     }
 
     /// The whole transaction is one word: the store of it is the commit (T8).
@@ -387,6 +420,7 @@ impl Tx<'_> {
     fn take_back(&mut self) {
         let region = &mut *self.region;
         region.frees.clear();
+        region.touched.clear();
         region.progress = Progress::default();
         let view = &region.view;
         if undo::Log::published(view) != 0 {

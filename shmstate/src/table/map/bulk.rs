@@ -9,7 +9,7 @@ use crate::heap::Blocks;
 use crate::region::Region;
 use crate::region::view::{Bad, View, Window};
 use crate::table::catalog::ROOT;
-use crate::table::key::Key;
+use crate::table::key::{self, Form, Key};
 use crate::table::map::index::{Index, SEED};
 use crate::table::record::{self, RecordMut};
 use crate::tx::Tx;
@@ -78,7 +78,7 @@ impl<K: Key, V: Value> Map<K, V> {
             let guesses = self.fetch(tx, keys)?;
             for (key, record) in keys.iter().zip(guesses) {
                 let guessed = self.root_at(tx.window(), record, key).is_some();
-                let record = if guessed {
+                let record = if guessed && !tx.mixed().is_active() {
                     Some(RecordMut::found(tx, self.home(), record))
                 } else {
                     self.get_mut(tx, key.borrowed())?
@@ -130,9 +130,13 @@ impl<K: Key, V: Value> Map<K, V> {
     pub fn for_each_mut<'a>(
         &self,
         tx: &mut Tx<'a>,
-        change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
+        mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
     ) -> Result<()> {
         self.admit(tx)?;
+        if self.is_mixed(tx) {
+            let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
+            return self.change_all(tx, &keys, &mut change);
+        }
         let mut blocks = Blocks::of(tx, self.home().owner)?;
         self.walk(tx, &mut blocks, usize::MAX, change).map(|_| ())
     }
@@ -150,6 +154,19 @@ impl<K: Key, V: Value> Map<K, V> {
         mut change: impl FnMut(K, &mut RecordMut<'_, '_, V>) -> Result<()>,
     ) -> Result<u64> {
         self.admit(&region.view)?;
+        // What migrates on the way would be met again.
+        if self.is_mixed(&region.view) {
+            let keys = {
+                let reader = region.read(pass)?;
+                self.keys(&reader)?.collect::<Result<Vec<K>>>()?
+            };
+            for keys in keys.chunks(each.max(1)) {
+                let mut tx = region.begin(pass)?;
+                self.change_all(&mut tx, keys, &mut change)?;
+                tx.commit()?;
+            }
+            return Ok(keys.len() as u64);
+        }
         // In-place changes move no block, and nothing else can change the region meanwhile.
         let mut blocks = Blocks::of(&*region.read(pass)?, self.home().owner)?;
         let mut records = 0;
@@ -162,6 +179,23 @@ impl<K: Key, V: Value> Map<K, V> {
                 return Ok(records);
             }
         }
+    }
+
+    /// The same for the records of these keys.
+    fn change_all<'a>(
+        &self,
+        tx: &mut Tx<'a>,
+        keys: &[K],
+        change: &mut impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
+    ) -> Result<()> {
+        for key in keys {
+            // Decoded from the record itself, so that a copy of the key is not asked for.
+            let own = key::decode::<K>(Form::Hashed, &Self::encode(key.borrowed())?);
+            if let (Some(own), Some(mut record)) = (own, self.get_mut(tx, key.borrowed())?) {
+                change(own, &mut record)?;
+            }
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -236,11 +270,14 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         let index = self.admit(tx)?;
+        if tx.mixed().is_active() {
+            self.clear_companions(tx)?;
+        }
         let mut blocks = Blocks::of(tx, self.home().owner)?;
         while let Some(block) = blocks.next(tx)? {
             let header = block.offset + block.size - record::HEADER;
             if !record::is_dead(Self::checked_tail(tx, header)?) {
-                self.discard(tx, header)?;
+                record::forget(tx, header)?;
             }
         }
         let mut old = Vec::new();

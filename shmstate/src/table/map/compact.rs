@@ -72,6 +72,9 @@ impl<K: Key, V: Value> Map<K, V> {
                 let new = compaction.room(tx, old)?;
                 let moved = record::relocate(tx, home, old, new)?;
                 index.swap(tx, place, moved)?;
+                if tx.mixed().is_active() {
+                    self.touch(tx, moved);
+                }
                 records += 1;
             }
         }

@@ -1,7 +1,7 @@
 //! What std calls an entry: the place of a key in a map, with or without a record, found once.
 
-use super::{Map, index::Place};
-use crate::archive::Value;
+use super::{Found, Map, index::Place};
+use crate::archive::{self, Value};
 use crate::error::Result;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::record::RecordMut;
@@ -67,8 +67,16 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn entry<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Entry<'t, 'a, K, V>> {
+        if tx.mixed().is_active() {
+            self.renew(tx, key)?;
+        }
         let key = Self::encode(key)?.into_owned();
         let (hash, found) = self.look_up(tx, &key)?;
+        // What is lent out without another look is a record of this type (A4 of `archive`).
+        let sound = |found: &Found<'_>| archive::root_in::<V>(found.tail, Self::GEOMETRY).is_ok();
+        if found.is_some_and(|found| !sound(&found)) {
+            return Err(self.diagnose(tx, &key));
+        }
         let found = found.map(|found| found.place);
         let at = At {
             map: *self,
@@ -148,8 +156,7 @@ impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
     /// # Errors
     /// [`Error::Damaged`](crate::Error::Damaged).
     pub fn get(&self) -> Result<&V::Archived> {
-        let root = self.place.record.wrapping_sub(Map::<K, V>::GEOMETRY.root);
-        crate::archive::root::<V>(self.at.tx, root)
+        archive::root::<V>(self.at.tx, self.place.record, Map::<K, V>::GEOMETRY)
     }
 
     /// The record, to be changed in place.

@@ -108,6 +108,17 @@ impl<K: Key, V: Value> Map<K, V> {
         archive::root_in::<V>(tail, Self::GEOMETRY).map(Some)
     }
 
+    /// Whether the handle names a record of another shape.
+    fn names_other(&self, view: &View, handle: Handle<V>) -> Result<bool> {
+        let window = view.fresh_window();
+        let ends = heap::ends_block(view, window, self.home().owner, handle.record);
+        if !ends.unwrap_or(false) {
+            return Ok(false);
+        }
+        let word = view.load(handle.record, "record header")?;
+        Ok(word as u32 == handle.generation && archive::version_in(word) != archive::version::<V>())
+    }
+
     /// With a fresh limit; if that does not help, says what is wrong.
     #[cold]
     fn resolve_again<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
@@ -116,6 +127,9 @@ impl<K: Key, V: Value> Map<K, V> {
         if !window.reaches(handle.record, view.places().heap) {
             // It was made up, or the heap has drawn back since.
             return Ok(None);
+        }
+        if self.names_other(view, handle)? {
+            return self.other(view, handle.record, Self::checked_tail(view, handle.record)?);
         }
         self.resolve(view, window, handle)
             .map_err(|Bad| Error::damaged("chunk table", handle.record, handle.generation.into()))
@@ -158,6 +172,11 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
+        if tx.mixed().is_active() && self.resolve_again(tx, handle)?.is_some() {
+            // The record is this key's: it migrates, and is noted.
+            let key = Self::decode(tx, handle.record, Self::checked_tail(tx, handle.record)?)?;
+            return self.get_mut(tx, key.borrowed());
+        }
         let view: &View = tx;
         let found = match self.resolve(view, view.window(), handle) {
             Ok(found) => found.is_some(),

@@ -7,7 +7,6 @@ use crate::heap::Blocks;
 use crate::region::view::{Bad, View};
 use crate::table::key::Key;
 use crate::table::record;
-use std::marker::PhantomData;
 
 /// Iterator over the records of a map.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub struct Iter<'v, K, V> {
     view: &'v View,
     blocks: Blocks,
     left: u64,
-    types: PhantomData<fn() -> (K, V)>,
+    map: Map<K, V>,
 }
 
 impl<K: Key, V: Value> Map<K, V> {
@@ -30,7 +29,7 @@ impl<K: Key, V: Value> Map<K, V> {
             view,
             blocks: Blocks::of(view, self.home().owner)?,
             left: self.records(view)?,
-            types: PhantomData,
+            map: *self,
         })
     }
 
@@ -61,8 +60,14 @@ impl<'v, K: Key, V: Value> Iter<'v, K, V> {
                 continue;
             }
             let key = Map::<K, V>::decode(self.view, header, tail)?;
-            let root = archive::root_in::<V>(tail, Map::<K, V>::GEOMETRY);
-            return Ok(Some((key, root.map_err(|Bad| Error::damaged("record", header, 0))?)));
+            let root = match archive::root_in::<V>(tail, Map::<K, V>::GEOMETRY) {
+                Ok(root) => root,
+                Err(Bad) => {
+                    let other = self.map.other(self.view, header, tail)?;
+                    other.ok_or_else(|| Error::damaged("record", header, 0))?
+                }
+            };
+            return Ok(Some((key, root)));
         }
         Ok(None)
     }

@@ -1,10 +1,10 @@
 //! `Map<K, V>`: records by key, hashed. Read in place, changed in place, replaced by archiving straight into the heap.
 //!
 //! Roots in the catalog row: those of the [`index`] (directory, depth, seed of the hash, segments of that depth), records, bytes
-//! of their archives, shape of the keys ([`Stored`]).
+//! of their archives, shape of the keys ([`Stored`]); of a companion two more ([`mixed`]).
 //!
 //! In reading order: this file finds one record by its key; `handle` finds it without the key; `entry` is for what std calls so;
-//! `bulk` goes over many at once; `iter` over all; `compact` moves them together.
+//! `bulk` goes over many at once; `iter` over all; `compact` moves them together; `mixed` is for records of older shapes, which `sweep` migrates.
 
 mod bulk;
 mod compact;
@@ -13,11 +13,14 @@ pub(crate) mod group;
 mod handle;
 pub(crate) mod index;
 mod iter;
+pub(crate) mod mixed;
 mod probe;
+mod sweep;
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use handle::Handle;
 pub use iter::Iter;
+pub use sweep::Swept;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Report};
@@ -32,9 +35,11 @@ use crate::table::hash;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::keyed::{self, Stored};
 use crate::table::record::{self, Home, RecordMut};
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use index::{Directory, Index, Place, SEED};
 use probe::{Probe, Word};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -44,6 +49,9 @@ const WHAT: &str = "map";
 pub(crate) const COUNT: u64 = ROOT + 32;
 const ARCHIVED: u64 = ROOT + 40;
 pub(crate) const KEYS: u64 = ROOT + 48;
+/// Of a companion (`mixed`): how many records of its shape the table has, and whether its twins are good.
+pub(crate) const LEFT: u64 = ROOT + 56;
+pub(crate) const WAY: u64 = ROOT + 64;
 
 /// A map from keys to records. The handle is small, can be copied and kept, and belongs to one region.
 ///
@@ -144,8 +152,48 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Self::handle_of(row, &region.view)
+        Self::open_migrating(region, name, Steps::new())
+    }
+
+    /// The same for a table whose records may have an older shape: by these steps they become `V`, each when it is first changed, or when
+    /// [`sweep`](Self::sweep) comes to it; until then it is converted whenever it is read. A [handle](Self::handle) of a record that
+    /// migrates becomes stale.
+    ///
+    /// With a way back ([`Steps::back`]) the program before, which knows only the older shape, can go on with the table after this one,
+    /// by [`open`](Self::open): nothing is lost that this one committed, except what the older shape has no place for.
+    ///
+    /// ```
+    /// # use shmstate::{Map, Migrate, Region, Schema, Steps};
+    /// # mod v1 {
+    /// #     #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, shmstate::Schema)]
+    /// #     pub struct Player { pub score: u32 }
+    /// # }
+    /// # #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Schema)]
+    /// # #[schema(version = 2)]
+    /// # struct Player { score: u64, mana: u8 }
+    /// # impl Migrate<v1::Player> for Player {
+    /// #     fn migrate(old: v1::Player) -> Self { Self { score: old.score.into(), mana: 100 } }
+    /// # }
+    /// # fn main() -> shmstate::Result<()> {
+    /// # let mut region = Region::in_memory(4 << 20)?;
+    /// # let gate = region.gate().clone();
+    /// # let pass = gate.enter()?;
+    /// # region.write(&pass, |tx| {
+    /// #     let players: Map<u64, v1::Player> = Map::create(tx, "players")?;
+    /// #     players.insert(tx, &7, &v1::Player { score: 10 })
+    /// # })?;
+    /// let steps = Steps::new().from::<v1::Player>();
+    /// let players: Map<u64, Player> = Map::open_migrating(&region, "players", steps)?;
+    /// assert_eq!(players.get(&*region.read(&pass)?, &7)?.expect("there").mana, 100);
+    /// while region.write(&pass, |tx| players.sweep(tx, 1000))?.left > 0 {}
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::BadSteps`].
+    pub fn open_migrating(region: &Region, name: &str, steps: Steps<V>) -> Result<Self> {
+        mixed::open(region, name, steps)
     }
 
     /// Finds the table, or makes it.
@@ -162,7 +210,10 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Self::handle_of(row, tx),
+            Ok(row) => {
+                mixed::check_plain::<V>(tx, name)?;
+                Self::handle_of(row, tx)
+            }
             Err(Error::NoTable { .. }) => Self::create_with(tx, name, options),
             Err(e) => Err(e),
         }
@@ -282,7 +333,11 @@ impl<K: Key, V: Value> Map<K, V> {
         };
         match archive::root_in::<V>(tail, Self::GEOMETRY) {
             Ok(root) => Ok(Some((place.record, root))),
-            Err(Bad) => Err(self.diagnose(view, &key)),
+            Err(Bad) => {
+                let other = self.other(view, place.record, tail)?;
+                let other = other.map(|root| Some((place.record, root)));
+                other.ok_or_else(|| self.diagnose(view, &key))
+            }
         }
     }
 
@@ -330,6 +385,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// As [`get`](Self::get).
     #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
+        if tx.mixed().is_active() {
+            self.renew(tx, key)?;
+        }
         let view: &View = tx;
         let record = match self.search_root(view, key)? {
             Ok(found) => found.map(|(record, _)| record),
@@ -344,6 +402,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
+        if tx.mixed().is_active() {
+            self.renew(tx, key)?;
+        }
         let key = Self::encode(key)?;
         let (hash, found) = self.look_up(tx, &key)?;
         match found.map(|found| found.place) {
@@ -359,6 +420,9 @@ impl<K: Key, V: Value> Map<K, V> {
         let hasher = self.hasher(tx)?;
         index.add(tx, hash, new.header, hasher)?;
         self.count(tx, 1, new.archived, 0)?;
+        if tx.mixed().is_active() {
+            self.touch(tx, new.header);
+        }
         Ok(new.header)
     }
 
@@ -371,6 +435,9 @@ impl<K: Key, V: Value> Map<K, V> {
         if new.archived != before {
             self.count(tx, 0, new.archived, before)?;
         }
+        if tx.mixed().is_active() {
+            self.touch(tx, new.header);
+        }
         Ok(new.header)
     }
 
@@ -379,6 +446,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
+        if tx.mixed().is_active() {
+            self.renew(tx, key)?;
+        }
         let key = Self::encode(key)?;
         let (hash, Some(Found { place, .. })) = self.look_up(tx, &key)? else {
             return Ok(false);
@@ -388,6 +458,9 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
+        if tx.mixed().is_active() {
+            self.remove_twin(tx, place.record)?;
+        }
         let hasher = self.hasher(tx)?;
         let archived = self.discard(tx, place.record)?;
         self.admit(tx)?.remove(tx, hash, place, hasher)?;
@@ -478,11 +551,14 @@ pub(crate) fn check_records(
     let keys = Stored::read(view, row + KEYS)?;
     let hash = |view: &View, record: u64| Ok(hash::of(keys.key(view, record)?, seed));
     let checked = catalog::is_checked(view, row)?;
+    let mut versions = BTreeMap::new();
     let records = index.check(
         view,
         hash,
         |record, report| {
             each(record, report)?;
+            let version = view.load(record, "record header").map_or(0, archive::version_in);
+            *versions.entry(version).or_insert(0) += 1;
             if let Err(fault) = keys.check(view, layout, record, checked) {
                 report(fault)?;
             }
@@ -493,6 +569,7 @@ pub(crate) fn check_records(
         },
         report,
     )?;
+    mixed::check(view, row, &versions, report)?;
     let counted = view.load(row + COUNT, WHAT)?;
     if counted != records {
         report(Error::damaged("number of records", row + COUNT, counted))?;

@@ -96,7 +96,7 @@ impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
     /// # Errors
     /// [`Error::Damaged`](crate::Error::Damaged).
     pub fn get(&self) -> Result<&V::Archived> {
-        archive::root::<V>(self.tx, self.record.wrapping_sub(OrderedMap::<K, V>::GEOMETRY.root))
+        archive::root::<V>(self.tx, self.record, OrderedMap::<K, V>::GEOMETRY)
     }
 
     /// The record, to be changed in place.

@@ -225,7 +225,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         let bytes = confirm(view, Shape::of::<K>(), leaf, i)?;
         let key =
             key::decode::<K>(Form::Ordered, bytes).ok_or_else(|| Error::damaged("key", record, bytes.len() as u64))?;
-        Ok((key, archive::root::<V>(view, record.wrapping_sub(Self::GEOMETRY.root))?))
+        Ok((key, archive::root::<V>(view, record, Self::GEOMETRY)?))
     }
 
     /// The leaf at the end of `path`, if the path ends at an entry.
@@ -270,7 +270,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     #[inline]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
         match self.look_up(view, key)? {
-            Some(record) => archive::root::<V>(view, record.wrapping_sub(Self::GEOMETRY.root)).map(Some),
+            Some(record) => archive::root::<V>(view, record, Self::GEOMETRY).map(Some),
             None => Ok(None),
         }
     }

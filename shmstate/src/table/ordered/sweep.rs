@@ -32,7 +32,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         let leaf = Self::leaf_at(self.admit(tx)?, tx, &path)?;
         let (key, _) = Self::item(tx, &leaf, path.steps[0].index)?;
         let record = self.take(tx, &path)?;
-        let root = archive::root::<V>(tx, record.wrapping_sub(Self::GEOMETRY.root))?;
+        let root = archive::root::<V>(tx, record, Self::GEOMETRY)?;
         Ok(Some((key, root)))
     }
 

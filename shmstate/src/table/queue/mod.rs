@@ -157,7 +157,7 @@ impl<T: Value> Queue<T> {
 
     fn item<'v>(ring: Ring, view: &'v View, roots: &Roots, serial: u64) -> Result<&'v T::Archived> {
         let record = ring.item(view, roots, serial)?;
-        archive::root::<T>(view, record.wrapping_sub(Self::GEOMETRY.root))
+        archive::root::<T>(view, record, Self::GEOMETRY)
     }
 
     /// Adds a record behind all others and gives its serial number: 1 for the first record of a table, and for each further one
@@ -186,7 +186,7 @@ impl<T: Value> Queue<T> {
             return Ok(None);
         }
         let record = ring.item(tx, &roots, roots.head)?;
-        let root = archive::root::<T>(tx, record.wrapping_sub(Self::GEOMETRY.root))?;
+        let root = archive::root::<T>(tx, record, Self::GEOMETRY)?;
         let result = read(roots.head, root);
         let archived = record::discard(tx, self.home(), record, 0)?;
         ring.pop(tx, &roots, archived)?;

@@ -197,7 +197,7 @@ impl<T: Value> Timers<T> {
 
     #[inline]
     fn root(view: &View, record: u64) -> Result<&T::Archived> {
-        archive::root::<T>(view, record.wrapping_sub(Self::GEOMETRY.root))
+        archive::root::<T>(view, record, Self::GEOMETRY)
     }
 
     fn period_of(view: &View, record: u64) -> Result<u64> {

@@ -1,0 +1,143 @@
+//! Tables with records of more than one shape: what this process knows of them, and the records that it has converted for reading.
+//!
+//! - **B1** A table is entered here by its handle's `open`, which compared all shapes that the table holds (A1 of `archive`). What stands
+//!   here is looked up only where a record turns out to have another version than the handle's type, or where something is changed
+//!   while [`Mixed::is_active`]: tables of one shape pay nothing but a look at that word.
+//! - **B2** Before the first transaction under an ownership every entry is *settled* in a transaction of its own: the catalog says then
+//!   what this process writes.
+//! - **B3** What was converted for reading stays until the region is borrowed mutably, for no reference to it can be alive then.
+//!
+//! It does not know shapes, tables or how anything is converted.
+
+use crate::error::{Error, Result};
+use crate::tx::Tx;
+use rkyv::util::AlignedVec;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// So many converted records are kept from one transaction to the next.
+const MOST_CONVERTED: usize = 4096;
+
+/// A table that may hold records of several shapes.
+pub(crate) trait Bridge: Any + Send + Sync {
+    /// Makes the catalog say what this process writes (B2).
+    fn settle(&self, tx: &mut Tx<'_>) -> Result<()>;
+
+    /// Writes the older shape's twin of the record whose header is at `header`, if it still is a record; `word` is what the header
+    /// was when nothing was changed yet, 0 for a record that has no twin.
+    fn write_twin(&self, tx: &mut Tx<'_>, header: u64, word: u64) -> Result<()>;
+
+    /// Makes the catalog say that nothing is kept for an older shape any more.
+    fn close_way_back(&self, tx: &mut Tx<'_>) -> Result<()>;
+
+    /// That was committed.
+    fn way_back_is_closed(&self);
+
+    /// Whether something is kept for an older shape.
+    fn has_way_back(&self) -> bool;
+}
+
+/// A record that was converted: its archive, and where the root is.
+type Converted = (AlignedVec<16>, usize);
+
+/// See the module's header.
+#[derive(Default)]
+pub(crate) struct Mixed {
+    active: AtomicBool,
+    unsettled: AtomicBool,
+    tables: RwLock<Vec<(u64, Arc<dyn Bridge>)>>,
+    /// By type, and by row, header and the header's word, which changes with the record.
+    converted: Mutex<HashMap<(TypeId, [u64; 3]), Converted>>,
+}
+
+impl fmt::Debug for Mixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mixed")
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mixed {
+    /// Whether any table of this process may hold records of several shapes.
+    #[inline(always)]
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Enters the table whose row is given; what was known of it before is forgotten.
+    pub(crate) fn enter(&self, row: u64, bridge: Arc<dyn Bridge>) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.retain(|(known, _)| *known != row);
+        tables.push((row, bridge));
+        self.active.store(true, Ordering::Relaxed);
+        self.unsettled.store(true, Ordering::Relaxed);
+    }
+
+    /// The table is known to hold records of one shape.
+    pub(crate) fn leave(&self, row: u64) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.retain(|(known, _)| *known != row);
+        self.active.store(!tables.is_empty(), Ordering::Relaxed);
+    }
+
+    /// What is known of the table whose row is given, if it is a `B`.
+    pub(crate) fn bridge<B: Bridge>(&self, row: u64) -> Option<Arc<B>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, bridge) = tables.iter().find(|(known, _)| *known == row)?;
+        let bridge: Arc<dyn Any + Send + Sync> = Arc::<dyn Bridge>::clone(bridge);
+        bridge.downcast().ok()
+    }
+
+    /// All tables with their rows.
+    pub(crate) fn all(&self) -> Vec<(u64, Arc<dyn Bridge>)> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another process may have written: what the catalog says is looked at again (B2).
+    pub(crate) fn unsettle(&self) {
+        self.unsettled.store(self.is_active(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn settled(&self) {
+        self.unsettled.store(false, Ordering::Relaxed);
+    }
+
+    /// Forgets what was converted for reading (B3).
+    pub(crate) fn forget(&mut self) {
+        self.converted.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The same once it is much.
+    pub(crate) fn tidy(&mut self) {
+        let converted = self.converted.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if converted.len() > MOST_CONVERTED {
+            converted.clear();
+        }
+    }
+
+    /// The root of a record that was converted, perhaps just now by `convert`. It stays where it is until `forget` (B3).
+    pub(crate) fn converted(
+        &self,
+        key: (TypeId, [u64; 3]),
+        convert: impl FnOnce() -> Result<Converted>,
+    ) -> Result<NonNull<u8>> {
+        let known = || self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = |(bytes, root): &Converted| bytes.get(*root..).map(|bytes| NonNull::from(bytes).cast::<u8>());
+        let damaged = || Error::damaged("converted record", key.1[1], key.1[2]);
+        if let Some(converted) = known().get(&key) {
+            return root(converted).ok_or_else(damaged);
+        }
+        // Without the lock: it calls the program's code, which may panic, and may read other records.
+        let converted = convert()?;
+        root(known().entry(key).or_insert(converted)).ok_or_else(damaged)
+    }
+}
