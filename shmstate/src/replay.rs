@@ -5,6 +5,7 @@ mod bytes;
 mod damage;
 mod keys;
 mod log;
+mod migrations;
 mod streams;
 mod tables;
 mod trim;

@@ -20,10 +20,10 @@ impl<V: CheckedValue> Copied<V> {
     /// Validates a copy.
     pub(crate) fn new(raw: Raw, shape: &Shape) -> Result<Self> {
         let (header, word) = (raw.header, raw.word);
-        if archive::version_in(word) != archive::version::<V>() {
+        if raw.version() != archive::version::<V>() {
             return Err(Error::OtherVersion {
                 at: header,
-                version: archive::version_in(word),
+                version: raw.version(),
                 expected: archive::version::<V>(),
             });
         }

@@ -9,7 +9,7 @@
 
 use super::memory::acquire;
 use super::source::{Source, torn};
-use crate::archive::Geometry;
+use crate::archive::{self, Geometry};
 use crate::error::{Error, Result};
 use crate::heap::chunk::{BITMAP, Kind};
 use crate::heap::{Block, Owner, classes};
@@ -48,6 +48,12 @@ impl Raw {
     /// The block.
     pub(crate) fn block(&self) -> &[u8] {
         &self.bytes[self.start..]
+    }
+
+    /// Low byte of the version of what was copied. The word in memory does not say it: the record may have been taken away since.
+    pub(crate) fn version(&self) -> u8 {
+        let header = self.bytes.last_chunk::<8>();
+        archive::version_in(header.map_or(0, |header| u64::from_le_bytes(*header)))
     }
 
     fn before_header(&self, distance: u64) -> usize {

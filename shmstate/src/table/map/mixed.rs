@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 const COMPANION: &str = "companion of a map";
+const VERSION: &str = "schema version of a record";
 /// Longest name of a table that can have companions: `.65535.` stands before it.
 const MOST_NAME: usize = MAX_TABLE_NAME - 7;
 /// In `WAY`: the twins are good.
@@ -213,7 +214,7 @@ pub(crate) fn check(view: &View, at: u64, versions: &BTreeMap<u8, u64>, report: 
     }
     for (version, records) in versions {
         if *version != row.version as u8 && !counted.contains_key(version) {
-            report(Error::damaged("schema version of a record", at, *records))?;
+            report(Error::damaged(VERSION, at, *records))?;
         }
     }
     Ok(())
@@ -439,8 +440,8 @@ impl<K: Key, V: Value> Bridge for Mixture<K, V> {
                 if !companion.good {
                     // Twins of a way back that was closed.
                     Map::<K, u8>::handle_of(companion.row.offset, tx)?.clear(tx)?;
+                    tx.put(companion.row.offset + WAY, GOOD, COMPANION)?;
                 }
-                tx.put(companion.row.offset + WAY, GOOD, COMPANION)?;
                 keep = Some(companion.row.offset);
             } else if companion.good && !mine {
                 tx.put(companion.row.offset + WAY, 0, COMPANION)?;
@@ -521,11 +522,8 @@ impl<K: Key, V: Value> Map<K, V> {
         if version == archive::version::<V>() {
             return Ok(None);
         }
-        let unknown = Error::OtherVersion {
-            at: header,
-            version,
-            expected: archive::version::<V>(),
-        };
+        // The shapes that a table has records of were all compared when it was opened.
+        let unknown = Error::damaged(VERSION, header, word);
         let Some(mixture) = self.mixture(view) else {
             return Err(unknown);
         };
@@ -573,13 +571,11 @@ impl<K: Key, V: Value> Map<K, V> {
         header: u64,
         key: &Encoded<'_, K>,
     ) -> Result<()> {
-        let version = archive::version_in(tx.load(header, WHAT)?);
-        let older = state.older.iter().find(|older| older.version == version);
-        let older = *older.ok_or(Error::OtherVersion {
-            at: header,
-            version,
-            expected: archive::version::<V>(),
-        })?;
+        let word = tx.load(header, WHAT)?;
+        let unknown = || Error::damaged(VERSION, header, word);
+        let mut older = state.older.iter();
+        let older = older.find(|older| older.version == archive::version_in(word));
+        let older = *older.ok_or_else(unknown)?;
         let head = keyed::head_of::<K>(tx, header)?;
         let twins = match state.mine {
             Some(mine) => Some(Twins::<K>::of(tx, mine, Self::GEOMETRY)?),
@@ -602,13 +598,7 @@ impl<K: Key, V: Value> Map<K, V> {
                 let value = (mixture.steps.sources[source].read)(tx, header, older.geometry)?;
                 record::renew(tx, self.home(), older.geometry, header, keyed::parts::<K>(key), &value)?
             }
-            (None, None) => {
-                return Err(Error::OtherVersion {
-                    at: header,
-                    version,
-                    expected: archive::version::<V>(),
-                });
-            }
+            (None, None) => return Err(unknown()),
         };
         if new.header != header {
             let place = self.look_up(tx, key)?.1.map(|found| found.place);
