@@ -25,6 +25,15 @@ enum Step {
 pub struct Selected {
     of: TypeIndex,
     steps: Vec<Step>,
+    path: Box<str>,
+}
+
+impl Selected {
+    /// The path that was asked for.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
 }
 
 /// There is no such field.
@@ -84,6 +93,7 @@ impl Decoder {
         let mut selected = Selected {
             of: self.model().root_index(),
             steps: Vec::new(),
+            path: path.into(),
         };
         let mut known: Vec<&str> = Vec::new();
         let mut names = path.split('.');

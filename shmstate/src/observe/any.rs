@@ -14,9 +14,9 @@ use crate::decode::{Decoder, KeyShape, NoField, Selected};
 use crate::error::{Error, Result};
 use crate::heap::Owner;
 use crate::schema::Fingerprint;
-use crate::table::catalog::{Kind, Row};
+use crate::table::catalog::{Kind, Row, parts};
 use crate::table::keyed::Stored;
-use crate::table::map::{self, index::SEED};
+use crate::table::map::{self, index::SEED, mixed::companion_of};
 use crate::table::ordered::{self, node, tree::Tree};
 use std::borrow::Cow;
 use std::fmt;
@@ -68,7 +68,16 @@ pub struct AnyTable<'o> {
     description: String,
     key: KeyShape,
     decoder: std::result::Result<Decoder, Box<str>>,
+    /// Shapes that records may still have, see `table::map::mixed`.
+    older: Vec<Older>,
     seed: u64,
+}
+
+/// A shape that records may still have.
+struct Older {
+    version: u16,
+    decoder: Decoder,
+    shape: Shape,
 }
 
 impl fmt::Debug for AnyTable<'_> {
@@ -90,7 +99,8 @@ impl Observer {
             Err(Error::Retry { .. }) => super::live(self)?,
             found => found?,
         };
-        rows.into_iter()
+        let all = &rows;
+        rows.iter()
             .map(|(row, text)| {
                 let keys = match Kind::from_number(row.kind) {
                     Some(Kind::Map) => Stored::read(tables.view(), row.offset + map::KEYS)?,
@@ -98,7 +108,13 @@ impl Observer {
                     Some(Kind::Timers) => Stored::of::<u64>(),
                     _ => KEYLESS,
                 };
-                AnyTable::new(self, tables.prints(&row)?, &row, &text, keys)
+                let mut table = AnyTable::new(self, tables.prints(row)?, row, text, keys)?;
+                for (other, text) in all {
+                    if companion_of(&other.name).is_some_and(|(_, of)| of == row.name) {
+                        table.add_older(other, text);
+                    }
+                }
+                Ok(table)
             })
             .collect()
     }
@@ -116,7 +132,7 @@ impl Observer {
 impl<'o> AnyTable<'o> {
     fn new(observer: &'o Observer, prints: Prints, row: &Row, text: &str, keys: Stored) -> Result<Self> {
         let kind = Kind::from_number(row.kind);
-        let (key, description) = text.split_once("\n---\n").unwrap_or(("", text));
+        let (key, description) = parts(text);
         let decoder = match Decoder::new(description) {
             Ok(_) if Fingerprint::of_text(description).as_u128() != row.value => {
                 Err("the description is not the one that the fingerprint was made of".into())
@@ -150,6 +166,7 @@ impl<'o> AnyTable<'o> {
             key: KeyShape::new(key, kind == Some(Kind::OrderedMap)),
             description: description.to_owned(),
             decoder,
+            older: Vec::new(),
             seed,
             seen: Seen {
                 observer,
@@ -157,6 +174,42 @@ impl<'o> AnyTable<'o> {
                 shape,
             },
         })
+    }
+
+    /// Records may have the shape that a companion's row describes. One that cannot be read is met again with its records.
+    fn add_older(&mut self, row: &Row, text: &str) {
+        let Ok(decoder) = Decoder::new(parts(text).1) else {
+            return;
+        };
+        let root = decoder.model().root();
+        let (size, align) = (root.size, root.align);
+        if row.version == self.version || align > MAX_ALIGN {
+            return;
+        }
+        let shape = self.seen.shape;
+        self.older.push(Older {
+            version: row.version,
+            decoder,
+            shape: Shape {
+                geometry: Geometry::with(size, align, shape.keys.size as usize),
+                ..shape
+            },
+        });
+    }
+
+    /// What reads the records whose header has this version, and what they look like, and the version as it was declared.
+    pub(super) fn reads(&self, version: u8) -> std::result::Result<(&Decoder, &Shape, u16), Box<str>> {
+        if version == self.version as u8 {
+            return match &self.decoder {
+                Ok(decoder) => Ok((decoder, &self.seen.shape, self.version)),
+                Err(why) => Err(why.clone()),
+            };
+        }
+        let older = self.older.iter().find(|older| older.version as u8 == version);
+        match older {
+            Some(older) => Ok((&older.decoder, &older.shape, older.version)),
+            None => Err(format!("no shape of version {version} (its low byte) is described").into()),
+        }
     }
 
     /// Its name.

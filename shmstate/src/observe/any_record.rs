@@ -1,7 +1,7 @@
 //! A record of a table of any kind, copied out of its region: what names it, and what its description says of its bytes.
 
 use super::any::{AnyTable, Naming};
-use super::record::Raw;
+use super::record::{Raw, Shape};
 use crate::decode::{Broken, Builder, Decoder, Selected, Value, Visit};
 use crate::error::Result;
 use crate::table::streams::StreamInfo;
@@ -143,18 +143,30 @@ impl<'t, 'o> AnyRecord<'t, 'o> {
             tell_stream(stream, visit);
             return Ok(());
         }
-        let (decoder, raw) = (self.described()?, self.raw()?);
-        let (bytes, root) = raw.archive(self.table.shape());
+        let raw = self.raw()?;
+        let (decoder, shape, _) = self.described(raw)?;
+        let (bytes, root) = raw.archive(shape);
         decoder.visit(bytes, root, visit).map_err(BadRecord::Broken)
     }
 
-    /// Tells `visit` of a field of it; `false` if it is not there: another variant, `None`.
+    /// Tells `visit` of a field of it; `false` if it is not there: another variant, `None`, an older version that has no such field.
     ///
     /// # Errors
     /// Those of [`visit`](Self::visit).
     pub fn visit_selected<V: Visit>(&self, selected: &Selected, visit: &mut V) -> std::result::Result<bool, BadRecord> {
-        let (decoder, raw) = (self.described()?, self.raw()?);
-        let (bytes, root) = raw.archive(self.table.shape());
+        let raw = self.raw()?;
+        let (decoder, shape, version) = self.described(raw)?;
+        let (bytes, root) = raw.archive(shape);
+        let older;
+        let selected = if version == self.table.version() {
+            selected
+        } else {
+            match decoder.select(selected.path()) {
+                Ok(found) => older = found,
+                Err(_) => return Ok(false),
+            }
+            &older
+        };
         decoder
             .visit_selected(selected, bytes, root, visit)
             .map_err(BadRecord::Broken)
@@ -174,14 +186,24 @@ impl<'t, 'o> AnyRecord<'t, 'o> {
     #[must_use]
     pub fn has_same_bytes(&self, other: &AnyRecord<'_, '_>) -> bool {
         match (self.raw(), other.raw()) {
-            (Ok(a), Ok(b)) => a.archive(self.table.shape()) == b.archive(other.table.shape()),
+            (Ok(a), Ok(b)) => match (self.described(a), other.described(b)) {
+                (Ok((_, of_a, v)), Ok((_, of_b, w))) => v == w && a.archive(of_a) == b.archive(of_b),
+                _ => false,
+            },
             _ => false,
         }
     }
 
-    fn described(&self) -> std::result::Result<&Decoder, BadRecord> {
-        let decoder = self.table.decoder();
-        decoder.map_err(|why| BadRecord::Undescribed(why.into()))
+    /// Declared version of its shape: the table's, or an older one if it was not migrated yet.
+    ///
+    /// # Errors
+    /// [`BadRecord::Unread`], [`BadRecord::Undescribed`].
+    pub fn version(&self) -> std::result::Result<u16, BadRecord> {
+        Ok(self.described(self.raw()?)?.2)
+    }
+
+    fn described(&self, raw: &Raw) -> std::result::Result<(&'t Decoder, &'t Shape, u16), BadRecord> {
+        self.table.reads(raw.version()).map_err(BadRecord::Undescribed)
     }
 }
 
