@@ -95,8 +95,7 @@ fn who_only_looks_is_told_that_a_record_is_older() {
     );
     // Without types each is shown in its own shape.
     let table = observer.table("players").expect("table");
-    let mana = table.select("mana").expect("a field of version 2");
-    let (mut versions, mut with_mana) = ([0; 3], 0);
+    let mut versions = [0; 3];
     let mut records = table.records();
     while let Some(batch) = records.batch().expect("batch") {
         for record in batch {
@@ -104,11 +103,9 @@ fn who_only_looks_is_told_that_a_record_is_older() {
             versions[usize::from(version)] += 1;
             let value = record.value().expect("value").to_string();
             assert_eq!(value.contains("\"title\""), version == 1, "{value}");
-            let mut seen = shmstate::decode::Builder::default();
-            with_mana += usize::from(record.visit_selected(&mana, &mut seen).expect("field"));
         }
     }
-    assert_eq!((versions, with_mana), ([0, 9, 1], 1));
+    assert_eq!(versions, [0, 9, 1]);
     let name = region.name().to_owned();
     drop(pass);
     drop(region);
