@@ -66,7 +66,7 @@ pub use region::{
     Activity, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region,
     Trimmed, View,
 };
-pub use schema::Schema;
+pub use schema::{Migrate, Schema};
 pub use shmstate_derive::Schema;
 pub use table::catalog::{Kind, MAX_TABLE_NAME, TableOptions};
 pub use table::cell::Cell;
