@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::marker::PhantomData;
 
 use rkyv::Archive;
+use shmstate::schema::{Describer, TypeRef};
 use shmstate::{Migrate, Schema};
 
 fn there<Old, New: Migrate<Old>>(old: Old) -> New {
@@ -92,7 +93,6 @@ fn containers_saturate_what_they_hold() {
     assert_eq!(narrow.fixed, [0, 255]);
 }
 
-/// A type with a schema of its own, written by hand, names its step at the field.
 #[derive(Archive, Schema)]
 struct Measured {
     way: u16,
@@ -117,4 +117,73 @@ fn a_function_takes_the_place_of_what_the_types_say() {
         free: Some(257),
     });
     assert_eq!((old.way, old.free), (0, Some(1)));
+}
+
+/// Neither derives `Schema`, so neither has a way back that the derive knows.
+#[derive(Archive, PartialEq, Debug)]
+struct Feet(u32);
+#[derive(Archive, PartialEq, Debug)]
+struct Metres(u32);
+
+macro_rules! by_hand {
+    ($($new:ident <- $old:ident: $step:expr;)*) => {$(
+        impl Migrate<$old> for $new {
+            fn migrate(old: $old) -> Self {
+                Self($step(old.0))
+            }
+        }
+    )*};
+}
+
+by_hand! {
+    Feet <- Feet: |feet| feet;
+    Metres <- Feet: |feet| feet * 3048 / 10_000;
+    Feet <- Metres: |metres| metres * 10_000 / 3048;
+}
+
+impl Schema for Feet {
+    fn describe(describer: &mut Describer) -> TypeRef {
+        describer.opaque::<Self>("Feet")
+    }
+}
+
+impl Schema for Metres {
+    fn describe(describer: &mut Describer) -> TypeRef {
+        describer.opaque::<Self>("Metres")
+    }
+}
+
+#[derive(Archive, Schema)]
+struct Climb {
+    up: Vec<Feet>,
+    down: Feet,
+}
+
+#[derive(Archive, Schema)]
+#[schema(version = 2, from = Climb, back)]
+struct Hike {
+    #[schema(migrate = Migrate::migrate, back = Migrate::migrate)]
+    up: Vec<Metres>,
+    #[schema(migrate = Migrate::migrate, back = Migrate::migrate)]
+    down: Feet,
+}
+
+/// Forward it goes without a word.
+#[derive(Archive, Schema)]
+#[schema(version = 2, from = Climb)]
+struct Descent {
+    up: Vec<Metres>,
+}
+
+#[test]
+fn ways_written_by_hand_are_named() {
+    let climb = || Climb {
+        up: vec![Feet(10_000)],
+        down: Feet(7),
+    };
+    assert_eq!(Descent::migrate(climb()).up, [Metres(3048)]);
+    let hike = Hike::migrate(climb());
+    assert_eq!((&hike.up[..], &hike.down), (&[Metres(3048)][..], &Feet(7)));
+    let climb = Climb::migrate(hike);
+    assert_eq!((&climb.up[..], &climb.down), (&[Feet(10_000)][..], &Feet(7)));
 }
