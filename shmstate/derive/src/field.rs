@@ -179,6 +179,9 @@ fn former(meta: &ParseNestedMeta<'_>) -> Result<(Span, Member)> {
             name.set_span(literal.span());
             (literal.span(), Member::Named(name))
         }
-        Member::Unnamed(position) => (literal.span(), Member::Unnamed(position)),
+        Member::Unnamed(mut position) => {
+            position.span = literal.span();
+            (literal.span(), Member::Unnamed(position))
+        }
     })
 }

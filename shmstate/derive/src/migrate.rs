@@ -21,10 +21,10 @@ pub(crate) fn implementations(input: &DeriveInput, origin: Option<&Origin>) -> R
         refuse_below(&input.data)?;
         return Ok(identity);
     };
-    let value = hidden("value");
+    let value = hidden("value", Span::call_site());
     let ways = match &input.data {
-        Data::Struct(data) => structure(&data.fields, origin, &value)?,
-        Data::Enum(data) => enumeration(&input.ident, data, origin, &value)?,
+        Data::Struct(data) => structure(&data.fields, origin)?,
+        Data::Enum(data) => enumeration(&input.ident, data, origin)?,
         Data::Union(_) => return Ok(identity),
     };
 
@@ -71,7 +71,7 @@ pub(crate) fn implementations(input: &DeriveInput, origin: Option<&Origin>) -> R
 fn identity(input: &DeriveInput) -> TokenStream {
     let ident = &input.ident;
     let (impl_generics, type_generics, bounds) = input.generics.split_for_impl();
-    let value = hidden("value");
+    let value = hidden("value", Span::call_site());
     quote! {
         #[automatically_derived]
         impl #impl_generics ::shmstate::schema::Migrate<Self> for #ident #type_generics #bounds {
@@ -124,24 +124,32 @@ struct Ways {
     back: TokenStream,
 }
 
-fn structure(fields: &Fields, origin: &Origin, value: &Ident) -> Result<Ways> {
+fn structure(fields: &Fields, origin: &Origin) -> Result<Ways> {
     let removed = match (&origin.removed, origin.back) {
         (None, _) => &[][..],
         (Some((_, removed)), Some(_)) => removed,
         (Some((at, _)), None) => return Err(field::needless_removed(*at)),
     };
-    let moves = moves(fields, origin, |_, member| quote!(#value.#member))?;
+    let moves = moves(fields, origin, |_, member, at| {
+        let value = hidden("value", at);
+        let mut member = member.clone();
+        match &mut member {
+            Member::Named(name) => name.set_span(value.span()),
+            Member::Unnamed(position) => position.span = value.span(),
+        }
+        quote_spanned!(value.span() => #value.#member)
+    })?;
     let forward = moves.iter().map(Move::forward);
     let back = back(&moves, removed, origin)?;
     // What is missing is said there.
     let at = origin.back.unwrap_or_else(Span::call_site);
     Ok(Ways {
         forward: quote!(Self { #(#forward),* }),
-        back: quote_spanned!(at => Self { #(#back),* }),
+        back: quote_spanned!(site(at) => Self { #(#back),* }),
     })
 }
 
-fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin, value: &Ident) -> Result<Ways> {
+fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin) -> Result<Ways> {
     let older = origin.bare();
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     let mut seen: Vec<Ident> = Vec::new();
@@ -167,8 +175,8 @@ fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin, value: &Ident) -
             Lineage::Old { was, removed } => (was, removed),
         };
         once(&was)?;
-        let moves = moves(&variant.fields, origin, |position, _| {
-            let binding = hidden(&format!("field_{position}"));
+        let moves = moves(&variant.fields, origin, |position, _, at| {
+            let binding = hidden(&format!("field_{position}"), at);
             quote!(#binding)
         })?;
         let old_fields = moves.iter().filter_map(|m| Some(Move::pattern(m.was()?, &m.place)));
@@ -176,11 +184,13 @@ fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin, value: &Ident) -
             .iter()
             .filter_map(|m| m.was().map(|_| Move::pattern(&m.member, &m.place)));
         let values = moves.iter().map(Move::forward);
-        forward
-            .push(quote_spanned!(was.span() => #older::#was { #(#old_fields,)* .. } => Self::#name { #(#values),* }));
+        forward.push(
+            quote_spanned!(site(was.span()) => #older::#was { #(#old_fields,)* .. } => Self::#name { #(#values),* }),
+        );
         let values = back(&moves, &removed, origin)?;
-        backward
-            .push(quote_spanned!(was.span() => #ident::#name { #(#new_fields,)* .. } => Self::#was { #(#values),* }));
+        backward.push(
+            quote_spanned!(site(was.span()) => #ident::#name { #(#new_fields,)* .. } => Self::#was { #(#values),* }),
+        );
     }
     for removed in origin.removed.iter().flat_map(|(_, removed)| removed) {
         let (Member::Named(name), Some(new)) = (&removed.member, &removed.value) else {
@@ -193,9 +203,10 @@ fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin, value: &Ident) -
         forward.push(quote!(#older::#name { .. } => #new));
     }
     let (at, old) = (origin.back.unwrap_or_else(Span::call_site), origin.old.span());
+    let (value_from, value_back) = (hidden("value", old), hidden("value", at));
     Ok(Ways {
-        forward: quote_spanned!(old => match #value { #(#forward,)* }),
-        back: quote_spanned!(at => match #value { #(#backward,)* }),
+        forward: quote_spanned!(site(old) => match #value_from { #(#forward,)* }),
+        back: quote_spanned!(site(at) => match #value_back { #(#backward,)* }),
     })
 }
 
@@ -211,19 +222,19 @@ struct Move {
     span: Span,
 }
 
-fn moves(fields: &Fields, origin: &Origin, place: impl Fn(usize, &Member) -> TokenStream) -> Result<Vec<Move>> {
+fn moves(fields: &Fields, origin: &Origin, place: impl Fn(usize, &Member, Span) -> TokenStream) -> Result<Vec<Move>> {
     let members = fields.iter().zip(fields.members()).enumerate();
     members
         .map(|(position, (field, member))| {
             let source = field::source(field, origin)?;
-            let old = match &source {
-                Source::Old { was: Some(was), .. } => was,
-                _ => &member,
+            let span = site(field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span));
+            let (old, at) = match &source {
+                Source::Old { was: Some(was), .. } => (was, was.span()),
+                _ => (&member, span),
             };
-            let span = field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span);
             Ok(Move {
-                place: place(position, old),
-                place_back: place(position, &member),
+                place: place(position, old, at),
+                place_back: place(position, &member, span),
                 source,
                 span,
                 member,
@@ -299,9 +310,15 @@ fn back(moves: &[Move], removed: &[Removed], origin: &Origin) -> Result<Vec<Toke
     Ok(values)
 }
 
+/// Generated code that points at the user's. A call and its argument need one site, or the compiler's words on them stand at the derive;
+/// and as code of a macro it is none of clippy's.
+fn site(at: Span) -> Span {
+    Span::mixed_site().located_at(at)
+}
+
 /// A name that no expression of the user sees.
-fn hidden(name: &str) -> Ident {
-    Ident::new(name, Span::mixed_site())
+fn hidden(name: &str, at: Span) -> Ident {
+    Ident::new(name, site(at))
 }
 
 fn given(value: Option<&Expr>, span: Span) -> TokenStream {

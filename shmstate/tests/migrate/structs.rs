@@ -255,3 +255,60 @@ fn what_is_not_taken_is_dropped() {
     assert_eq!((new.cached, new.shared.as_str(), new.as_it_was), (3, "s", Some(3)));
     assert_eq!(Rc::strong_count(&rest), 1);
 }
+
+#[derive(Archive, Schema, Clone, PartialEq, Debug)]
+struct Point {
+    x: i32,
+    y: i32,
+}
+
+/// The old names are taken, by one another: only the keys tell them apart.
+#[derive(Archive, Schema, Clone, PartialEq, Debug)]
+#[schema(version = 2, from = Point, back)]
+struct Turned {
+    #[schema(was = "y")]
+    x: i32,
+    #[schema(was = "x")]
+    y: i64,
+}
+
+#[derive(Archive, Schema, Clone, PartialEq, Debug)]
+enum Shape {
+    Dot { at: Point, by: Point },
+    Line(u8, u8),
+}
+
+#[derive(Archive, Schema, Clone, PartialEq, Debug)]
+#[schema(version = 2, from = Shape, back)]
+enum Figure {
+    #[schema(was = "Line")]
+    Dot(#[schema(was = "1")] u16, #[schema(was = "0")] u16),
+    #[schema(was = "Dot")]
+    Line {
+        #[schema(was = "by")]
+        at: Turned,
+        #[schema(was = "at")]
+        by: Turned,
+    },
+}
+
+#[test]
+fn names_that_are_exchanged_are_not_confused() {
+    let (a, b) = (Point { x: 1, y: 2 }, Point { x: 3, y: 4 });
+    let turned = Turned::migrate(a.clone());
+    assert_eq!(turned, Turned { x: 2, y: 1 });
+    assert_eq!(Point::migrate(turned), a);
+
+    let dot = Shape::Dot { at: a, by: b };
+    let line = Figure::migrate(dot.clone());
+    assert_eq!(
+        line,
+        Figure::Line {
+            at: Turned { x: 4, y: 3 },
+            by: Turned { x: 2, y: 1 }
+        }
+    );
+    assert_eq!(Shape::migrate(line), dot);
+    assert_eq!(Figure::migrate(Shape::Line(5, 6)), Figure::Dot(6, 5));
+    assert_eq!(Shape::migrate(Figure::Dot(6, 5)), Shape::Line(5, 6));
+}
