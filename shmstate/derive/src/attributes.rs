@@ -1,13 +1,15 @@
-//! What the attributes on a type say: `#[schema(…)]` is read, `#[rkyv(…)]` is only searched for the keys
-//! that change what is archived.
+//! What `#[schema(…)]` on a type says.
 
-use proc_macro2::{TokenStream, TokenTree};
-use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Type, ext::IdentExt};
+use proc_macro2::Span;
+use syn::meta::ParseNestedMeta;
+use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Path, Result, Token, ext::IdentExt, spanned::Spanned};
+
+use crate::origin::{self, Origin, Removed};
 
 /// The longest name that `name = "…"` accepts, in bytes.
 const NAME_LIMIT: usize = 1024;
 
-const KNOWN_KEYS: &str = "known keys are `version = N`, `name = \"…\"` and `path`";
+const KNOWN_KEYS: &str = "known keys are `version = N`, `name = \"…\"`, `path`, `from = Old`, `back` and `removed(…)`";
 
 /// The resolved `#[schema(…)]` of a type.
 pub(crate) struct Declared {
@@ -17,6 +19,8 @@ pub(crate) struct Declared {
     pub(crate) name: String,
     /// Whether the path of its module stands before the name.
     pub(crate) path: bool,
+    /// The older version of the type, if it says one.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// Reads all `#[schema(…)]` attributes of the type called `ident`.
@@ -24,36 +28,95 @@ pub(crate) fn declared(attributes: &[Attribute], ident: &Ident) -> Result<Declar
     let mut version = None;
     let mut name = None;
     let mut path = None;
-    for attribute in attributes.iter().filter(|a| a.path().is_ident("schema")) {
-        if !matches!(attribute.meta, Meta::List(_)) {
-            return Err(Error::new_spanned(
-                attribute,
-                format!("`#[schema]` takes keys in parentheses; {KNOWN_KEYS}"),
+    let mut from = None;
+    let mut back: Option<Span> = None;
+    let mut removed: Option<(Span, Vec<Removed>)> = None;
+    keys(attributes, KNOWN_KEYS, |meta| {
+        if meta.path.is_ident("version") {
+            let literal: LitInt = meta.value()?.parse()?;
+            set(&mut version, version_of(&literal)?, &meta.path)?;
+        } else if meta.path.is_ident("name") {
+            let literal: LitStr = meta.value()?.parse()?;
+            set(&mut name, name_of(&literal)?, &meta.path)?;
+        } else if meta.path.is_ident("path") {
+            set(&mut path, (), &meta.path)?;
+        } else if meta.path.is_ident("from") {
+            set(&mut from, origin::older(meta, ident)?, &meta.path)?;
+        } else if meta.path.is_ident("back") {
+            if meta.input.peek(Token![=]) {
+                return Err(meta.error(
+                    "`back` takes no value on a type; on a field it names a function, on a new variant an old value",
+                ));
+            }
+            set(&mut back, meta.path.span(), &meta.path)?;
+        } else if meta.path.is_ident("removed") {
+            set(&mut removed, (meta.path.span(), origin::removed(meta)?), &meta.path)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    })?;
+    let origin = match (from, back, removed) {
+        (Some(old), back, removed) => Some(Origin { old, back, removed }),
+        (None, Some(at), _) => {
+            return Err(Error::new(
+                at,
+                "`back` is the way back to an older version of the type: say which with `from = Old`",
             ));
         }
-        attribute.parse_nested_meta(|meta| {
-            if meta.path.is_ident("version") {
-                let literal: LitInt = meta.value()?.parse()?;
-                set(&mut version, version_of(&literal)?, &meta.path, "version")
-            } else if meta.path.is_ident("name") {
-                let literal: LitStr = meta.value()?.parse()?;
-                set(&mut name, name_of(&literal)?, &meta.path, "name")
-            } else if meta.path.is_ident("path") {
-                set(&mut path, (), &meta.path, "path")
-            } else {
-                let key = match meta.path.get_ident() {
-                    Some(ident) => format!("unknown key `{ident}` in `#[schema(…)]`"),
-                    None => "unknown key in `#[schema(…)]`".to_owned(),
-                };
-                Err(meta.error(format!("{key}; {KNOWN_KEYS}")))
-            }
-        })?;
-    }
+        (None, None, Some((at, _))) => {
+            return Err(Error::new(
+                at,
+                "`removed` lists what only an older version of the type has: say which with `from = Old`",
+            ));
+        }
+        (None, None, None) => None,
+    };
     Ok(Declared {
         version: version.unwrap_or(1),
         name: name.unwrap_or_else(|| ident.unraw().to_string()),
         path: path.is_some(),
+        origin,
     })
+}
+
+/// Calls `read` with each key of all `#[schema(…)]`. It says whether it knows the key.
+pub(crate) fn keys(
+    attributes: &[Attribute],
+    known: &str,
+    mut read: impl FnMut(&ParseNestedMeta<'_>) -> Result<bool>,
+) -> Result<()> {
+    for attribute in attributes.iter().filter(|a| a.path().is_ident("schema")) {
+        if !matches!(attribute.meta, Meta::List(_)) {
+            return Err(Error::new_spanned(
+                attribute,
+                format!("`#[schema]` takes keys in parentheses; {known}"),
+            ));
+        }
+        attribute.parse_nested_meta(|meta| {
+            if read(&meta)? {
+                return Ok(());
+            }
+            let key = match meta.path.get_ident() {
+                Some(ident) => format!("unknown key `{ident}` in `#[schema(…)]`"),
+                None => "unknown key in `#[schema(…)]`".to_owned(),
+            };
+            Err(meta.error(format!("{key}; {known}")))
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes the value of a key that may stand there once.
+pub(crate) fn set<T>(slot: &mut Option<T>, value: T, key: &Path) -> Result<()> {
+    if slot.replace(value).is_some() {
+        let name = key.get_ident().map(Ident::to_string).unwrap_or_default();
+        return Err(Error::new_spanned(
+            key,
+            format!("`{name}` is given twice in `#[schema(…)]`"),
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses `#[schema(…)]` where it has no meaning.
@@ -61,63 +124,10 @@ pub(crate) fn refuse_schema(attributes: &[Attribute], place: &str) -> Result<()>
     match attributes.iter().find(|a| a.path().is_ident("schema")) {
         Some(attribute) => Err(Error::new_spanned(
             attribute,
-            format!("`#[schema(…)]` has no meaning on a {place}; put it on the type"),
+            format!("`#[schema(…)]` has no meaning on a {place}"),
         )),
         None => Ok(()),
     }
-}
-
-/// Refuses the `#[rkyv(…)]` keys after which the archived form is not that of the written type, and gives the wrapper of a field
-/// (`with = …`) if it has one.
-///
-/// The values of those keys are types, which are no `syn::Meta`, so the tokens are searched: a key is the
-/// first word after the parenthesis or a comma, with a `=` behind it.
-pub(crate) fn wrapper(attributes: &[Attribute]) -> Result<Option<Type>> {
-    let mut with = None;
-    for attribute in attributes.iter().filter(|a| a.path().is_ident("rkyv")) {
-        let Meta::List(list) = &attribute.meta else {
-            continue;
-        };
-        let mut tokens = list.tokens.clone().into_iter().peekable();
-        let mut at_start = true;
-        while let Some(token) = tokens.next() {
-            let is = |token: &TokenTree, c| matches!(token, TokenTree::Punct(p) if p.as_char() == c);
-            if at_start
-                && let TokenTree::Ident(key) = &token
-                && tokens.next_if(|token| is(token, '=')).is_some()
-            {
-                if let Some(error) = replaced(key) {
-                    return Err(error);
-                }
-                // Commas between angle brackets belong to the value.
-                let (mut value, mut depth) = (TokenStream::new(), 0);
-                while let Some(token) = tokens.next_if(|token| depth > 0 || !is(token, ',')) {
-                    depth += i32::from(is(&token, '<')) - i32::from(is(&token, '>'));
-                    value.extend([token]);
-                }
-                if key == "with" {
-                    with = Some(syn::parse2(value)?);
-                }
-            }
-            at_start = is(&token, ',') || tokens.next_if(|token| is(token, ',')).is_some();
-        }
-    }
-    Ok(with)
-}
-
-fn replaced(key: &Ident) -> Option<Error> {
-    let what = match key.to_string().as_str() {
-        "as" => {
-            "`#[rkyv(as = …)]` replaces the generated archived type, which `#[derive(Schema)]` cannot \
-             describe; drop it, or implement `Schema` by hand"
-        }
-        "remote" => {
-            "`#[rkyv(remote = …)]` archives a type of another crate, which `#[derive(Schema)]` cannot \
-             describe; store a type of your own"
-        }
-        _ => return None,
-    };
-    Some(Error::new_spanned(key, what))
 }
 
 fn version_of(literal: &LitInt) -> Result<u16> {
@@ -156,14 +166,4 @@ fn name_of(literal: &LitStr) -> Result<String> {
         ));
     }
     Ok(name)
-}
-
-fn set<T>(slot: &mut Option<T>, value: T, at: &syn::Path, key: &str) -> Result<()> {
-    if slot.replace(value).is_some() {
-        return Err(Error::new_spanned(
-            at,
-            format!("`{key}` is given twice in `#[schema(…)]`"),
-        ));
-    }
-    Ok(())
 }

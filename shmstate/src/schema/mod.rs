@@ -12,6 +12,8 @@
 //! - **D5** The layout that rkyv's cargo features choose (byte order, alignment, pointer width) has a line
 //!   of its own, and every primitive has one with its size and alignment.
 //!
+//! `migrate` is about values, not archives: how one of an older shape becomes one of a newer.
+//!
 //! It does not know regions, tables or records. The catalog keeps text, fingerprint and version of a
 //! table; opening compares fingerprints and refuses with [`mismatch`].
 //!
@@ -83,11 +85,10 @@ mod refusal;
 
 mod rust;
 
-mod plain;
-mod types;
-
 mod migrate;
 
+mod plain;
+mod types;
 mod with;
 
 pub use describe::{Describer, Outline, TypeRef};
@@ -121,7 +122,7 @@ pub use with::SchemaWith;
 /// ```
 ///
 /// A key that is not known, a version out of range, a key given twice, a name that would break the grammar,
-/// and `#[schema]` away from the type do not compile:
+/// a key of the type on a field, and a key of a migration ([`Migrate`]) without an older version do not compile:
 ///
 /// ```compile_fail
 /// #[derive(rkyv::Archive, shmstate::Schema)]
@@ -146,6 +147,10 @@ pub use with::SchemaWith;
 /// ```compile_fail
 /// #[derive(rkyv::Archive, shmstate::Schema)]
 /// struct Player { #[schema(version = 2)] score: u32 }
+/// ```
+/// ```compile_fail
+/// #[derive(rkyv::Archive, shmstate::Schema)]
+/// struct Player { #[schema(default)] score: u32 }
 /// ```
 ///
 /// Nor does a field that is archived through a wrapper that says nothing about it ([`SchemaWith`]), or a type that borrows:
@@ -177,6 +182,7 @@ pub trait Schema: rkyv::Archive + 'static {
 #[doc(hidden)]
 pub mod __private {
     pub use super::layout::{enum_layout_holds, size_and_align};
+    pub use super::migrate::{Return, apply};
     pub use rkyv::Archive;
     pub use rkyv::with::ArchiveWith;
 }

@@ -16,18 +16,21 @@ pub(crate) mod v1 {
 }
 
 #[derive(Archive, Serialize, Deserialize, Schema, Clone, Debug, PartialEq)]
-#[schema(version = 2, name = "Player")]
+#[schema(version = 2, name = "Player", from = v1::Player, back, removed(title))]
 pub(crate) struct PlayerV2 {
+    #[schema(was = "name")]
     pub(crate) nick: String,
     pub(crate) score: u64,
+    #[schema(default = 100)]
     pub(crate) mana: u8,
 }
 
 #[derive(Archive, Serialize, Deserialize, Schema, Clone, Debug, PartialEq)]
-#[schema(version = 3, name = "Player")]
+#[schema(version = 3, name = "Player", from = PlayerV2, back)]
 pub(crate) struct PlayerV3 {
     pub(crate) mana: u32,
     pub(crate) nick: String,
+    #[schema(default = vec![1, 2])]
     pub(crate) bag: Vec<u16>,
     pub(crate) score: u64,
 }
@@ -48,47 +51,6 @@ impl PlayerV2 {
             nick: nick.into(),
             score,
             mana,
-        }
-    }
-}
-
-impl Migrate<v1::Player> for PlayerV2 {
-    fn migrate(old: v1::Player) -> Self {
-        Self {
-            nick: old.name,
-            score: old.score.into(),
-            mana: 100,
-        }
-    }
-}
-
-impl Migrate<PlayerV2> for v1::Player {
-    fn migrate(new: PlayerV2) -> Self {
-        Self {
-            name: new.nick,
-            score: new.score.try_into().unwrap_or(u32::MAX),
-            title: 0,
-        }
-    }
-}
-
-impl Migrate<PlayerV2> for PlayerV3 {
-    fn migrate(old: PlayerV2) -> Self {
-        Self {
-            mana: old.mana.into(),
-            nick: old.nick,
-            bag: vec![1, 2],
-            score: old.score,
-        }
-    }
-}
-
-impl Migrate<PlayerV3> for PlayerV2 {
-    fn migrate(new: PlayerV3) -> Self {
-        Self {
-            nick: new.nick,
-            score: new.score,
-            mana: new.mana.try_into().unwrap_or(u8::MAX),
         }
     }
 }
