@@ -10,6 +10,7 @@ use crate::os::shm::Place;
 use crate::region::header::{Activity, FIRST_LOG, FormatVersion, LOG_TABLE_ROWS, at};
 use crate::region::{MemoryInfo, check_name, read_birth};
 use crate::table::catalog::{Kind, Row};
+use crate::table::map::mixed;
 use crate::table::{cell, map, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;
@@ -75,6 +76,8 @@ pub struct TableInfo {
     pub fingerprint: u128,
     /// Records.
     pub records: u64,
+    /// Those of them that still have an older shape.
+    pub older: u64,
     /// Bytes of their archives.
     pub archived_bytes: u64,
     /// Shape of keys and records, as text.
@@ -195,7 +198,9 @@ fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>>
             Some(Kind::Streams) => (crate::table::streams::open(view, row.offset)?, 0),
             None => (0, 0),
         };
+        let others = mixed::companions(view, &row.name)?;
         infos.push(TableInfo {
+            older: others.iter().map(|companion| companion.left).sum(),
             description,
             name: row.name,
             kind,

@@ -16,6 +16,7 @@ use super::programs::Programs;
 use super::summary::{BadUpgrade, Exit, Spread, Summary};
 use super::{Options, show};
 use crate::bots::gaps::Window;
+use crate::bots::report::Report;
 use handover::control::{HandoverRecord, Outcome};
 use rustix::process::Signal;
 use shmstate::lease::Lease;
@@ -185,20 +186,41 @@ impl<'a> Course<'a> {
                 "\n  upgrade  now serves       pid  generation  prepared in  blackout  noise    longest gap of a player so far"
             ),
         );
-        let middle = self.options.upgrades.div_ceil(2);
+        // In the middle, where v1 serves: so the ones that fail late have changed records to v2's shape, and v1 goes on with them.
+        let middle = self.options.upgrades / 2 & !1;
         for number in 1..=self.options.upgrades {
-            self.upgrade(number)?;
-            if number == middle && !self.options.no_bad_upgrades {
+            if number == middle + 1 && !self.options.no_bad_upgrades {
                 for bad in &BAD_UPGRADES {
-                    self.pause()?;
                     self.bad_upgrade(bad)?;
-                }
-                for late in &LATE_UPGRADES {
                     self.pause()?;
+                }
+                self.summary.faults_before_rollback = Some(self.faults()?);
+                for late in &LATE_UPGRADES {
                     self.late_upgrade(late)?;
+                    self.pause()?;
                 }
             }
+            self.upgrade(number)?;
             self.pause()?;
+            self.count_migrated()?;
+        }
+        Ok(())
+    }
+
+    /// What the players have noticed so far that they should not.
+    fn faults(&mut self) -> Result<u64> {
+        let limit = self.limit;
+        Ok(noticed(&self.crowd()?.snapshot(limit)?))
+    }
+
+    /// Counts the players that the version which serves now has given its shape, if that is not the first one's.
+    fn count_migrated(&mut self) -> Result<()> {
+        if let Some(region) = self.place.region("world") {
+            let world = Inspection::of(&region)?;
+            let players = world.tables.iter().find(|table| table.name == "players");
+            if let Some(players) = players.filter(|players| players.version > 1) {
+                self.summary.migrated_records += players.records.saturating_sub(players.older);
+            }
         }
         Ok(())
     }
@@ -419,7 +441,12 @@ impl<'a> Course<'a> {
         if let Some(crowd) = self.crowd.take() {
             // Players are counted also when the time of the demo is over.
             match crowd.finish(&self.limit.again(COUNT)) {
-                Ok(report) => self.summary.counted(&report),
+                Ok(report) => {
+                    let before = self.summary.faults_before_rollback;
+                    self.summary.counted(&report);
+                    self.summary.lost_after_rollback =
+                        before.map_or(0, |before| noticed(&report).saturating_sub(before));
+                }
                 Err(error) => self.summary.failures.push(error.to_string()),
             }
         }
@@ -527,11 +554,21 @@ fn start_server(options: &Options, programs: &Programs, place: &Place, name: &st
         .args(["--probation-ms", &options.probation_ms.to_string()])
         .args(["--watchdog-ms", &WATCHDOG.as_millis().to_string()])
         .args(["--until-parent-ends", &std::process::id().to_string()])
-        .arg("--ephemeral");
+        // Both versions follow each other for as long as the demo lasts.
+        .args(["--ephemeral", "--keep-way-back"]);
     if let Some(sabotage) = &options.sabotage {
         command.args(["--sabotage", sabotage]);
     }
     Child::start(name, &mut command)
+}
+
+/// Everything that players notice when something of theirs is lost, or comes twice.
+fn noticed(report: &Report) -> u64 {
+    report.disconnects
+        + report.commands_lost
+        + report.commands_doubled
+        + report.commands_misordered
+        + report.state_mismatches
 }
 
 fn signal_of(status: ExitStatus) -> Option<i32> {

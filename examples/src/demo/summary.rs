@@ -101,6 +101,12 @@ pub struct Summary {
     pub bad_upgrades_survived: usize,
     /// Bad upgrades that had taken over, and whose predecessor serves again.
     pub rolled_back_upgrades: usize,
+    /// Players whose records arena-v2 gave its own shape while it served, all its times together.
+    pub migrated_records: u64,
+    /// Faults that players noticed from the first of those upgrades on: connections, commands, states.
+    pub lost_after_rollback: u64,
+    #[serde(skip)]
+    pub faults_before_rollback: Option<u64>,
     /// From the moment in which a predecessor saw that the new version had failed (its death, the watchdog) to its own first tick, milliseconds.
     pub give_back_ms: Spread,
     /// Players who joined; each kept one connection for the whole demo, or is counted in `disconnects`.
@@ -214,8 +220,12 @@ impl Summary {
             self.failures
                 .push(format!("players saw the rules {seen:?} instead of {BOTH_RULES:?}"));
         }
+        if self.failures.is_empty() && self.upgrades > 0 && self.migrated_records == 0 {
+            self.failures.push("no record migrated to arena-v2's shape".into());
+        }
         self.ok = self.failures.is_empty()
             && self.faults() == 0
+            && self.lost_after_rollback == 0
             && self.left_behind.is_empty()
             && self.upgrades == self.upgrades_wanted
             && self.bad_upgrades_survived == self.bad_upgrades_tried;
@@ -263,6 +273,11 @@ impl Summary {
             "Meanwhile the server's program was replaced {} times: each time another process took over listener, connections and world.",
             self.upgrades
         )?;
+        writeln!(
+            f,
+            "arena-v2 keeps its players in another shape: {} records migrated under load, and came back to arena-v1's shape with each upgrade to that.",
+            self.migrated_records
+        )?;
         if self.bad_upgrades_tried > 0 {
             writeln!(
                 f,
@@ -271,8 +286,8 @@ impl Summary {
             )?;
             writeln!(
                 f,
-                "{} of them had taken over, and crashed or hung in the middle of a tick: the old server took the node back, with the same players.",
-                self.rolled_back_upgrades
+                "{} of them had taken over, and crashed or hung in the middle of a tick: the old server took the node back, with the same players, in its own shape; lost after that: {}.",
+                self.rolled_back_upgrades, self.lost_after_rollback
             )?;
         }
         let once = self.commands_sent == self.commands_acked && self.commands_doubled == 0;
@@ -363,6 +378,7 @@ mod tests {
             bad_upgrades_tried: 3,
             bad_upgrades_survived: 3,
             rules_seen: vec![1, 2],
+            migrated_records: 1,
             ..Summary::default()
         }
     }
@@ -372,7 +388,9 @@ mod tests {
         let mut summary = well();
         summary.judge();
         assert!(summary.ok);
-        let broken: [fn(&mut Summary); 14] = [
+        let broken: [fn(&mut Summary); 16] = [
+            |s| s.migrated_records = 0,
+            |s| s.lost_after_rollback = 1,
             |s| s.disconnects = 1,
             |s| s.commands_lost = 1,
             |s| s.commands_doubled = 1,

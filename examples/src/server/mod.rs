@@ -1,6 +1,7 @@
 //! The arena's server, written as a user of `shmstate` and `handover` would write one.
 //!
 //! ```text
+//! player    a player in either version's shape, and how the one becomes the other
 //! world     tables and records: what the game knows          (shmstate)
 //! players   commands in, state frames out, in one tick's transaction
 //! monsters  the rest of the world, which moves by itself
@@ -14,6 +15,7 @@
 
 mod fault;
 mod monsters;
+mod player;
 mod players;
 mod run;
 mod sabotage;

@@ -1,5 +1,6 @@
 //! Monsters: they fill the world, and each of them moves at least once a second.
 
+use crate::server::player::Player;
 use crate::server::world::{Monster, World};
 use shmstate::{Pass, Region, Result, Tx, View};
 
@@ -26,7 +27,7 @@ fn make(id: u64) -> Monster {
 }
 
 /// Makes monsters until the world has `bytes` of archives. Gives how many there are.
-pub(crate) fn populate(world: World, region: &mut Region, pass: &Pass<'_>, bytes: u64) -> Result<u64> {
+pub(crate) fn populate<P: Player>(world: World<P>, region: &mut Region, pass: &Pass<'_>, bytes: u64) -> Result<u64> {
     region.reserve(pass, bytes / 2 * 3)?;
     loop {
         let mut tx = region.begin(pass)?;
@@ -47,7 +48,7 @@ pub(crate) fn populate(world: World, region: &mut Region, pass: &Pass<'_>, bytes
 }
 
 /// Moves a sixtieth of the monsters, in the tick's transaction. Energy is passed on, so its sum changes in known steps.
-pub(crate) fn tick(world: World, tx: &mut Tx<'_>, tick: u64) -> Result<()> {
+pub(crate) fn tick<P: Player>(world: World<P>, tx: &mut Tx<'_>, tick: u64) -> Result<()> {
     let count = world.monsters.len(tx)?;
     if count == 0 {
         return Ok(());
@@ -85,7 +86,7 @@ pub(crate) struct Census {
 }
 
 /// Walks over all monsters.
-pub(crate) fn census(world: World, view: &View) -> Result<Census> {
+pub(crate) fn census<P: Player>(world: World<P>, view: &View) -> Result<Census> {
     let clock = world.clock.get(view)?;
     let tick = clock.tick.to_native();
     let mut census = Census {

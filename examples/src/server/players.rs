@@ -2,11 +2,11 @@
 
 use crate::protocol::{
     Acks, Command, MAX_COMMAND_FRAME, MAX_STATE_FRAME, State, WELCOME_FRAME, Welcome, decode_command, inventory_digest,
-    words_digest,
 };
+use crate::server::Rules;
+use crate::server::player::Player;
 use crate::server::sabotage::{Sabotage, Saboteur};
-use crate::server::world::{Item, Player, World};
-use crate::server::{Rules, world};
+use crate::server::world::World;
 use shmstate::{Result, StreamId, Tx};
 
 /// What a connection is good for.
@@ -27,8 +27,8 @@ pub(crate) struct Tick {
 }
 
 /// Executes what `stream`'s client sent, and tells it the state after it.
-pub(crate) fn tick(
-    world: World,
+pub(crate) fn tick<P: Player>(
+    world: World<P>,
     tx: &mut Tx<'_>,
     stream: StreamId,
     now: Tick,
@@ -94,7 +94,7 @@ pub(crate) fn tick(
     // A frame with acknowledgements is not the one left out: that would lose commands too.
     if acks.as_slice().is_empty() && saboteur.strikes(Sabotage::SkipTick) {
         if let Some(mut player) = world.players.get_mut(tx, &player)? {
-            player.set(|p| &p.told, now.number.into())?;
+            player.set(P::told, now.number.into())?;
         }
         return Ok(Verdict::Keep);
     }
@@ -102,25 +102,16 @@ pub(crate) fn tick(
     Ok(Verdict::Keep)
 }
 
-fn join(world: World, tx: &mut Tx<'_>, id: u64, name: &str, now: Tick) -> Result<()> {
+fn join<P: Player>(world: World<P>, tx: &mut Tx<'_>, id: u64, name: &str, now: Tick) -> Result<()> {
     if let Some(mut player) = world.players.get_mut(tx, &id)? {
-        return player.set(|p| &p.told, (now.number - 1).into());
+        return player.set(P::told, (now.number - 1).into());
     }
-    let player = Player {
-        name: name.into(),
-        words: String::new(),
-        position: [0, 0],
-        score: 0,
-        inventory: Vec::new(),
-        inventory_digest: inventory_digest([]),
-        words_digest: words_digest(""),
-        told: now.number - 1,
-    };
+    let player = P::new(name, now.number - 1);
     world.players.insert(tx, &id, &player).map(|_| ())
 }
 
-fn execute(
-    world: World,
+fn execute<P: Player>(
+    world: World<P>,
     tx: &mut Tx<'_>,
     id: u64,
     command: Command<'_>,
@@ -133,9 +124,9 @@ fn execute(
             let Some(mut player) = world.players.get_mut(tx, &id)? else {
                 return Ok(());
             };
-            let [x, y] = player.position.map(|p| p.to_native());
+            let [x, y] = P::position(&player).map(|p| p.to_native());
             let moved = [x.wrapping_add(dx.into()).into(), y.wrapping_add(dy.into()).into()];
-            player.set(|p| &p.position, moved)
+            player.set(P::position, moved)
         }
         Command::Pickup { item, .. } => {
             let worth = rules.pickup_worth + u64::from(saboteur.strikes(Sabotage::WrongScore));
@@ -146,64 +137,37 @@ fn execute(
                 return Ok(());
             };
             // Another length: the record is archived anew, straight into the region.
-            let mut player = thaw(found);
-            player.words = text.into();
-            player.words_digest = words_digest(text);
+            let mut player = P::thaw(found);
+            player.say(text);
             world.players.insert(tx, &id, &player).map(|_| ())
         }
     }
 }
 
-fn pick_up(world: World, tx: &mut Tx<'_>, id: u64, item: u16, worth: u64) -> Result<()> {
+fn pick_up<P: Player>(world: World<P>, tx: &mut Tx<'_>, id: u64, item: u16, worth: u64) -> Result<()> {
     let Some(mut player) = world.players.get_mut(tx, &id)? else {
         return Ok(());
     };
-    let score = player.score.to_native() + worth;
-    let slot = player.inventory.iter().position(|i| i.kind.to_native() == item);
+    P::picked_up(&mut player)?;
+    let score = P::score(&player).to_native() + worth;
+    let slot = P::inventory(&player).iter().position(|i| i.kind.to_native() == item);
     if let Some(slot) = slot {
         // Only a number changes: in place, and only its bytes are logged.
-        let count = player.inventory[slot].count.to_native() + 1;
-        player.set(|p| &p.inventory[slot].count, count.into())?;
-        let digest = inventory_digest(
-            player
-                .inventory
-                .iter()
-                .map(|i| (i.kind.to_native(), i.count.to_native())),
-        );
-        player.set(|p| &p.inventory_digest, digest.into())?;
-        return player.set(|p| &p.score, score.into());
+        let count = P::inventory(&player)[slot].count.to_native() + 1;
+        player.set(|p| &P::inventory(p)[slot].count, count.into())?;
+        let items = P::inventory(&player).iter();
+        let digest = inventory_digest(items.map(|i| (i.kind.to_native(), i.count.to_native())));
+        player.set(P::inventory_digest, digest.into())?;
+        return player.set(P::score, score.into());
     }
-    let mut thawed = thaw(&player);
+    let mut thawed = P::thaw(&player);
     drop(player);
-    let at = thawed.inventory.partition_point(|i| i.kind < item);
-    thawed.inventory.insert(at, Item { kind: item, count: 1 });
-    thawed.inventory_digest = inventory_digest(thawed.inventory.iter().map(|i| (i.kind, i.count)));
-    thawed.score = score;
+    thawed.take(item, score);
     world.players.insert(tx, &id, &thawed).map(|_| ())
 }
 
-fn thaw(player: &world::ArchivedPlayer) -> Player {
-    Player {
-        name: player.name.as_str().into(),
-        words: player.words.as_str().into(),
-        position: player.position.map(|p| p.to_native()),
-        score: player.score.to_native(),
-        inventory: player
-            .inventory
-            .iter()
-            .map(|i| Item {
-                kind: i.kind.to_native(),
-                count: i.count.to_native(),
-            })
-            .collect(),
-        inventory_digest: player.inventory_digest.to_native(),
-        words_digest: player.words_digest.to_native(),
-        told: player.told.to_native(),
-    }
-}
-
-fn tell(
-    world: World,
+fn tell<P: Player>(
+    world: World<P>,
     tx: &mut Tx<'_>,
     stream: StreamId,
     id: u64,
@@ -214,21 +178,21 @@ fn tell(
     let Some(mut player) = world.players.get_mut(tx, &id)? else {
         return Ok(());
     };
-    let [x, y] = player.position.map(|p| p.to_native());
+    let [x, y] = P::position(&player).map(|p| p.to_native());
     let state = State {
-        from_tick: player.told.to_native() + 1,
+        from_tick: P::told(&player).to_native() + 1,
         tick: now.number,
         generation: now.generation,
         rules: now.rules.version,
         x,
         y,
-        score: player.score.to_native(),
-        inventory_kinds: player.inventory.len() as u16,
-        inventory_digest: player.inventory_digest.to_native(),
-        words_digest: player.words_digest.to_native(),
+        score: P::score(&player).to_native(),
+        inventory_kinds: P::inventory(&player).len() as u16,
+        inventory_digest: P::inventory_digest(&player).to_native(),
+        words_digest: P::words_digest(&player).to_native(),
         acks,
     };
-    player.set(|p| &p.told, now.number.into())?;
+    player.set(P::told, now.number.into())?;
     drop(player);
     let mut frame = [0; MAX_STATE_FRAME];
     let length = state.encode_to(&mut frame);

@@ -3,6 +3,7 @@
 use crate::server::Rules;
 use crate::server::fault::Fault;
 use crate::server::monsters;
+use crate::server::player::{Player, v1, v2};
 use crate::server::players::{self, Tick, Verdict};
 use crate::server::sabotage::{Sabotage, Saboteur};
 use crate::server::world::World;
@@ -23,6 +24,8 @@ pub const TICK: Duration = Duration::from_nanos(1_000_000_000 / 60);
 const MOST_BEHIND: u64 = 250_000_000;
 /// Connections a tick looks at, to give back the rings of those that are idle.
 const TIDIED: usize = 64;
+/// Players of an older version that a tick migrates without being asked.
+const SWEPT: u64 = 100;
 /// Address space beyond what the world needs at first.
 const HEADROOM: u64 = 512 << 20;
 
@@ -54,6 +57,9 @@ pub struct Options {
     /// Take the node back from a new version that has done no tick for so long, milliseconds; one that does not answer then is killed. 0: never.
     #[arg(long, default_value_t = 0)]
     pub watchdog_ms: u64,
+    /// Keep the way back to the version before also when the upgrade is confirmed, so that arena-v1 can follow arena-v2 once more.
+    #[arg(long)]
+    pub keep_way_back: bool,
     /// Stop, as by SIGTERM, when the process that started this one ends, whose pid this is.
     #[arg(long, value_name = "PID")]
     pub until_parent_ends: Option<u32>,
@@ -112,6 +118,12 @@ fn serve(rules: Rules, fault: Option<Fault>, options: &Options) -> Result<()> {
         .listener("game", options.listen)
         .region("world", options.world_mib * (2 << 20) + HEADROOM)
         .start()?;
+    // Two versions of a game are two programs; here they share one.
+    let own = if rules.version == 1 {
+        own::<v1::Player>
+    } else {
+        own::<v2::Player>
+    };
     while let Some(back) = own(rules, fault, options, starting, &stop)? {
         // The successor did not live through its probation: this process is its node's once more.
         starting = back;
@@ -129,7 +141,7 @@ fn is_served(node: &str) -> Result<bool> {
 }
 
 /// From everything is here to the end; or to the point where the node, handed over, is here again.
-fn own(
+fn own<P: Player>(
     rules: Rules,
     fault: Option<Fault>,
     options: &Options,
@@ -139,20 +151,19 @@ fn own(
     let mut region = starting.region("world")?;
     let role = starting.role();
     // Who receives a world compares its schemas here: another shape is refused while the predecessor serves on.
-    let found = match role {
-        Role::Successor { .. } | Role::Returned { .. } => match World::open(&region) {
-            Ok(world) => Some(world),
-            Err(error) => {
-                let who = starting.refuse(&error.to_string());
-                return Err(format!("{error}\n{who}").into());
-            }
-        },
-        _ => None,
+    let found = match World::<P>::open(&region) {
+        Ok(world) => Some(world),
+        // A new world, or one whose owner was killed before it had made all tables.
+        Err(shmstate::Error::NoTable { .. }) => None,
+        Err(error) => {
+            let who = starting.refuse(&error.to_string());
+            return Err(format!("{error}\n{who}").into());
+        }
     };
     let node = starting.ready()?;
-    let world = match found {
-        Some(world) => world,
-        None => prepare(&node, &mut region, options)?,
+    let world = match (found, role) {
+        (Some(world), Role::Successor { .. } | Role::Returned { .. }) => world,
+        (found, _) => prepare(&node, &mut region, options, found)?,
     };
     let mut server = Server {
         connections: node.connections(world.streams)?,
@@ -160,6 +171,7 @@ fn own(
         world,
         rules,
         saboteur: Saboteur::new(options.sabotage),
+        keep_way_back: options.keep_way_back,
         fault,
         served: 0,
         over: HashSet::new(),
@@ -197,7 +209,7 @@ fn own(
 }
 
 /// Ends the node, and says whether its world adds up.
-fn leave(node: Node, region: Region, world: World, options: &Options) -> Result<()> {
+fn leave<P: Player>(node: Node, region: Region, world: World<P>, options: &Options) -> Result<()> {
     let census = {
         let pass = node.enter()?;
         let reader = region.read(&pass)?;
@@ -216,9 +228,17 @@ fn leave(node: Node, region: Region, world: World, options: &Options) -> Result<
 }
 
 /// Makes a new world, or takes up the one that a killed server left.
-fn prepare(node: &Node, region: &mut Region, options: &Options) -> Result<World> {
+fn prepare<P: Player>(
+    node: &Node,
+    region: &mut Region,
+    options: &Options,
+    found: Option<World<P>>,
+) -> Result<World<P>> {
     let pass = node.enter()?;
-    let world = region.write(&pass, World::create)?;
+    let world = match found {
+        Some(world) => world,
+        None => region.write(&pass, World::create)?,
+    };
     if region.recovered().entries > 0 {
         eprintln!(
             "recovered: {} changes of an unfinished tick taken back",
@@ -229,12 +249,13 @@ fn prepare(node: &Node, region: &mut Region, options: &Options) -> Result<World>
     Ok(world)
 }
 
-struct Server {
+struct Server<P> {
     connections: Connections,
     listener: Arc<TcpListener>,
-    world: World,
+    world: World<P>,
     rules: Rules,
     saboteur: Saboteur,
+    keep_way_back: bool,
     fault: Option<Fault>,
     /// Ticks that this process has done.
     served: u64,
@@ -242,7 +263,7 @@ struct Server {
     over: HashSet<StreamId>,
 }
 
-impl Server {
+impl<P: Player> Server<P> {
     fn run(&mut self, node: &Node, region: &mut Region, stop: &AtomicBool) -> Result<Stop> {
         // A predecessor's last tick is committed; sending it may have been left to this process.
         if let Some(stop) = self.flush(node, region)? {
@@ -283,6 +304,10 @@ impl Server {
         self.connections.receive(&mut region.io(&pass)?, |id, _: Ended| {
             over.insert(id);
         })?;
+        // Nobody comes back any more: records need no twins, and those that nobody has touched can migrate.
+        if !self.keep_way_back && node.probation().is_none() && region.has_ways_back() {
+            region.close_ways_back(&pass)?;
+        }
         let mut tx = region.begin(&pass)?;
         let number = self.world.clock.get(&tx)?.tick.to_native() + 1;
         let mut clock = self.world.clock.get_mut(&mut tx)?;
@@ -296,6 +321,9 @@ impl Server {
         };
         let ended = self.players(&mut tx, now)?;
         self.world.streams.tidy(&mut tx, TIDIED)?;
+        if !tx.has_ways_back() {
+            self.world.players.sweep(&mut tx, SWEPT)?;
+        }
         monsters::tick(self.world, &mut tx, number)?;
         if let Some(fault) = self.fault {
             fault.strike(self.served);

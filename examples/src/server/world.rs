@@ -1,31 +1,15 @@
 //! The world: its records and the tables they are in.
 
-use rkyv::{Archive, Serialize};
+use crate::server::player::Player;
+use rkyv::{Archive, Deserialize, Serialize};
 use shmstate::{Cell, Map, Region, Result, Rings, Schema, Streams, Tx, View};
 
 /// A kind of item and how many of it.
-#[derive(Archive, Serialize, Schema, Clone, Copy, Debug)]
+#[derive(Archive, Serialize, Deserialize, Schema, Clone, Copy, Debug)]
 #[schema(version = 1)]
 pub(crate) struct Item {
     pub(crate) kind: u16,
     pub(crate) count: u32,
-}
-
-/// A player, connected or not.
-#[derive(Archive, Serialize, Schema, Clone, Debug)]
-#[schema(version = 1)]
-pub(crate) struct Player {
-    pub(crate) name: String,
-    /// Last thing said.
-    pub(crate) words: String,
-    pub(crate) position: [i32; 2],
-    pub(crate) score: u64,
-    /// Ascending by kind.
-    pub(crate) inventory: Vec<Item>,
-    pub(crate) inventory_digest: u64,
-    pub(crate) words_digest: u64,
-    /// Last tick that a state frame told this player of.
-    pub(crate) told: u64,
 }
 
 /// A monster: most of the world.
@@ -58,10 +42,10 @@ pub(crate) struct Clock {
     pub(crate) coalesced: u64,
 }
 
-/// The tables.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct World {
-    pub(crate) players: Map<u64, Player>,
+/// The tables, with players of either version.
+#[derive(Debug)]
+pub(crate) struct World<P> {
+    pub(crate) players: Map<u64, P>,
     pub(crate) monsters: Map<u64, Monster>,
     pub(crate) clock: Cell<Clock>,
     pub(crate) streams: Streams,
@@ -73,11 +57,19 @@ const RINGS: Rings = Rings {
     output: 16 * 1024,
 };
 
-impl World {
+impl<P> Clone for World<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for World<P> {}
+
+impl<P: Player> World<P> {
     /// Finds the tables while another process may serve them: a different shape is refused here, before the cutover.
     pub(crate) fn open(region: &Region) -> Result<Self> {
         Ok(Self {
-            players: Map::open(region, "players")?,
+            players: P::open(region)?,
             monsters: Map::open(region, "monsters")?,
             clock: Cell::open(region, "clock")?,
             streams: Streams::open(region, "streams")?,
@@ -87,7 +79,7 @@ impl World {
     /// Makes the tables of a new world, or finds those of one whose owner was killed before it had made them all.
     pub(crate) fn create(tx: &mut Tx<'_>) -> Result<Self> {
         Ok(Self {
-            players: Map::open_or_create(tx, "players")?,
+            players: P::create(tx)?,
             monsters: Map::open_or_create(tx, "monsters")?,
             clock: Cell::open_or_create(tx, "clock", &Clock::default())?,
             streams: Streams::open_or_create(tx, "streams", RINGS)?,

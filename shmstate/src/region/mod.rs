@@ -439,11 +439,10 @@ impl Region {
         Ok(())
     }
 
-    /// Whether a program that knows only older shapes could go on after this one, by the twins that this one keeps for it
-    /// ([`Steps::back`](crate::Steps::back)).
+    /// As [`View::has_ways_back`]; `false` before the first transaction.
     #[must_use]
     pub fn has_ways_back(&self) -> bool {
-        self.view.mixed().all().iter().any(|(_, bridge)| bridge.has_way_back())
+        self.view.has_ways_back()
     }
 
     /// Closes the ways back of all tables, in a transaction of its own: the program before cannot go on after this one any more, and its

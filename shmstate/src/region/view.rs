@@ -95,7 +95,14 @@ impl View {
         &self.mixed
     }
 
-    /// The same, to forget what was converted.
+    /// Whether a program that knows only older shapes could go on after this one, by the twins that this one keeps for it
+    /// ([`Steps::back`](crate::Steps::back)).
+    #[must_use]
+    pub fn has_ways_back(&self) -> bool {
+        self.mixed.is_active() && self.mixed.all().iter().any(|(_, bridge)| bridge.has_way_back())
+    }
+
+    /// What this process knows of them, to forget what was converted.
     pub(crate) fn mixed_mut(&mut self) -> &mut Mixed {
         &mut self.mixed
     }
