@@ -78,6 +78,8 @@ struct TableView {
     /// `map`, `slab`, `cell`, `queue`, `ordered`, `timers`, `streams`; null for a kind of a later version.
     kind: Option<&'static str>,
     records: u64,
+    /// Those of them that are still of an older version.
+    older_records: u64,
     archived_bytes: u64,
     schema_version: u16,
     /// 32 hex digits.
@@ -165,6 +167,7 @@ fn table(found: TableInfo, schemas: bool) -> TableView {
         name: text::clean(&found.name),
         kind: found.kind.and_then(kind),
         records: found.records,
+        older_records: found.older,
         archived_bytes: found.archived_bytes,
         schema_version: found.version,
         fingerprint: format!("{:032x}", found.fingerprint),
@@ -290,7 +293,10 @@ fn details(view: &RegionView) -> String {
             t.records.to_string(),
             text::short_bytes(t.archived_bytes),
             t.archived_bytes.to_string(),
-            t.schema_version.to_string(),
+            match t.older_records {
+                0 => t.schema_version.to_string(),
+                older => format!("{} ({older} older)", t.schema_version),
+            },
             t.fingerprint.clone(),
         ]);
     }

@@ -273,9 +273,11 @@ pub(crate) fn discard(tx: &mut Tx<'_>, home: Home, header: u64, head: u64) -> Re
     Ok(archived)
 }
 
-/// Marks a record that is to be freed: its block stays in use until the commit, but it is no record any more.
+/// Marks a record that is to be freed: its block stays in use until the commit, but it is no record any more. What took it away may
+/// still read it as what it was.
 fn bury(tx: &mut Tx<'_>, header: u64) -> Result<()> {
-    tx.put(header, 0, WHAT)
+    let word = tx.load(header, WHAT)?;
+    tx.put(header, word & !0xffff_ffff, WHAT)
 }
 
 /// Whether the record whose tail is given was taken away by the transaction that is open.
