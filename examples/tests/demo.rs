@@ -14,10 +14,12 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What the object must have: others read it.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "upgrades",
     "bad_upgrades_survived",
     "rolled_back_upgrades",
+    "migrated_records",
+    "lost_after_rollback",
     "give_back_ms",
     "connections",
     "disconnects",
@@ -115,6 +117,8 @@ fn a_small_demo_has_no_fault_and_leaves_nothing() {
     assert_eq!(number(&summary, "upgrades"), 4);
     assert_eq!(number(&summary, "bad_upgrades_survived"), 5);
     assert_eq!(number(&summary, "rolled_back_upgrades"), 2);
+    assert!(number(&summary, "migrated_records") > 0);
+    assert_eq!(number(&summary, "lost_after_rollback"), 0);
     assert_eq!(number(&summary["give_back_ms"], "n"), 2);
     assert_eq!(number(&summary, "connections"), 30);
     assert_eq!(number(&summary["blackout_us"], "n"), 4);

@@ -187,7 +187,7 @@ impl<'a> Course<'a> {
             ),
         );
         // In the middle, where v1 serves: so the ones that fail late have changed records to v2's shape, and v1 goes on with them.
-        let middle = self.options.upgrades / 2 & !1;
+        let middle = (self.options.upgrades / 2) & !1;
         for number in 1..=self.options.upgrades {
             if number == middle + 1 && !self.options.no_bad_upgrades {
                 for bad in &BAD_UPGRADES {
