@@ -16,6 +16,8 @@ pub(super) enum Command {
     Store(Store),
     /// The handover against restarts, reloads and libraries for them: blackout, gaps that clients see, upgrades, give-back.
     Handover(Handover),
+    /// Migrations: settling, first touches, the sweep, ticks beside it, dumps.
+    Schema(Schema),
     /// Serves a node: what handovers are measured with.
     #[command(hide = true)]
     Node(crate::handover::node::Options),
@@ -27,6 +29,19 @@ pub(super) enum Command {
         /// How many of its records the transaction changes.
         records: u64,
     },
+}
+
+#[derive(clap::Args, Debug, Default)]
+pub(super) struct Schema {
+    /// JSON on standard output instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// 10^5 records only, fewer rounds: half a minute.
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// So many records instead: to try the report itself.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1000..))]
+    pub(super) records: Option<u64>,
 }
 
 #[derive(clap::Args, Debug, Default)]

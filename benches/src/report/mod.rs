@@ -26,6 +26,8 @@ mod print;
 
 mod store;
 
+mod schema;
+
 mod handover;
 
 use crate::Result;
@@ -51,6 +53,7 @@ fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Store(options) => store::run(&options)?,
         Command::Handover(options) => handover::run(&options)?,
+        Command::Schema(options) => schema::run(&options)?,
         Command::Node(options) => return Ok(crate::handover::node::main(&options)),
         Command::LeaveOpen { region, records } => Blobs::leave_open(&region, records, || {
             println!("open");
