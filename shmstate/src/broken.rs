@@ -13,3 +13,5 @@ pub(crate) const FREE: bool = cfg!(broken = "free");
 pub(crate) const ENTRY: bool = cfg!(broken = "entry");
 /// Blocks that a savepoint's part wanted freed are freed although the part was taken back.
 pub(crate) const SAVEPOINT: bool = cfg!(broken = "savepoint");
+/// A record that was changed gets no twin in the older shape that there is a way back to.
+pub(crate) const TWIN: bool = cfg!(broken = "twin");

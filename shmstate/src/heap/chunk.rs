@@ -204,6 +204,11 @@ impl Table {
 }
 
 impl Chunk {
+    /// Where its entry is.
+    pub(crate) fn entry(self) -> u64 {
+        self.entry
+    }
+
     #[inline]
     pub(crate) fn kind(self, view: &View) -> Result<Kind> {
         let word = view.load(self.entry, WHAT)?;

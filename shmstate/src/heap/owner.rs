@@ -98,6 +98,42 @@ impl Owner {
         Ok(false)
     }
 
+    /// The chunks of the table, or first ones of runs, as they are linked now.
+    pub(crate) fn chunks(self, view: &View) -> Result<Vec<u64>> {
+        let table = Table::in_view(view);
+        let (mut next, most) = (self.first(view)?.unwrap_or(0), table.used(view));
+        let mut found = Vec::new();
+        while next != 0 {
+            let chunk = table.chunk(view, next - 1)?;
+            if found.len() as u64 > most {
+                return Err(chunk.damaged(next));
+            }
+            found.push(chunk.index);
+            next = chunk.links(view, List::Owner)?.low.into();
+        }
+        Ok(found)
+    }
+
+    /// Whether a chunk that was one of the table's is so still. What its entry says is no answer: that of a chunk inside a run is left as it
+    /// was. But a chunk is linked if its neighbour in front names it: who takes one out rewrites both.
+    fn links(self, view: &View, index: u64) -> Result<bool> {
+        let table = Table::in_view(view);
+        let (Some(row), true) = (self.row(), index < table.used(view)) else {
+            return Ok(false);
+        };
+        let chunk = table.chunk(view, index)?;
+        let owner = match Kind::of(view.load(chunk.entry(), WHAT)?) {
+            Some(Kind::Slots { owner, .. } | Kind::Run { owner, .. }) => owner,
+            _ => return Ok(false),
+        };
+        let named = match u64::from(chunk.links(view, List::Owner)?.high) {
+            0 => view.load(row + FIRST, WHAT)?,
+            front if front <= table.used(view) => table.chunk(view, front - 1)?.links(view, List::Owner)?.low.into(),
+            _ => 0,
+        };
+        Ok(owner == self && named == index + 1)
+    }
+
     /// Links a chunk, or the first of a run, among those of the table.
     pub(super) fn adopt(self, tx: &mut Tx<'_>, table: Table, chunk: Chunk) -> Result<()> {
         match self.row() {
@@ -156,16 +192,14 @@ impl Blocks {
         })
     }
 
-    /// The blocks of one chunk, if it is the owner's.
+    /// The blocks of one chunk; none if it is not the owner's, or not any more.
     pub(crate) fn of_chunk(view: &View, owner: Owner, index: u64) -> Result<Vec<Block>> {
-        let table = Table::in_view(view);
-        match table.chunk(view, index)?.kind(view)? {
-            Kind::Slots { owner: found, .. } | Kind::Run { owner: found, .. } if found == owner => {}
-            _ => return Ok(Vec::new()),
+        let mut blocks = Vec::new();
+        if !owner.links(view, index)? {
+            return Ok(blocks);
         }
         let mut walk = Self::of(view, owner)?;
         (walk.next, walk.left) = (index + 1, 1);
-        let mut blocks = Vec::new();
         match walk.enter(view)? {
             Entered::End => {}
             Entered::Run(block) => blocks.push(block),

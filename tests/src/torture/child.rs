@@ -120,7 +120,7 @@ fn live(order: &Order, points: &Points) -> Result<(), Box<dyn Fault>> {
         false => options.open_or_create(&order.region)?,
     };
     let undone = region.recovered().entries;
-    let tables = match Tables::open(&region) {
+    let tables = match Tables::open(&region, order.seed) {
         Err(Error::NoTable { .. }) if !known => {
             let gate = region.gate().clone();
             region.write(&gate.enter()?, Tables::create)?

@@ -89,8 +89,8 @@ impl Shelf {
         let gate = region.gate().clone();
         let pass = gate.enter()?;
         let reader = region.read(&pass)?;
-        let tables = Tables::open(&region)?;
-        let mut faults = tables.faults(&reader)?;
+        let tables = Tables::open(&region, 0)?;
+        let mut faults = tables.faults(&region, &reader)?;
         let step = tables.step(&reader)?;
         // The mark may be set after a commit that was not told yet.
         let most = witness.step()?.unwrap_or(0) + 1;

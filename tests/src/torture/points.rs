@@ -63,6 +63,9 @@ pub(super) fn way(name: &str) -> Way {
         ("index" | "heap", _) => way(Kind::Grow, true, 4),
         ("ordered", _) => way(Kind::Purge, false, 12),
         ("timers", _) => way(Kind::Trade, false, 100),
+        // A process writes one shape or the other, so half of them do not get to some of these.
+        (_, "shape: row describes another") => way(Kind::Mixed, false, 1),
+        ("shape", _) => way(Kind::Mixed, false, 3),
         ("savepoint", _) => way(Kind::Mixed, false, 3),
         ("slots" | "queue", _) => way(Kind::Trade, name.ends_with("page added"), 3),
         (_, "commit: one block freed") => way(Kind::Shrink, false, 3_000),

@@ -310,7 +310,7 @@ impl Run {
         let gate = region.gate().clone();
         let pass = gate.enter()?;
         let reader = region.read(&pass)?;
-        let tables = match Tables::open(region) {
+        let tables = match Tables::open(region, 0) {
             Err(Error::NoTable { .. }) if self.witness.step()?.is_none() => {
                 // The transaction that makes the tables was taken back: nothing of it may be left.
                 let found = shmstate::verify(&reader)?;
@@ -323,7 +323,7 @@ impl Run {
             }
             tables => tables?,
         };
-        let mut faults = tables.faults(&reader)?;
+        let mut faults = tables.faults(region, &reader)?;
         let step = tables.step(&reader)?;
         faults.extend(self.witness.fault(step)?);
         // What is recovered stays: from here on this step is the least.

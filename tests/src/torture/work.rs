@@ -219,6 +219,7 @@ impl Change<'_, '_, '_> {
                 };
                 for _ in 0..rounds {
                     self.transfer()?;
+                    self.tables.purses.change(self.tx, self.random)?;
                     let id = self.random.u64(..PLAYERS);
                     self.player(id)?;
                 }

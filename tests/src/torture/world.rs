@@ -4,9 +4,10 @@
 //! - **W2** Every mirror holds the step of the clock: each transaction writes all of them, in different ways and places.
 //! - **W3** Every player's checksum is that of its content; the clock knows how many players there are and the sum of their scores.
 //! - **W4** The crowd is the keys from one number to another, both in the clock, each with the value that follows from it.
-//! - **W5–W9** stand in `goods`, **W10, W11** in `ranks`, **W12** in `rounds`, **W13, W14** in `parts`.
+//! - **W5–W9** stand in `goods`, **W10, W11** in `ranks`, **W12** in `rounds`, **W13, W14** in `parts`, **W15** in `purses`.
 
 use super::goods::Goods;
+use super::purses::Purses;
 use super::ranks::Ranks;
 use rkyv::{Archive, Serialize};
 use shmstate::{Cell, Map, Reader, Region, Result, Schema, Tx, verify};
@@ -120,6 +121,7 @@ pub(super) struct Tables {
     pub(super) crowd: Map<u64, u64>,
     pub(super) ranks: Ranks,
     pub(super) goods: Goods,
+    pub(super) purses: Purses,
 }
 
 impl Tables {
@@ -134,6 +136,7 @@ impl Tables {
             crowd: Map::create(tx, "crowd")?,
             ranks: Ranks::create(tx)?,
             goods: Goods::create(tx)?,
+            purses: Purses::create(tx)?,
         };
         for account in 0..ACCOUNTS {
             tables.ledger.insert(tx, &account, &AMOUNT)?;
@@ -162,8 +165,8 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Finds the tables. All or none of them are there, because one transaction makes them.
-    pub(super) fn open(region: &Region) -> Result<Self> {
+    /// Finds the tables. All or none of them are there, because one transaction makes them. `number` says which version this process is of.
+    pub(super) fn open(region: &Region, number: u64) -> Result<Self> {
         Ok(Self {
             clock: Cell::open(region, "clock")?,
             ledger: Map::open(region, "ledger")?,
@@ -172,6 +175,7 @@ impl Tables {
             crowd: Map::open(region, "crowd")?,
             ranks: Ranks::open(region)?,
             goods: Goods::open(region)?,
+            purses: Purses::open(region, number)?,
         })
     }
 
@@ -181,11 +185,11 @@ impl Tables {
         Ok(clock.step.wrapping_add(self.goods.beats(reader)?))
     }
 
-    /// What of W1–W12, and of heap and indexes, does not hold. Empty if all does.
+    /// What of W1–W12 and W15, and of heap and indexes, does not hold. Empty if all does.
     ///
     /// # Errors
     /// Damage that the library found itself: as bad as a fault.
-    pub(super) fn faults(&self, reader: &Reader<'_>) -> Result<Vec<String>> {
+    pub(super) fn faults(&self, region: &Region, reader: &Reader<'_>) -> Result<Vec<String>> {
         let mut faults = Vec::new();
         let found = verify(reader)?;
         if !found.is_sound() {
@@ -207,6 +211,7 @@ impl Tables {
         self.ranks.faults(reader, clock.players, &mut faults)?;
         self.crowd_faults(reader, clock, &mut faults)?;
         self.goods.faults(reader, clock.step, &mut faults)?;
+        Purses::faults(region, reader, &mut faults)?;
         faults.truncate(MAX_FAULTS);
         Ok(faults)
     }

@@ -73,7 +73,7 @@ impl<K: Key, V: Value> Map<K, V> {
                 let moved = record::relocate(tx, home, old, new)?;
                 index.swap(tx, place, moved)?;
                 if tx.mixed().is_active() {
-                    self.touch(tx, moved);
+                    self.moved(tx, moved);
                 }
                 records += 1;
             }

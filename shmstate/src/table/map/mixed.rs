@@ -21,6 +21,8 @@
 
 use super::{COUNT, KEYS, LEFT, Map, WAY, WHAT, index::Index, index::Place};
 use crate::archive::{self, Geometry, Value};
+use crate::broken;
+use crate::crash::{self, Point};
 use crate::error::{Error, Report, Result};
 use crate::heap::{self, Owner};
 use crate::region::Region;
@@ -36,9 +38,10 @@ use crate::table::steps::Steps;
 use crate::tx::Tx;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+/// How many chunks a call of the sweep looks at.
+const MOST_CHUNKS: u64 = 4096;
 const COMPANION: &str = "companion of a map";
 const VERSION: &str = "schema version of a record";
 /// Longest name of a table that can have companions: `.65535.` stands before it.
@@ -120,8 +123,16 @@ struct Mixture<K, V: Value> {
     name: Box<str>,
     steps: Steps<V>,
     state: RwLock<State>,
-    /// The chunk that the sweep looks at next.
-    cursor: AtomicU64,
+    round: Mutex<Round>,
+}
+
+/// A sweep's way through the table.
+#[derive(Debug, Default)]
+struct Round {
+    /// Chunks that are still to be looked at; `None` before it has begun.
+    chunks: Option<Vec<u64>>,
+    /// Whether any record migrated in it, or was moved to a chunk that it does not know.
+    found: bool,
 }
 
 impl<K, V: Value> fmt::Debug for Mixture<K, V> {
@@ -158,7 +169,7 @@ pub(super) fn open<K: Key, V: Value>(region: &Region, name: &str, steps: Steps<V
                 name: name.into(),
                 steps,
                 state: RwLock::new(state),
-                cursor: AtomicU64::new(0),
+                round: Mutex::default(),
             };
             region.view.mixed().enter(row, Arc::new(mixture));
             region.look_first();
@@ -424,6 +435,7 @@ impl<K: Key, V: Value> Bridge for Mixture<K, V> {
                 set_left(tx, mine.row.offset, 0)?;
             }
             catalog::redescribe(tx, &row, &spec)?;
+            crash::point(Point::ShapeDescribed);
         }
         let companions = companions(tx, &self.name)?;
         let mut keep = None;
@@ -460,6 +472,9 @@ impl<K: Key, V: Value> Bridge for Mixture<K, V> {
         let (Some(row), Some(back)) = (state.back, &self.steps.back) else {
             return Ok(());
         };
+        if broken::TWIN {
+            return Ok(());
+        }
         // It may have been replaced or taken away since it was noted.
         if !matches!(
             heap::ends_block(tx, tx.fresh_window(), map.home().owner, header),
@@ -476,7 +491,9 @@ impl<K: Key, V: Value> Bridge for Mixture<K, V> {
         let from = (header, Map::<K, V>::GEOMETRY);
         twins.put(tx, &key, |tx, home, key, before| {
             (back.write)(tx, from, home, key, before)
-        })
+        })?;
+        crash::point(Point::TwinWritten);
+        Ok(())
     }
 
     fn close_way_back(&self, tx: &mut Tx<'_>) -> Result<()> {
@@ -600,6 +617,7 @@ impl<K: Key, V: Value> Map<K, V> {
             }
             (None, None) => return Err(unknown()),
         };
+        crash::point(Point::ShapeWritten);
         if new.header != header {
             let place = self.look_up(tx, key)?.1.map(|found| found.place);
             let place = place.ok_or_else(|| Error::damaged("record that the index does not know", header, 0))?;
@@ -610,6 +628,7 @@ impl<K: Key, V: Value> Map<K, V> {
         let left = left.checked_sub(1);
         let left = left.ok_or_else(|| Error::damaged(COMPANION, older.companion + LEFT, 0))?;
         set_left(tx, older.companion, left)?;
+        crash::point(Point::ShapeCounted);
         if let (Some(twins), Some(_)) = (twins, twin) {
             twins.remove(tx, key)?;
         }
@@ -626,6 +645,15 @@ impl<K: Key, V: Value> Map<K, V> {
             && mixture.state().back.is_some()
         {
             tx.touch(self.row, header, 0);
+        }
+    }
+
+    /// Notes that a record was moved: it must have a twin as before, and the sweep may have passed the place.
+    #[cold]
+    pub(super) fn moved(&self, tx: &mut Tx<'_>, header: u64) {
+        self.touch(tx, header);
+        if let Some(mixture) = self.mixture(tx) {
+            mixture.round.lock().unwrap_or_else(PoisonError::into_inner).found = true;
         }
     }
 
@@ -664,7 +692,7 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     /// Migrates the record whose header is given if it is of another version. Says whether it was.
-    pub(super) fn migrate_at(&self, tx: &mut Tx<'_>, header: u64) -> Result<bool> {
+    fn migrate_at(&self, tx: &mut Tx<'_>, header: u64) -> Result<bool> {
         let word = tx.load(header, WHAT)?;
         if word as u32 == 0 || archive::version_in(word) == archive::version::<V>() {
             return Ok(false);
@@ -677,10 +705,38 @@ impl<K: Key, V: Value> Map<K, V> {
         Ok(true)
     }
 
-    /// The number that the sweep's next look has; they go on for ever.
-    pub(super) fn next_look(&self, view: &View) -> u64 {
-        let mixture = self.mixture(view);
-        mixture.map_or(0, |mixture| mixture.cursor.fetch_add(1, Ordering::Relaxed))
+    /// Migrates the records of about `budget`, of those that have another version: there are some.
+    pub(super) fn sweep_chunks(&self, tx: &mut Tx<'_>, budget: u64) -> Result<u64> {
+        let Some(mixture) = self.mixture(tx) else { return Ok(0) };
+        let owner = self.home().owner;
+        let mut round = mixture.round.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = 0;
+        let mut looked = 0;
+        while done < budget && looked < MOST_CHUNKS {
+            let Some(chunk) = round.chunks.as_mut().and_then(Vec::pop) else {
+                let left = self.left(tx)?;
+                if left == 0 {
+                    break;
+                }
+                // What was moved, or taken back, meanwhile is found in the next round.
+                if round.chunks.is_some() && !round.found {
+                    return Err(Error::damaged(COMPANION, self.row + COUNT, left));
+                }
+                *round = Round {
+                    chunks: Some(owner.chunks(tx)?),
+                    found: false,
+                };
+                looked += 1;
+                continue;
+            };
+            looked += 1;
+            for block in heap::Blocks::of_chunk(tx, owner, chunk)? {
+                let migrated = self.migrate_at(tx, block.offset + block.size - record::HEADER)?;
+                round.found |= migrated;
+                done += u64::from(migrated);
+            }
+        }
+        Ok(done)
     }
 
     /// Twins that nobody wants any more.

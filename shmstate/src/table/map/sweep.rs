@@ -6,14 +6,9 @@
 use super::Map;
 use crate::archive::Value;
 use crate::error::Result;
-use crate::heap::{self, Blocks};
 use crate::region::view::View;
 use crate::table::key::Key;
-use crate::table::record;
 use crate::tx::Tx;
-
-/// How many chunks of the region one call looks at.
-const MOST_CHUNKS: u64 = 4096;
 
 /// What a call of [`Map::sweep`] came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +30,7 @@ impl<K: Key, V: Value> Map<K, V> {
         self.admit(tx)?;
         let mut done = 0;
         if self.left(tx)? > 0 {
-            done = self.sweep_records(tx, budget)?;
+            done = self.sweep_chunks(tx, budget)?;
         }
         for (companion, _) in self.stale(tx)? {
             if done < budget {
@@ -56,20 +51,5 @@ impl<K: Key, V: Value> Map<K, V> {
         self.admit(view)?;
         let stale: u64 = self.stale(view)?.iter().map(|(_, twins)| twins).sum();
         Ok(self.left(view)? + stale)
-    }
-
-    fn sweep_records(&self, tx: &mut Tx<'_>, budget: u64) -> Result<u64> {
-        let chunks = heap::chunks(tx);
-        let mut done = 0;
-        for _ in 0..MOST_CHUNKS.min(chunks) {
-            let chunk = self.next_look(tx) % chunks.max(1);
-            for block in Blocks::of_chunk(tx, self.home().owner, chunk)? {
-                done += u64::from(self.migrate_at(tx, block.offset + block.size - record::HEADER)?);
-            }
-            if done >= budget {
-                break;
-            }
-        }
-        Ok(done)
     }
 }
