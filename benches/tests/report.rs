@@ -172,3 +172,30 @@ fn arguments_that_mean_nothing_are_refused() {
     let (_, _, code) = report(&["store", "--rounds", "0"]);
     assert_eq!(code, Some(2));
 }
+
+#[test]
+fn what_migrations_cost_is_told() {
+    let (text, pid, code) = report(&["schema", "--json", "--quick", "--records", "2000"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(left_behind(pid), Vec::<String>::new());
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    for name in [
+        "settle_few_us",
+        "settle_all_us",
+        "first_touch_ns",
+        "touch_ns",
+        "step_ns",
+        "sweep_per_s",
+        "tick_p99_ns",
+        "tick_p99_sweeping_ns",
+        "tick_p99_way_back_ns",
+    ] {
+        let [min, median, max] = ["min", "median", "max"].map(|n| report[name][n].as_f64().expect("a number"));
+        assert!(0.0 < min && min <= median && median <= max, "{name}: {}", report[name]);
+    }
+    for name in ["ratio_settle", "first_touch_over_step_ns", "ratio_tick_p99"] {
+        assert!(report[name].as_f64().is_some_and(f64::is_finite), "{name}");
+    }
+    assert!(report["dump_mb_per_s"].is_null() || report["dump_mb_per_s"]["median"].is_f64());
+    assert_eq!((&report["records"], &report["rounds"]), (&2000.into(), &3.into()));
+}

@@ -102,7 +102,7 @@ struct World {
 impl World {
     fn new(records: u64) -> Result<Self> {
         let world = Self {
-            name: format!("report-schema-{}", std::process::id()),
+            name: format!("shmstate-bench-{}-schema", std::process::id()),
         };
         let _ = Region::remove(&world.name);
         let capacity = (64 << 20) + records * 512;

@@ -60,6 +60,8 @@ pub struct ValidationReport {
     pub retried: u64,
     /// Parts of tables that did not hold still in many tries, and were not validated.
     pub skipped: u64,
+    /// Records that still have an older shape, which the program's type cannot judge: they were not validated.
+    pub older: u64,
     /// Records that are damaged.
     pub faulty: u64,
     /// The first of them.
@@ -69,7 +71,7 @@ pub struct ValidationReport {
 }
 
 impl ValidationReport {
-    /// Whether everything was validated and nothing is damaged.
+    /// Whether everything of the program's shape was validated and nothing is damaged.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.faulty == 0 && self.skipped == 0

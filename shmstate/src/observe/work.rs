@@ -83,6 +83,10 @@ impl<'o> Work<'o> {
 
     fn fault(&self, table: &str, key: &[u8], error: &Error) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(error, Error::OtherVersion { .. }) {
+            report.older += 1;
+            return;
+        }
         report.faulty += 1;
         if report.faults.len() < MOST_FAULTS {
             report.faults.push(RecordFault {

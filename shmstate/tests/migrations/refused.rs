@@ -93,6 +93,12 @@ fn who_only_looks_is_told_that_a_record_is_older() {
         ),
         "{old}"
     );
+    let validation = observer
+        .validate()
+        .map::<u64, PlayerV2>("players")
+        .expect("of version 2");
+    let report = validation.run_gently().expect("validation");
+    assert_eq!((report.records, report.older, report.faulty), (10, 9, 0), "{report:?}");
     // Without types each is shown in its own shape.
     let table = observer.table("players").expect("table");
     let mut versions = [0; 3];
