@@ -12,6 +12,7 @@ use crate::node::config::{Config, SPIN_SLACK};
 use crate::node::descriptors::set::Inherited;
 use crate::node::leftover::Leftover;
 use crate::node::moves::Moved;
+use crate::node::orphan::Orphan;
 use crate::node::shared::{Shared, Stage};
 use crate::node::tether;
 use crate::os::clock::{self, Deadline};
@@ -28,6 +29,7 @@ use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
 use shmstate::lease::{self, Lease, LeaseCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,8 +129,44 @@ pub(crate) struct Stand<'a> {
     pub(crate) spin: bool,
 }
 
+/// The control socket at which a successor knocks, so that it finds out whether the node has another by now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Door(Option<(u64, u64)>);
+
+impl Door {
+    pub(crate) fn of(dir: &NodeDir) -> Self {
+        let found = std::fs::symlink_metadata(dir.control_path());
+        Self(found.ok().map(|found| (found.dev(), found.ino())))
+    }
+}
+
+/// Whether this process is past its last instruction. One that writes its core has not closed its channels yet.
+fn is_past(process: &Pidfd) -> bool {
+    process.has_ended().unwrap_or(false)
+}
+
+/// Whether whoever listened at this door has ended, and nobody who lives will answer there: neither is it another owner's by now, nor will somebody
+/// take over who holds it too.
+fn is_left(dir: &NodeDir, door: &Door, owner: Option<&Pidfd>) -> bool {
+    owner.is_some_and(is_past) && (*door != Door::of(dir) || matches!(Orphan::of(dir), Ok(Some(_))))
+}
+
+/// The next message; `None` when the predecessor is past its last instruction, and all that it said has been heard.
+fn hear(channel: &mut Channel, wait: Duration, is_gone: impl Fn() -> bool) -> Option<Result<(Message, Vec<OwnedFd>)>> {
+    let end = Deadline::after(wait);
+    loop {
+        // Before the look at the channel: what it said last is heard.
+        let gone = is_gone();
+        match channel.recv(end.or(Deadline::after(WATCH))) {
+            Err(Error::Deadline { .. }) if gone => return None,
+            Err(Error::Deadline { .. }) if !end.passed() => {}
+            heard => return Some(heard),
+        }
+    }
+}
+
 /// Says hello and receives everything up to `offered`.
-pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> Result<Joined> {
+pub(crate) fn receive(config: &Config, dir: &NodeDir, door: &Door, mut channel: Channel) -> Result<Joined> {
     let (mut state, _) = State::start();
     let deadlines = config.deadlines;
     let process = ProcessId::current()?;
@@ -138,6 +176,11 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
         process,
         build_id: config.build_id.clone(),
     });
+    // Who listened last: whether it is the owner shows with the offer.
+    let owner = match ProcessId::of(channel.peer().pid)? {
+        Some(owner) => Pidfd::open(owner)?,
+        None => None,
+    };
     // The pidfd must be had while the predecessor is the one that answers: what it offers proves that it lives.
     let sent = channel.send(&hello, &[], Deadline::after(deadlines.hello));
     point(Point::NewHello);
@@ -146,55 +189,58 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
     // One that turned this process away at the door has closed by now, and its reason is still there to be read.
     let mut failure = sent.err().filter(|error| !matches!(error, Error::Closed { .. }));
     loop {
-        let event = match failure.take() {
-            Some(error) => failed_event(error),
-            None => {
-                let wait = if offered.is_some() {
-                    deadlines.batch
+        let wait = match &offered {
+            Some(_) => deadlines.batch,
+            None => deadlines.hello,
+        };
+        let is_gone = || match &offered {
+            Some(offered) => offered.predecessor.as_ref().is_none_or(is_past),
+            None => is_left(dir, door, owner.as_ref()),
+        };
+        let heard = match failure.take() {
+            Some(error) => Some(Err(error)),
+            None => hear(&mut channel, wait, is_gone),
+        };
+        let event = match heard {
+            None => Event::PeerDead,
+            Some(Ok((Message::Offer(offer), _))) => match accept_offer(config, dir, &offer) {
+                Ok(accepted) => {
+                    channel.set_version(offer.protocol);
+                    offered = Some(accepted);
+                    point(Point::NewOffer);
+                    Event::Offer
+                }
+                Err(e) => Event::Fault { reason: e.to_string() },
+            },
+            Some(Ok((Message::Descriptors { batch, entries }, fds))) => {
+                let announced = offered.as_ref().map_or(0, |o| Counts::of(&o.offer).all());
+                let room = announced.saturating_sub(staged.came.all());
+                let count = entries.len();
+                // No batch is empty, so as many as can come are announced too.
+                if count == 0 || count as u64 > room {
+                    Event::Unexpected {
+                        got: format!("a batch of {count} descriptors where {room} were due"),
+                    }
                 } else {
-                    deadlines.hello
-                };
-                match channel.recv(Deadline::after(wait)) {
-                    Ok((Message::Offer(offer), _)) => match accept_offer(config, dir, &offer) {
-                        Ok(accepted) => {
-                            channel.set_version(offer.protocol);
-                            offered = Some(accepted);
-                            point(Point::NewOffer);
-                            Event::Offer
-                        }
-                        Err(e) => Event::Fault { reason: e.to_string() },
-                    },
-                    Ok((Message::Descriptors { batch, entries }, fds)) => {
-                        let announced = offered.as_ref().map_or(0, |o| Counts::of(&o.offer).all());
-                        let room = announced.saturating_sub(staged.came.all());
-                        let count = entries.len();
-                        // No batch is empty, so as many as can come are announced too.
-                        if count == 0 || count as u64 > room {
-                            Event::Unexpected {
-                                got: format!("a batch of {count} descriptors where {room} were due"),
-                            }
-                        } else {
-                            staged.take(entries, fds);
-                            point(Point::NewBatch);
-                            Event::Descriptors { batch }
-                        }
-                    }
-                    Ok((Message::Offered { batches }, _)) => match &offered {
-                        Some(o) if Counts::of(&o.offer) != staged.came => Event::Unexpected {
-                            got: format!("{:?} where {:?} was announced", staged.came, Counts::of(&o.offer)),
-                        },
-                        _ => Event::Offered { batches },
-                    },
-                    Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => {
-                        point(Point::NewAborted);
-                        Event::Aborted { reason }
-                    }
-                    Ok((other, _)) => Event::Unexpected {
-                        got: other.name().into(),
-                    },
-                    Err(e) => failed_event(e),
+                    staged.take(entries, fds);
+                    point(Point::NewBatch);
+                    Event::Descriptors { batch }
                 }
             }
+            Some(Ok((Message::Offered { batches }, _))) => match &offered {
+                Some(o) if Counts::of(&o.offer) != staged.came => Event::Unexpected {
+                    got: format!("{:?} where {:?} was announced", staged.came, Counts::of(&o.offer)),
+                },
+                _ => Event::Offered { batches },
+            },
+            Some(Ok((Message::Refuse { reason } | Message::Abort { reason }, _))) => {
+                point(Point::NewAborted);
+                Event::Aborted { reason }
+            }
+            Some(Ok((other, _))) => Event::Unexpected {
+                got: other.name().into(),
+            },
+            Some(Err(e)) => failed_event(e),
         };
         let by = said_by(&event);
         let (next, effects) = state.step(event);
@@ -215,7 +261,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                 Effect::ProveDeath => {
                     let pidfd = offered.as_ref().and_then(|o| o.predecessor.as_ref());
                     // No offer, no pidfd: nothing was promised, so looking again what this process is does no harm.
-                    let dead = pidfd.is_none_or(|p| p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    let dead = pidfd.is_none_or(|p| is_past(p) || p.wait_dead(Deadline::after(PROOF)).is_ok());
                     let event = if dead { Event::PeerDead } else { Event::Deadline };
                     let (next, _) = state.step(event);
                     state = next;
@@ -582,7 +628,7 @@ impl Join {
                 let dead = self
                     .predecessor
                     .as_ref()
-                    .is_none_or(|p| p.has_ended().unwrap_or(false) || p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    .is_none_or(|p| is_past(p) || p.wait_dead(Deadline::after(PROOF)).is_ok());
                 if dead {
                     point(Point::NewProven);
                 }
@@ -644,9 +690,7 @@ impl Join {
 
     /// Whether the predecessor is past its last instruction. One that writes its core has not closed the channel yet.
     fn has_lost_predecessor(&self) -> bool {
-        self.predecessor
-            .as_ref()
-            .is_some_and(|p| p.has_ended().unwrap_or(false))
+        self.predecessor.as_ref().is_some_and(is_past)
     }
 
     /// What came last, for who owns the node by now: connections that were sent before the release, and perhaps some that move already. A word
@@ -759,12 +803,7 @@ impl Join {
             {
                 return Ok(event);
             }
-            // One that writes its core has not closed the channel yet.
-            if self
-                .predecessor
-                .as_ref()
-                .is_some_and(|p| p.has_ended().unwrap_or(false))
-            {
+            if self.has_lost_predecessor() {
                 return Ok(Event::PeerDead);
             }
             if end.passed() {

@@ -4,7 +4,9 @@ use shmstate::lease::Lease;
 
 use super::mutation::{answer_park, answer_prob};
 use super::step::{Class, Step};
-use super::world::{By, Client, Gate, Message, Newcomers, Park, Pre, Prob, Sabotage, Setup, Slot, Stage, Wish, World};
+use super::world::{
+    By, Client, Gate, Life, Message, Newcomers, Park, Pre, Prob, Sabotage, Setup, Slot, Stage, Wish, World,
+};
 use crate::phase::{parked, probation};
 
 impl World {
@@ -279,7 +281,10 @@ impl World {
             Lease::Owned { owner, .. } => owner != successor,
             Lease::Offered { .. } => false,
         };
-        if !elsewhere && !self.up(successor).confirmed && !self.somebody_listens(me) {
+        if !elsewhere
+            && !self.up(successor).confirmed
+            && !self.somebody_listens(me, |process| process.life == Life::Dead)
+        {
             self.break_law("the last one that could serve has let go");
         }
     }
