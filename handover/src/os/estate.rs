@@ -11,9 +11,9 @@
 use super::pidfd::Pidfd;
 use super::sockets::Looks;
 use rustix::net::SocketType;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What is left of those who have ended. Dropped, what nobody took is closed.
@@ -76,4 +76,16 @@ fn open_files(pid: u32) -> Option<Vec<(RawFd, PathBuf)>> {
         all.push((number, fs::read_link(entry.path()).ok()?));
     }
     Some(all)
+}
+
+/// Whether a process has a file of this name open; `None` if that cannot be seen.
+pub(crate) fn has_open(pid: u32, name: &str) -> Option<bool> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()? {
+        // What was closed meanwhile has no link.
+        let link = fs::read_link(entry.ok()?.path());
+        if link.is_ok_and(|link| link.file_name() == Some(OsStr::new(name))) {
+            return Some(true);
+        }
+    }
+    Some(false)
 }

@@ -122,6 +122,33 @@ fn what_is_offered_to_one_that_crashes_is_taken_back_before_its_core_is_written(
     assert_served_on(scene, owner, swarm, next, told);
 }
 
+#[test]
+fn the_region_of_a_version_that_crashed_is_in_nobodys_way() {
+    let extra = [LONG, &["--extra", "extra"]].concat();
+    let scene = scene();
+    let mut old = scene.first(LONG);
+    let brought = |actor: &mut Actor| {
+        assert_eq!(actor.started().0, "successor");
+        actor.expect(&Report::Extra { new: true, count: 1 });
+        actor.serving()
+    };
+    let mut new = scene.spawn("B", &extra);
+    assert_eq!(brought(&mut new), 2);
+    loaded(&mut new);
+    old.expect(&Report::HandedOver);
+    let told = crash(&mut new);
+    assert_eq!(old.skip_to_back(), "Died");
+    assert_eq!(old.serving(), 3);
+    let mut next = scene.spawn("C", &extra);
+    // Made anew, while the core is being written whose process has the other one.
+    assert_eq!(brought(&mut next), 4);
+    assert_early(&scene, new, told, monotonic_ns());
+    next.tell(Order::Confirm);
+    next.expect(&Report::Confirmed(true));
+    old.drained();
+    scene.close(next);
+}
+
 /// The owner serves again, also those that connect now, and hands over as ever. Gives when that was seen.
 fn served(scene: &Scene, generation: u64) -> u64 {
     let swarm = Swarm::new(scene.address(), 5);
