@@ -261,6 +261,11 @@ fn one_that_stays_stopped_is_no_predecessor_any_more() {
     swarm.wait_answered(late);
     new.tell(Order::Confirm);
     new.expect(&Report::Confirmed(false));
+    let record = scene.outcome(2, Outcome::ProbationUnread);
+    assert_eq!((record.from_generation, record.to_generation), (2, 2), "{record:?}");
+    assert_eq!(record.successor_pid, new.pid());
+    assert!(record.reason.contains("read nothing"), "{record:?}");
+    assert_eq!(scene.status().aborted, 0, "the handover was none that failed");
     old.thaw();
     assert!(matches!(old.report(), Report::Drained { left: 0, .. }));
     assert!(old.exit().success());

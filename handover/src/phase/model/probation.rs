@@ -164,6 +164,8 @@ impl World {
                 self.send_p(me, Message::Confirm);
             }
             Effect::CloseChannel => self.close_s(me),
+            // No channel is ever full here.
+            Effect::RecordUnread => {}
             Effect::Leave => {
                 if self.process(me).serves() {
                     self.process_mut(me).stage = Stage::Ended;
@@ -438,6 +440,7 @@ fn prob_word(event: probation::Event) -> &'static str {
         Event::Taken => "probation: taken",
         Event::TookBack => "probation: took back",
         Event::TakeBackLost => "probation: lost",
+        Event::Unread => "probation: not read",
         Event::PeerGone => "probation: predecessor gone",
         Event::Deadline => "probation: deadline",
     }
