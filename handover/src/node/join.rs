@@ -4,7 +4,8 @@
 //! "prepared" to "owner". Every wait has a deadline; every event goes through the phase, which alone decides (H8).
 //!
 //! The predecessor's word is checked where it can be: the slot it names must be this process's own row, what comes is what was announced, and
-//! neither the length of its tick nor a channel that is never empty makes a wait longer than this side's own deadlines allow.
+//! neither the length of its tick nor a channel that is never empty, late batches and signals without end included, makes a wait longer than this
+//! side's own deadlines allow.
 
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
@@ -67,6 +68,8 @@ pub(crate) struct Join {
     /// Signal count seen last.
     seen: u32,
     spin_until: Option<Deadline>,
+    /// When the present wait ends, however much is said meanwhile: set with `ready`, and with `standing`.
+    end: Deadline,
     ready_at: u64,
     message: Option<(Message, Vec<OwnedFd>)>,
     taken: Option<Lease>,
@@ -297,6 +300,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, door: &Door, mut channel: 
                     deadlines,
                     seen: 0,
                     spin_until: None,
+                    end: Deadline::now(),
                     ready_at: 0,
                     message: None,
                     taken: None,
@@ -564,6 +568,7 @@ impl Join {
         match effect {
             Effect::SendReady => {
                 self.ready_at = clock::now();
+                self.end = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
                     events.push_back(self.unsent(e, &stand.shared.registry));
                 }
@@ -588,6 +593,8 @@ impl Join {
                 point(Point::NewStandBy);
                 drain_ready(&stand.shared.registry);
                 self.seen = self.block.last_signal()?.0;
+                let d = &self.deadlines;
+                self.end = Deadline::after(d.tick + d.quiet + d.take);
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
                     events.push_back(self.unsent(e, &stand.shared.registry));
                 }
@@ -671,12 +678,14 @@ impl Join {
         match self.state {
             State::Standing => self.next_signal(stand),
             _ => {
-                let end = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
+                let end = self.end;
                 loop {
                     match self.next_message(&stand.shared.registry, end.or(Deadline::after(WATCH))) {
                         None => {}
                         Some(Event::Deadline) if !end.passed() && !self.has_lost_predecessor() => {}
                         Some(Event::Deadline) if !end.passed() => return Ok(Event::PeerDead),
+                        // One after the other, late batches would be heard for ever.
+                        Some(Event::Descriptors { .. }) if end.passed() => {}
                         Some(event) => return Ok(event),
                     }
                     // A channel that is never empty ends the wait as one that is never full does.
@@ -773,8 +782,7 @@ impl Join {
 
     /// Spins or sleeps on the signal, and looks at the channel in between.
     fn next_signal(&mut self, stand: &Stand<'_>) -> Result<Event> {
-        let d = &self.deadlines;
-        let end = Deadline::after(d.tick + d.quiet + d.take);
+        let end = self.end;
         loop {
             let signal = match self.spin_until.take() {
                 Some(until) if stand.spin => self.block.spin_signal(self.seen, until)?,
@@ -794,7 +802,9 @@ impl Join {
                         return Ok(aborted);
                     }
                 }
-                if signal != Signal::None {
+                // So would signals that only announce the lease be obeyed for ever.
+                let heard_out = matches!(signal, Signal::StandBy | Signal::Rehearse) && end.passed();
+                if signal != Signal::None && !heard_out {
                     return Ok(Event::Signalled(signal));
                 }
             }
