@@ -7,7 +7,9 @@
 
 mod scene;
 
-use handover::control::{Outcome, ParticipantState};
+use handover::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, ParticipantState};
+use handover::os::clock::Deadline;
+use handover::os::dir::NodeId;
 use insta::assert_snapshot;
 use nix::sys::signal::Signal;
 use scene::{LONG, ROLE, Scene, play};
@@ -413,6 +415,23 @@ fn status_shows_who_serves() {
     Nobody serves. The next start of the server takes the node up: its regions are recovered.
     [exit 3]
     ");
+}
+
+#[test]
+fn status_shows_a_probation_that_was_not_read() {
+    let scene = Scene::new();
+    let _server = scene.serve("arena", "v1");
+    let id = NodeId(handover::status(scene.path(), "arena").expect("status").id);
+    let name = "arena".into();
+    let block = ControlBlock::open(&NodeIdentity { id, name }, Deadline::now()).expect("control block");
+    block.append(&HandoverRecord::new(Outcome::ProbationUnread, "nothing was read"));
+    let shown = scene.run(&["status", "arena"]);
+    assert!(
+        shown.contains("probation unread") && shown.contains("nothing was read"),
+        "{shown}"
+    );
+    let shown = scene.run(&["status", "arena", "--json"]);
+    assert!(shown.contains(r#""outcome": "probation_unread""#), "{shown}");
 }
 
 #[test]

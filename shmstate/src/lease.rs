@@ -207,6 +207,24 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_its_owners_until_it_is_offered() {
+        let owned = |owner| Lease::Owned { owner, generation: 5 };
+        let (heir, generation) = (1, 6);
+        let offered = Lease::Offered {
+            owner: 3,
+            heir,
+            generation,
+        };
+        assert!(is_owned_by(owned(3).to_word(), 3));
+        assert!(is_owned_by(owned(0).to_word(), 0), "slot 0 is one like any other");
+        assert!(!is_owned_by(owned(3).to_word(), 1));
+        assert!(!is_owned_by(offered.to_word(), 3), "who offers owns no more");
+        assert!(!is_owned_by(offered.to_word(), heir), "nor does the heir yet");
+        assert!(!is_owned_by(Lease::Vacant { generation: 5 }.to_word(), 0));
+        assert!(!is_owned_by(0x0303, 3), "a word that means nothing is nobody's");
+    }
+
+    #[test]
     fn take_and_take_back_exclude_each_other() {
         let cell = AtomicU64::new(
             Lease::Owned {

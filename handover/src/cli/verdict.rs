@@ -139,7 +139,8 @@ fn went_back<'a>(
 }
 
 fn is_abort(record: &HandoverRecord) -> bool {
-    !is_way_back(record.outcome) && !matches!(record.outcome, Outcome::HandedOver | Outcome::Inherited)
+    use Outcome::{HandedOver, Inherited, ProbationUnread};
+    !is_way_back(record.outcome) && !matches!(record.outcome, HandedOver | Inherited | ProbationUnread)
 }
 
 #[cfg(test)]
@@ -234,7 +235,9 @@ mod tests {
         assert_eq!(judged(&before, Cmd::Living, &now), Verdict::Pending);
         now.history.push(record(4, Outcome::RefusedBySuccessor, 30));
         assert_eq!(judged(&before, Cmd::Living, &now), Verdict::Pending);
-        let ours = record(5, Outcome::SuccessorDied, NEW);
+        now.history.push(record(5, Outcome::ProbationUnread, NEW));
+        assert_eq!(judged(&before, Cmd::Living, &now), Verdict::Pending, "it serves on");
+        let ours = record(6, Outcome::SuccessorDied, NEW);
         now.history.push(ours.clone());
         let verdict = judged(&before, Cmd::Ended { well: false }, &now);
         assert_eq!(verdict, Verdict::CalledOff(Box::new(ours)));

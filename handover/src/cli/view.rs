@@ -111,7 +111,7 @@ pub(super) struct ProgressView {
 pub(super) struct HandoverView {
     pub(super) sequence: u64,
     /// `handed_over`, `refused_by_successor`, `successor_died`, `deadline`, `successor_did_not_take`, `inherited`,
-    /// `protocol_error`, `gate_not_quiet`, `given_back` or `taken_back`.
+    /// `protocol_error`, `gate_not_quiet`, `given_back`, `taken_back` or `probation_unread`.
     pub(super) outcome: &'static str,
     pub(super) from_generation: u64,
     pub(super) to_generation: u64,
@@ -346,6 +346,7 @@ const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::GateNotQuiet => "gate_not_quiet",
         Outcome::GivenBack => "given_back",
         Outcome::TakenBack => "taken_back",
+        Outcome::ProbationUnread => "probation_unread",
         Outcome::Unknown => "unknown",
     }
 }

@@ -37,6 +37,8 @@ pub enum Outcome {
     GivenBack = 9,
     /// The owner on probation died, or was killed, and its predecessor took the node back.
     TakenBack = 10,
+    /// The parked predecessor read nothing for too long, and the owner's probation ended.
+    ProbationUnread = 11,
     /// A word that means nothing to this build: a later one wrote it. Never written.
     Unknown = u32::MAX,
 }
@@ -56,6 +58,7 @@ impl Outcome {
             8 => Self::GateNotQuiet,
             9 => Self::GivenBack,
             10 => Self::TakenBack,
+            11 => Self::ProbationUnread,
             _ => return None,
         })
     }
@@ -74,6 +77,7 @@ impl fmt::Display for Outcome {
             Self::GateNotQuiet => "the gate did not get quiet",
             Self::GivenBack => "given back by the successor",
             Self::TakenBack => "taken back from a dead successor",
+            Self::ProbationUnread => "on probation, which ended: the old owner read nothing",
             Self::Unknown => "in a way that this build does not know",
         })
     }
@@ -144,7 +148,7 @@ impl HandoverRecord {
 }
 
 impl ControlBlock {
-    /// Appends `record` and counts it: outcome 1 as completed, 6, 9 and 10 as neither, all others as aborted. Returns its
+    /// Appends `record` and counts it: outcome 1 as completed, 6 and 9 to 11 as neither, all others as aborted. Returns its
     /// sequence number. Called by the owner.
     pub fn append(&self, record: &HandoverRecord) -> u64 {
         let l = self.layout();
@@ -172,7 +176,7 @@ impl ControlBlock {
         row.sequence.store(sequence, Ordering::Release);
         match record.outcome {
             Outcome::HandedOver => l.completed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Inherited | Outcome::GivenBack | Outcome::TakenBack => 0,
+            Outcome::Inherited | Outcome::GivenBack | Outcome::TakenBack | Outcome::ProbationUnread => 0,
             _ => l.aborted.fetch_add(1, Ordering::Relaxed),
         };
         sequence
@@ -298,7 +302,7 @@ mod tests {
     #[test]
     fn outcomes_are_pinned() {
         let words: Vec<u32> = (0..14).filter(|w| Outcome::from_word(*w).is_some()).collect();
-        assert_eq!(words, (1..=10).collect::<Vec<_>>());
+        assert_eq!(words, (1..=11).collect::<Vec<_>>());
         for word in words {
             assert_eq!(Outcome::from_word(word).map(|o| o as u32), Some(word));
         }

@@ -7,23 +7,25 @@ use crate::node::carry;
 use crate::node::config::{Config, Deadlines, RegionSpec};
 use crate::node::descriptors::activation::Activation;
 use crate::node::descriptors::set::{self, Descriptors};
-use crate::node::join::{self, Joined};
+use crate::node::join::{self, Door, Joined};
 use crate::node::new_regions::NewRegions;
+use crate::node::orphan::{Inheritance, Orphan};
 use crate::node::shared::{Parts, Shared};
 use crate::node::starting::{Role, Starting};
 use crate::os::clock::{self, Deadline};
 use crate::os::dir::{self, NodeDir};
-use crate::os::lock::{self, OwnedLock};
+use crate::os::lock;
 use crate::os::pidfd::ProcessId;
 use crate::points::{Point, point};
 use crate::registry::Registry;
 use crate::wire::channel::{Channel, Listener};
 use crate::wire::frame::{HIGHEST, LOWEST};
 use crate::wire::message::MAX_BUILD_ID;
-use shmstate::lease::{self, LeaseCell};
+use shmstate::lease::{self, Lease, LeaseCell};
 use shmstate::{Gate, Options, Region};
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ use std::time::Duration;
 const DEFAULT_TICK: Duration = Duration::from_millis(20);
 /// How long a connection is tried before the lock is looked at again.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at an owner that writes its core, where nothing can be had of it before.
+const CORE_LOOK: Duration = Duration::from_millis(10);
 /// How often a joining process starts over because the predecessor died in the middle of the offer.
 const MAX_STARTS: usize = 4;
 
@@ -150,20 +154,32 @@ impl Builder {
                 // The node was stopped and removed while this process waited: it starts with a directory of its own.
                 continue;
             }
-            let channel = loop {
+            let (door, channel) = loop {
                 if let Some(lock) = lock::try_lock(dir.lock_file()?)? {
-                    return first(config, dir, lock);
+                    return first(config, dir, Inheritance::free(lock));
                 }
+                // Held by one that writes its core: what can be had of it is taken over, or free when that is written.
+                if let Some(orphan) = Orphan::of(&dir)? {
+                    if let Some(inheritance) = orphan.take(&dir)? {
+                        return first(config, dir, inheritance);
+                    }
+                    if !connect.pause(CORE_LOOK) {
+                        return Err(connect.error("the end of the core that the dead owner of the node writes"));
+                    }
+                    continue;
+                }
+                // `start` is held, so it is the node's as long as that.
+                let door = Door::of(&dir);
                 // Held: by an owner that is there, is about to listen, or has just died (a child of it between fork and exec
                 // holds a copy for a moment). So look at both, in turn.
                 match Channel::connect(&dir.control_path(), connect.or(Deadline::after(LOOK))) {
                     Err(Error::Deadline { .. }) if !connect.passed() => {}
-                    other => break other?,
+                    other => break (door, other?),
                 }
             };
             drop(start);
             point(Point::NewConnected);
-            match join::receive(&config, &dir, channel)? {
+            match join::receive(&config, &dir, &door, channel)? {
                 Joined::Received(join) => return Starting::joining(config, dir, *join),
                 // The predecessor died before all was offered (H10): look again what this process is.
                 Joined::StartOver => {}
@@ -193,17 +209,23 @@ pub(crate) fn region_object(node: &NodeIdentity, region: &str) -> String {
     format!("handover-{:032x}-{region}", node.id.0)
 }
 
-/// Nobody living owns the node: make it, or take up what a dead owner left. `lock` proves that all owners are dead (H5).
-fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
+/// Nobody living owns the node: make it, or take up what a dead owner left. The lock proves that all owners are dead, or have ended (H5).
+fn first(config: Config, dir: NodeDir, inheritance: Inheritance) -> Result<Starting> {
+    let Inheritance {
+        lock,
+        lease,
+        mut estate,
+    } = inheritance;
     point(Point::FirstLocked);
     // What fails most often, a port in use, fails before anything is made.
-    let named = Descriptors::first(&config.descriptors, config.activation)?;
+    let named = Descriptors::first(&config.descriptors, config.activation, &mut estate)?;
     let identity = NodeIdentity::of(&dir)?;
     let (block, origin) = ControlBlock::open_or_create(&identity)?;
     let block = Arc::new(block);
     let me = block.claim(ProcessId::current()?, &config.build_id, ParticipantState::Preparing)?;
-    let found = block.lease()?;
-    let owned = lease::change(block.word(), |lease| lease.inherit(me)).map_err(|word| Error::Protocol {
+    let found = lease.map_or_else(|| block.lease(), Ok)?;
+    let inherit = |lease: Lease| lease.inherit(me).filter(|_| lease == found);
+    let owned = lease::change(block.word(), inherit).map_err(|word| Error::Protocol {
         expected: "a lease whose owner is dead",
         got: format!("lease word {word:#018x}"),
     })?;
@@ -221,7 +243,13 @@ fn first(config: Config, dir: NodeDir, lock: OwnedLock) -> Result<Starting> {
         let name = region_object(&identity, &spec.name);
         let options = spec.options.clone().gate(&gate);
         let options = options.node_id([id as u64, (id >> 64) as u64]);
-        let (region, new) = options.open_or_create(&name)?;
+        let held = |path: &Path| path.file_name() == Some(OsStr::new(&name));
+        let left = estate.file(held, lock::is_of).map(|fd| options.recover(&name, fd));
+        let (region, new) = match left {
+            // None, or one that its maker had not finished.
+            None | Some(Err(shmstate::Error::NotFound { .. })) => options.open_or_create(&name)?,
+            Some(region) => (region?, false),
+        };
         if new {
             made.regions.push((name, options));
         }
@@ -316,4 +344,38 @@ pub(crate) fn attach(
 ) -> Result<Region> {
     let options = spec.options.clone().gate(gate);
     Ok(options.attach(&region_object(identity, &spec.name), fd)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_lease_that_was_seen_is_inherited() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let base = directory.path().join("nodes");
+        let builder = Builder::new("orphan").directory(base.clone());
+        let node = builder.clone().start().expect("first").ready().expect("ready");
+        node.stop(Vec::new(), false).expect("stopped");
+        let find = |lease| {
+            let dir = NodeDir::open(&base, "orphan").expect("open");
+            let soon = Deadline::after(Duration::from_secs(10));
+            let lock = lock::lock_until(dir.lock_file().expect("open"), soon).expect("free");
+            let lease = Some(lease);
+            let found = Inheritance {
+                lease,
+                ..Inheritance::free(lock)
+            };
+            first(builder.0.clone(), dir, found)
+        };
+        let owned = |generation| Lease::Owned { owner: 0, generation };
+        for other in [owned(1), owned(2), Lease::Vacant { generation: 2 }] {
+            // O3.
+            assert!(matches!(find(other), Err(Error::Protocol { .. })), "{other:?}");
+        }
+        let starting = find(Lease::Vacant { generation: 1 }).expect("as it was seen");
+        let node = starting.ready().expect("ready");
+        assert_eq!(node.generation(), 2);
+        node.stop(Vec::new(), true).expect("removed");
+    }
 }

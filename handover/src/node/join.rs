@@ -4,7 +4,8 @@
 //! "prepared" to "owner". Every wait has a deadline; every event goes through the phase, which alone decides (H8).
 //!
 //! The predecessor's word is checked where it can be: the slot it names must be this process's own row, what comes is what was announced, and
-//! neither the length of its tick nor a channel that is never empty makes a wait longer than this side's own deadlines allow.
+//! neither the length of its tick nor a channel that is never empty, late batches and signals without end included, makes a wait longer than this
+//! side's own deadlines allow.
 
 use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Outcome, Signal};
 use crate::error::{Error, Result, Side, WhoServes};
@@ -12,6 +13,7 @@ use crate::node::config::{Config, SPIN_SLACK};
 use crate::node::descriptors::set::Inherited;
 use crate::node::leftover::Leftover;
 use crate::node::moves::Moved;
+use crate::node::orphan::Orphan;
 use crate::node::shared::{Shared, Stage};
 use crate::node::tether;
 use crate::os::clock::{self, Deadline};
@@ -28,6 +30,7 @@ use crate::wire::message::{DescriptorKind, Hello, Message, Offer};
 use shmstate::lease::{self, Lease, LeaseCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +68,8 @@ pub(crate) struct Join {
     /// Signal count seen last.
     seen: u32,
     spin_until: Option<Deadline>,
+    /// When the present wait ends, however much is said meanwhile: set with `ready`, and with `standing`.
+    end: Deadline,
     ready_at: u64,
     message: Option<(Message, Vec<OwnedFd>)>,
     taken: Option<Lease>,
@@ -127,8 +132,44 @@ pub(crate) struct Stand<'a> {
     pub(crate) spin: bool,
 }
 
+/// The control socket at which a successor knocks, so that it finds out whether the node has another by now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Door(Option<(u64, u64)>);
+
+impl Door {
+    pub(crate) fn of(dir: &NodeDir) -> Self {
+        let found = std::fs::symlink_metadata(dir.control_path());
+        Self(found.ok().map(|found| (found.dev(), found.ino())))
+    }
+}
+
+/// Whether this process is past its last instruction. One that writes its core has not closed its channels yet.
+fn is_past(process: &Pidfd) -> bool {
+    process.has_ended().unwrap_or(false)
+}
+
+/// Whether whoever listened at this door has ended, and nobody who lives will answer there: neither is it another owner's by now, nor will somebody
+/// take over who holds it too.
+fn is_left(dir: &NodeDir, door: &Door, owner: Option<&Pidfd>) -> bool {
+    owner.is_some_and(is_past) && (*door != Door::of(dir) || matches!(Orphan::of(dir), Ok(Some(_))))
+}
+
+/// The next message; `None` when the predecessor is past its last instruction, and all that it said has been heard.
+fn hear(channel: &mut Channel, wait: Duration, is_gone: impl Fn() -> bool) -> Option<Result<(Message, Vec<OwnedFd>)>> {
+    let end = Deadline::after(wait);
+    loop {
+        // Before the look at the channel: what it said last is heard.
+        let gone = is_gone();
+        match channel.recv(end.or(Deadline::after(WATCH))) {
+            Err(Error::Deadline { .. }) if gone => return None,
+            Err(Error::Deadline { .. }) if !end.passed() => {}
+            heard => return Some(heard),
+        }
+    }
+}
+
 /// Says hello and receives everything up to `offered`.
-pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> Result<Joined> {
+pub(crate) fn receive(config: &Config, dir: &NodeDir, door: &Door, mut channel: Channel) -> Result<Joined> {
     let (mut state, _) = State::start();
     let deadlines = config.deadlines;
     let process = ProcessId::current()?;
@@ -138,6 +179,11 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
         process,
         build_id: config.build_id.clone(),
     });
+    // Who listened last: whether it is the owner shows with the offer.
+    let owner = match ProcessId::of(channel.peer().pid)? {
+        Some(owner) => Pidfd::open(owner)?,
+        None => None,
+    };
     // The pidfd must be had while the predecessor is the one that answers: what it offers proves that it lives.
     let sent = channel.send(&hello, &[], Deadline::after(deadlines.hello));
     point(Point::NewHello);
@@ -146,55 +192,58 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
     // One that turned this process away at the door has closed by now, and its reason is still there to be read.
     let mut failure = sent.err().filter(|error| !matches!(error, Error::Closed { .. }));
     loop {
-        let event = match failure.take() {
-            Some(error) => failed_event(error),
-            None => {
-                let wait = if offered.is_some() {
-                    deadlines.batch
+        let wait = match &offered {
+            Some(_) => deadlines.batch,
+            None => deadlines.hello,
+        };
+        let is_gone = || match &offered {
+            Some(offered) => offered.predecessor.as_ref().is_none_or(is_past),
+            None => is_left(dir, door, owner.as_ref()),
+        };
+        let heard = match failure.take() {
+            Some(error) => Some(Err(error)),
+            None => hear(&mut channel, wait, is_gone),
+        };
+        let event = match heard {
+            None => Event::PeerDead,
+            Some(Ok((Message::Offer(offer), _))) => match accept_offer(config, dir, &offer) {
+                Ok(accepted) => {
+                    channel.set_version(offer.protocol);
+                    offered = Some(accepted);
+                    point(Point::NewOffer);
+                    Event::Offer
+                }
+                Err(e) => Event::Fault { reason: e.to_string() },
+            },
+            Some(Ok((Message::Descriptors { batch, entries }, fds))) => {
+                let announced = offered.as_ref().map_or(0, |o| Counts::of(&o.offer).all());
+                let room = announced.saturating_sub(staged.came.all());
+                let count = entries.len();
+                // No batch is empty, so as many as can come are announced too.
+                if count == 0 || count as u64 > room {
+                    Event::Unexpected {
+                        got: format!("a batch of {count} descriptors where {room} were due"),
+                    }
                 } else {
-                    deadlines.hello
-                };
-                match channel.recv(Deadline::after(wait)) {
-                    Ok((Message::Offer(offer), _)) => match accept_offer(config, dir, &offer) {
-                        Ok(accepted) => {
-                            channel.set_version(offer.protocol);
-                            offered = Some(accepted);
-                            point(Point::NewOffer);
-                            Event::Offer
-                        }
-                        Err(e) => Event::Fault { reason: e.to_string() },
-                    },
-                    Ok((Message::Descriptors { batch, entries }, fds)) => {
-                        let announced = offered.as_ref().map_or(0, |o| Counts::of(&o.offer).all());
-                        let room = announced.saturating_sub(staged.came.all());
-                        let count = entries.len();
-                        // No batch is empty, so as many as can come are announced too.
-                        if count == 0 || count as u64 > room {
-                            Event::Unexpected {
-                                got: format!("a batch of {count} descriptors where {room} were due"),
-                            }
-                        } else {
-                            staged.take(entries, fds);
-                            point(Point::NewBatch);
-                            Event::Descriptors { batch }
-                        }
-                    }
-                    Ok((Message::Offered { batches }, _)) => match &offered {
-                        Some(o) if Counts::of(&o.offer) != staged.came => Event::Unexpected {
-                            got: format!("{:?} where {:?} was announced", staged.came, Counts::of(&o.offer)),
-                        },
-                        _ => Event::Offered { batches },
-                    },
-                    Ok((Message::Refuse { reason } | Message::Abort { reason }, _)) => {
-                        point(Point::NewAborted);
-                        Event::Aborted { reason }
-                    }
-                    Ok((other, _)) => Event::Unexpected {
-                        got: other.name().into(),
-                    },
-                    Err(e) => failed_event(e),
+                    staged.take(entries, fds);
+                    point(Point::NewBatch);
+                    Event::Descriptors { batch }
                 }
             }
+            Some(Ok((Message::Offered { batches }, _))) => match &offered {
+                Some(o) if Counts::of(&o.offer) != staged.came => Event::Unexpected {
+                    got: format!("{:?} where {:?} was announced", staged.came, Counts::of(&o.offer)),
+                },
+                _ => Event::Offered { batches },
+            },
+            Some(Ok((Message::Refuse { reason } | Message::Abort { reason }, _))) => {
+                point(Point::NewAborted);
+                Event::Aborted { reason }
+            }
+            Some(Ok((other, _))) => Event::Unexpected {
+                got: other.name().into(),
+            },
+            Some(Err(e)) => failed_event(e),
         };
         let by = said_by(&event);
         let (next, effects) = state.step(event);
@@ -215,7 +264,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                 Effect::ProveDeath => {
                     let pidfd = offered.as_ref().and_then(|o| o.predecessor.as_ref());
                     // No offer, no pidfd: nothing was promised, so looking again what this process is does no harm.
-                    let dead = pidfd.is_none_or(|p| p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    let dead = pidfd.is_none_or(|p| is_past(p) || p.wait_dead(Deadline::after(PROOF)).is_ok());
                     let event = if dead { Event::PeerDead } else { Event::Deadline };
                     let (next, _) = state.step(event);
                     state = next;
@@ -251,6 +300,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, mut channel: Channel) -> R
                     deadlines,
                     seen: 0,
                     spin_until: None,
+                    end: Deadline::now(),
                     ready_at: 0,
                     message: None,
                     taken: None,
@@ -518,6 +568,7 @@ impl Join {
         match effect {
             Effect::SendReady => {
                 self.ready_at = clock::now();
+                self.end = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
                 if let Err(e) = self.channel.send(&Message::Ready, &[], batch_deadline) {
                     events.push_back(self.unsent(e, &stand.shared.registry));
                 }
@@ -542,6 +593,8 @@ impl Join {
                 point(Point::NewStandBy);
                 drain_ready(&stand.shared.registry);
                 self.seen = self.block.last_signal()?.0;
+                let d = &self.deadlines;
+                self.end = Deadline::after(d.tick + d.quiet + d.take);
                 if let Err(e) = self.channel.send(&Message::Standing, &[], batch_deadline) {
                     events.push_back(self.unsent(e, &stand.shared.registry));
                 }
@@ -582,7 +635,7 @@ impl Join {
                 let dead = self
                     .predecessor
                     .as_ref()
-                    .is_none_or(|p| p.has_ended().unwrap_or(false) || p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    .is_none_or(|p| is_past(p) || p.wait_dead(Deadline::after(PROOF)).is_ok());
                 if dead {
                     point(Point::NewProven);
                 }
@@ -625,12 +678,14 @@ impl Join {
         match self.state {
             State::Standing => self.next_signal(stand),
             _ => {
-                let end = Deadline::after(self.deadlines.stand_by + self.deadlines.batch);
+                let end = self.end;
                 loop {
                     match self.next_message(&stand.shared.registry, end.or(Deadline::after(WATCH))) {
                         None => {}
                         Some(Event::Deadline) if !end.passed() && !self.has_lost_predecessor() => {}
                         Some(Event::Deadline) if !end.passed() => return Ok(Event::PeerDead),
+                        // One after the other, late batches would be heard for ever.
+                        Some(Event::Descriptors { .. }) if end.passed() => {}
                         Some(event) => return Ok(event),
                     }
                     // A channel that is never empty ends the wait as one that is never full does.
@@ -644,9 +699,7 @@ impl Join {
 
     /// Whether the predecessor is past its last instruction. One that writes its core has not closed the channel yet.
     fn has_lost_predecessor(&self) -> bool {
-        self.predecessor
-            .as_ref()
-            .is_some_and(|p| p.has_ended().unwrap_or(false))
+        self.predecessor.as_ref().is_some_and(is_past)
     }
 
     /// What came last, for who owns the node by now: connections that were sent before the release, and perhaps some that move already. A word
@@ -729,8 +782,7 @@ impl Join {
 
     /// Spins or sleeps on the signal, and looks at the channel in between.
     fn next_signal(&mut self, stand: &Stand<'_>) -> Result<Event> {
-        let d = &self.deadlines;
-        let end = Deadline::after(d.tick + d.quiet + d.take);
+        let end = self.end;
         loop {
             let signal = match self.spin_until.take() {
                 Some(until) if stand.spin => self.block.spin_signal(self.seen, until)?,
@@ -750,7 +802,9 @@ impl Join {
                         return Ok(aborted);
                     }
                 }
-                if signal != Signal::None {
+                // So would signals that only announce the lease be obeyed for ever.
+                let heard_out = matches!(signal, Signal::StandBy | Signal::Rehearse) && end.passed();
+                if signal != Signal::None && !heard_out {
                     return Ok(Event::Signalled(signal));
                 }
             }
@@ -759,12 +813,7 @@ impl Join {
             {
                 return Ok(event);
             }
-            // One that writes its core has not closed the channel yet.
-            if self
-                .predecessor
-                .as_ref()
-                .is_some_and(|p| p.has_ended().unwrap_or(false))
-            {
+            if self.has_lost_predecessor() {
                 return Ok(Event::PeerDead);
             }
             if end.passed() {

@@ -9,6 +9,7 @@ mod late;
 mod leftover;
 mod moves;
 mod new_regions;
+mod orphan;
 mod parked;
 mod post;
 pub(crate) mod probation;

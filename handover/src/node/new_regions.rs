@@ -2,14 +2,17 @@
 //!
 //! - Whoever makes one removes it unless the node becomes its own; and removes it when it gives the node back.
 //! - An object of that name which the predecessor did not offer is what a version left that did not last: it is replaced. One that a living
-//!   process holds is no such thing, and the offer was wrong: it stays, and this version does not take over.
+//!   process holds is no such thing: the offer was wrong, or it is a parked process's, who could take the node back and would have it
+//!   without a name. It stays, and this version does not take over. A process that has ended and writes its core does not count (H5).
 //!
 //! It does not know what is in them: a region that is new has no tables, and they are made when its maker owns the node.
 
-use crate::control::NodeIdentity;
+use crate::control::{ControlBlock, NodeIdentity};
 use crate::error::Result;
 use crate::node::builder::region_object;
 use crate::node::config::RegionSpec;
+use crate::os::estate;
+use crate::os::pidfd::Pidfd;
 use shmstate::{Gate, Options, Region};
 use std::sync::{Mutex, PoisonError};
 
@@ -28,20 +31,40 @@ pub(crate) fn remove_all(identity: &NodeIdentity) {
     }
 }
 
+/// Whether nobody holds this object but processes of the node that have ended.
+fn is_left(block: &ControlBlock, object: &str) -> Result<bool> {
+    let me = std::process::id();
+    let mut left = false;
+    for row in block.participants()?.iter().filter(|row| row.process.pid != me) {
+        let Some(process) = Pidfd::open(row.process)? else {
+            continue;
+        };
+        let has = estate::has_open(row.process.pid, object);
+        if process.has_ended()? {
+            left |= has == Some(true);
+        } else if has != Some(false) {
+            return Ok(false);
+        }
+    }
+    Ok(left)
+}
+
 /// The regions that this process brought, by the names of their objects.
 #[derive(Debug, Default)]
 pub(crate) struct NewRegions(Mutex<Vec<(String, Options)>>);
 
 impl NewRegions {
     /// Makes a region.
-    pub(crate) fn make(&self, identity: &NodeIdentity, spec: &RegionSpec, gate: &Gate) -> Result<Region> {
-        let id = identity.id.0;
-        let name = region_object(identity, &spec.name);
+    pub(crate) fn make(&self, block: &ControlBlock, spec: &RegionSpec, gate: &Gate) -> Result<Region> {
+        let id = block.identity().id.0;
+        let name = region_object(block.identity(), &spec.name);
         let options = spec.options.clone().gate(gate);
         let options = options.node_id([id as u64, (id >> 64) as u64]);
         let region = match options.create(&name) {
             Err(shmstate::Error::Exists { .. }) => {
-                if let Err(held @ shmstate::Error::InUse { .. }) = options.open(&name) {
+                if let Err(held @ shmstate::Error::InUse { .. }) = options.open(&name)
+                    && !is_left(block, &name)?
+                {
                     return Err(held.into());
                 }
                 options.remove(&name)?;

@@ -4,16 +4,17 @@
 //!   `phase::probation` under it. So a handover that ends the probation and a predecessor that asks for the node are one after the other.
 //! - **B2** What is accepted goes to the predecessor before the transaction that adopts it commits, so before the peer hears a word.
 //! - **B3** The thread sleeps until the cutover is over, and nobody is woken for it there (H4).
-//! - **B4** Nothing is accepted while the predecessor could not be told of it at once; one that reads nothing for too long ends the probation.
+//! - **B4** Nothing is accepted while the predecessor could not be told of it at once; one that reads nothing for too long ends the probation, and
+//!   the history says so.
 //!
 //! It does not know what the predecessor does with what it gets.
 
-use crate::control::{ParticipantState, Phase};
+use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase};
 use crate::error::{Error, Result};
 use crate::node::descriptors::spec::KEPT;
 use crate::node::shared::{Shared, Stage};
 use crate::node::tether::{Out, Running, SLACK, Terms};
-use crate::os::clock::Deadline;
+use crate::os::clock::{self, Deadline};
 use crate::os::poll;
 use crate::phase::probation::{Effect, Event, State};
 use crate::points::{Point, point};
@@ -267,6 +268,17 @@ impl Running {
             }
             Effect::CloseChannel => {
                 end(self, shared);
+                None
+            }
+            Effect::RecordUnread => {
+                let reason = "the parked process read nothing of what it was told; clients come in again";
+                let mut record = HandoverRecord::new(Outcome::ProbationUnread, reason);
+                let generation = shared.gate.generation();
+                (record.from_generation, record.to_generation) = (generation, generation);
+                record.successor_pid = std::process::id();
+                record.started = clock::now();
+                record.streams = shared.registry.len() as u32;
+                shared.block.append(&record);
                 None
             }
             Effect::Leave => {

@@ -780,3 +780,45 @@ impl<'a> Handover<'a> {
         shared.block.append(&record);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::builder::Builder;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn what_was_not_released_is_taken_back_by_keeping_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let builder = Builder::new("take-back").directory(directory.path().join("nodes"));
+        let starting = builder.start().expect("first");
+        let shared = &Arc::clone(&starting.shared);
+        let node = starting.ready().expect("ready");
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (here, _there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("socketpair");
+        let mut handover = Handover::new(shared, Channel::new(here).expect("own uid"));
+        let (word, me) = (shared.block.word(), shared.me);
+        let (heir, generation) = (me + 1, 2);
+        let mut after = |lease: Lease| {
+            word.store(lease.to_word(), Ordering::Release);
+            let event = handover.apply(Effect::TakeBack);
+            (event, lease::load(word))
+        };
+        let owned = |owner, generation| Lease::Owned { owner, generation };
+        let offered = |owner, heir| Lease::Offered {
+            owner,
+            heir,
+            generation,
+        };
+        // The pass that was to release it did not.
+        let expected = (Some(Event::TookBack), Some(owned(me, 1)));
+        assert_eq!(after(owned(me, 1)), expected);
+        let expected = (Some(Event::TookBack), Some(owned(me, 3)));
+        assert_eq!(after(offered(me, heir)), expected);
+        for others in [owned(heir, 2), offered(heir, me), Lease::Vacant { generation }] {
+            assert_eq!(after(others), (Some(Event::TakeBackLost), Some(others)));
+        }
+        word.store(owned(me, 1).to_word(), Ordering::Release);
+        node.stop(Vec::new(), true).expect("removed");
+    }
+}

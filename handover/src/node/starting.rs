@@ -142,7 +142,7 @@ impl Starting {
         }
         for spec in &config.regions {
             if !regions.iter().any(|(name, _)| *name == spec.name) {
-                let region = new_regions.make(&join.identity, spec, &gate)?;
+                let region = new_regions.make(&join.block, spec, &gate)?;
                 regions.push((spec.name.clone(), region));
             }
         }

@@ -216,7 +216,7 @@ impl Running {
             return Some(Event::PeerGone);
         }
         if self.unread.is_some_and(Deadline::passed) && !self.has_room() {
-            return Some(Event::PeerGone);
+            return Some(Event::Unread);
         }
         self.deadline.passed().then_some(Event::Deadline)
     }

@@ -70,6 +70,11 @@ pub fn lock_until(file: File, deadline: Deadline) -> Result<OwnedLock> {
     Ok(OwnedLock(file.into()))
 }
 
+/// Whether the lock that is held on a file is that of `fd`'s description. One that nobody holds any more is, from here on.
+pub(crate) fn is_of(fd: &impl AsFd) -> bool {
+    set(fd.as_fd()).unwrap_or(false)
+}
+
 /// Whether another description than that of `file` holds the lock. Changes nothing.
 ///
 /// # Errors

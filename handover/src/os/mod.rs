@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod dir;
 mod ended;
+pub(crate) mod estate;
 pub mod futex;
 pub(crate) mod inherited;
 pub mod limits;

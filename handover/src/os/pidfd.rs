@@ -6,10 +6,10 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal};
 
 use super::clock::Deadline;
 use super::ended;
@@ -155,6 +155,11 @@ impl Pidfd {
         } else {
             Err(deadline.error("the death of the other process"))
         }
+    }
+
+    /// A duplicate of its descriptor with this number; `None` if there is none, or the system forbids it.
+    pub(super) fn duplicate(&self, number: RawFd) -> Option<OwnedFd> {
+        pidfd_getfd(&self.fd, number, PidfdGetfdFlags::empty()).ok()
     }
 
     /// Sends SIGKILL, which ends a stopped process too. Its death is proven only by [`Pidfd::wait_dead`].

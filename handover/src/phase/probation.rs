@@ -42,6 +42,8 @@ pub enum Then {
     Serve,
     /// The predecessor is gone, and with it the probation.
     End,
+    /// The same, because it read nothing for too long.
+    EndUnread,
 }
 
 /// What happened.
@@ -67,6 +69,8 @@ pub enum Event {
     TakeBackLost,
     /// The predecessor closed the channel, is dead, or sent what does not fit: nobody would take the node back any more.
     PeerGone,
+    /// The predecessor has not read for too long what it is told: it counts as gone.
+    Unread,
     /// The current state lasted too long: of [`State::Serving`], the probation is over.
     Deadline,
 }
@@ -88,6 +92,8 @@ pub enum Effect {
     SendConfirm,
     /// Close the channel; nothing is mirrored any more.
     CloseChannel,
+    /// Append to the history that the probation ended because the predecessor read nothing.
+    RecordUnread,
     /// The node is the predecessor's: let go of what only an owner holds, wake who waits for the gate.
     Leave,
 }
@@ -136,6 +142,7 @@ impl State {
                 other => (other, vec![]),
             },
             Event::PeerGone => self.halt(Then::End),
+            Event::Unread => self.halt(Then::EndUnread),
             Event::Deadline => match self {
                 Self::Serving => (Self::Over, vec![Effect::SendConfirm, Effect::CloseChannel]),
                 other => other.halt(Then::Serve),
@@ -145,12 +152,12 @@ impl State {
 
     fn halt(self, then: Then) -> (Self, Vec<Effect>) {
         match self {
-            Self::Serving => (Self::Over, vec![Effect::CloseChannel]),
+            Self::Serving => resume(then, vec![]),
             Self::Closing => (Self::Disarming(then), vec![Effect::DisarmGate]),
             Self::Offered => (Self::TakingBack(then), vec![Effect::TakeBack]),
             // It is on its way back; a predecessor that is gone meanwhile ends the probation.
-            Self::Disarming(_) if then == Then::End => (Self::Disarming(then), vec![]),
-            Self::TakingBack(_) if then == Then::End => (Self::TakingBack(then), vec![]),
+            Self::Disarming(Then::Serve) => (Self::Disarming(then), vec![]),
+            Self::TakingBack(Then::Serve) => (Self::TakingBack(then), vec![]),
             other => (other, vec![]),
         }
     }
@@ -159,8 +166,11 @@ impl State {
 fn resume(then: Then, mut effects: Vec<Effect>) -> (State, Vec<Effect>) {
     match then {
         Then::Serve => (State::Serving, effects),
-        Then::End => {
+        Then::End | Then::EndUnread => {
             effects.push(Effect::CloseChannel);
+            if then == Then::EndUnread {
+                effects.push(Effect::RecordUnread);
+            }
             (State::Over, effects)
         }
     }
@@ -170,18 +180,20 @@ fn resume(then: Then, mut effects: Vec<Effect>) -> (State, Vec<Effect>) {
 mod tests {
     use super::*;
 
-    const STATES: [State; 9] = [
+    const STATES: [State; 11] = [
         State::Serving,
         State::Closing,
         State::Disarming(Then::Serve),
         State::Disarming(Then::End),
+        State::Disarming(Then::EndUnread),
         State::Offered,
         State::TakingBack(Then::Serve),
         State::TakingBack(Then::End),
+        State::TakingBack(Then::EndUnread),
         State::GivenBack,
         State::Over,
     ];
-    const EVENTS: [Event; 11] = [
+    const EVENTS: [Event; 12] = [
         Event::Asked,
         Event::GiveBack,
         Event::Confirm,
@@ -192,6 +204,7 @@ mod tests {
         Event::TookBack,
         Event::TakeBackLost,
         Event::PeerGone,
+        Event::Unread,
         Event::Deadline,
     ];
 
@@ -229,6 +242,35 @@ mod tests {
         assert!(effects.ends_with(&[Effect::ReopenGate, Effect::CloseChannel]));
         let (state, _) = run([Event::GiveBack, Event::Deadline, Event::Released, Event::TakeBackLost]);
         assert_eq!(state, State::GivenBack, "too late");
+    }
+
+    #[test]
+    fn one_that_is_not_read_ends_its_probation_and_says_so_once() {
+        let recorded = |events: &[Event]| {
+            let (state, effects) = run(events.iter().copied());
+            let records = effects.iter().filter(|e| **e == Effect::RecordUnread).count();
+            (state, records)
+        };
+        let (gone, unread) = (Event::PeerGone, Event::Unread);
+        assert_eq!(recorded(&[unread, unread, gone]), (State::Over, 1));
+        assert_eq!(recorded(&[gone, unread]), (State::Over, 0));
+        assert_eq!(
+            recorded(&[Event::Asked, unread, unread, gone, Event::Disarmed]),
+            (State::Over, 1)
+        );
+        assert_eq!(
+            recorded(&[Event::Asked, gone, unread, Event::Disarmed]),
+            (State::Over, 0)
+        );
+        let returning = [Event::Asked, Event::Released, unread];
+        assert_eq!(
+            recorded(&[&returning[..], &[Event::TookBack]].concat()),
+            (State::Over, 1)
+        );
+        assert_eq!(
+            recorded(&[&returning[..], &[Event::TakeBackLost]].concat()),
+            (State::GivenBack, 0)
+        );
     }
 
     #[test]

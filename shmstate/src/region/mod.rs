@@ -243,7 +243,11 @@ impl Region {
     }
 
     fn open(name: &str, options: &Options) -> Result<Self> {
-        let fd = options.place.open(name, true)?;
+        Self::recover(name, options.place.open(name, true)?, options)
+    }
+
+    /// Of an owner that is gone. Through a descriptor of its own the lock is held already.
+    fn recover(name: &str, fd: OwnedFd, options: &Options) -> Result<Self> {
         let held = shm::try_hold(&fd, name)?;
         let birth = match read_birth(&fd, name) {
             Err(Error::NotReady { .. }) if held => {

@@ -185,6 +185,15 @@ impl Options {
         Region::attach(check_name(name)?, descriptor, self)
     }
 
+    /// Opens a region whose owner is gone, as [`open`](Self::open) does, through a descriptor which that owner had: for an owner that has ended, but holds
+    /// the region still because its core is being written. That it has ended is the caller's to prove.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::InUse`] if `descriptor` is not what the region is held by.
+    pub fn recover(&self, name: &str, descriptor: OwnedFd) -> Result<Region> {
+        Region::recover(check_name(name)?, descriptor, self)
+    }
+
     /// Removes the name of a region. Its memory goes when the last process that maps it lets go. Says whether there was one.
     ///
     /// # Errors

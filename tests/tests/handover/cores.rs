@@ -1,4 +1,5 @@
-//! Owners that crash in the middle of a transaction, and successors that crash while they stand by, and write a core: nobody waits for it (H5).
+//! Owners that crash in the middle of a transaction or of an offer, with a successor or without, and successors that crash while they stand by, and
+//! write a core: nobody waits for it (H5).
 
 use crate::probation::{LONG, assert_back, upgraded_with};
 use crate::scene;
@@ -119,4 +120,152 @@ fn what_is_offered_to_one_that_crashes_is_taken_back_before_its_core_is_written(
     let told = monotonic_ns();
     next.thaw();
     assert_served_on(scene, owner, swarm, next, told);
+}
+
+#[test]
+fn the_region_of_a_version_that_crashed_is_in_nobodys_way() {
+    let extra = [LONG, &["--extra", "extra"]].concat();
+    let scene = scene();
+    let mut old = scene.first(LONG);
+    let brought = |actor: &mut Actor| {
+        assert_eq!(actor.started().0, "successor");
+        actor.expect(&Report::Extra { new: true, count: 1 });
+        actor.serving()
+    };
+    let mut new = scene.spawn("B", &extra);
+    assert_eq!(brought(&mut new), 2);
+    loaded(&mut new);
+    old.expect(&Report::HandedOver);
+    let told = crash(&mut new);
+    assert_eq!(old.skip_to_back(), "Died");
+    assert_eq!(old.serving(), 3);
+    let mut next = scene.spawn("C", &extra);
+    // Made anew, while the core is being written whose process has the other one.
+    assert_eq!(brought(&mut next), 4);
+    assert_early(&scene, new, told, monotonic_ns());
+    next.tell(Order::Confirm);
+    next.expect(&Report::Confirmed(true));
+    old.drained();
+    scene.close(next);
+}
+
+/// The owner serves again, also those that connect now, and hands over as ever. Gives when that was seen.
+fn served(scene: &Scene, generation: u64) -> u64 {
+    let swarm = Swarm::new(scene.address(), 5);
+    swarm.wait_generation(generation);
+    let acted = monotonic_ns();
+    drop(swarm.finish());
+    acted
+}
+
+/// Nothing is left of a crash, and the node goes on as any other.
+fn assert_whole(scene: Scene, mut owner: Actor) {
+    scene.wait_participants(&[owner.pid()]);
+    let generation = scene.generation();
+    let swarm = Swarm::new(scene.address(), 5);
+    let mut next = scene.spawn("next", &[]);
+    assert_eq!(next.serving(), generation + 1);
+    swarm.wait_generation(generation + 1);
+    owner.drained();
+    drop(swarm.finish());
+    scene.close(next);
+}
+
+#[test]
+fn a_start_beside_a_core_that_is_being_written_does_not_wait_for_it() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    swarm.wait_progress();
+    loaded(&mut owner);
+    let told = crash(&mut owner);
+    let mut next = scene.spawn("B", &[]);
+    assert_eq!(next.started(), ("recovered".into(), 1));
+    let (generation, gone, _) = next.inherited();
+    assert_eq!(
+        (generation, gone),
+        (2, 20),
+        "their sockets are with the one that crashed"
+    );
+    let acted = served(&scene, 2);
+    drop(scene.outcome(1, Outcome::Inherited));
+    assert_early(&scene, owner, told, acted);
+    drop(swarm.lost());
+    assert_whole(scene, next);
+}
+
+#[test]
+fn in_the_middle_of_an_offer_the_successor_starts_over_before_the_core_is_written() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    // More than one batch.
+    let swarm = Swarm::new(scene.address(), 300);
+    swarm.hush();
+    loaded(&mut owner);
+    owner.freeze();
+    let mut next = scene.spawn("B", &[]);
+    next.wait_polling();
+    next.freeze();
+    owner.thaw();
+    // The first batch is on its way, and the successor reads nothing.
+    scene.wait_phase(Phase::Offering);
+    let told = crash(&mut owner);
+    next.thaw();
+    assert_eq!(next.started(), ("recovered".into(), 1));
+    let (generation, gone, _) = next.inherited();
+    assert_eq!((generation, gone), (2, 300));
+    let acted = served(&scene, 2);
+    drop(scene.outcome(1, Outcome::Inherited));
+    assert_early(&scene, owner, told, acted);
+    drop(swarm.lost());
+    assert_whole(scene, next);
+}
+
+#[test]
+fn those_who_wait_at_the_door_of_one_that_crashes_go_on_before_the_core_is_written() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    loaded(&mut owner);
+    owner.freeze();
+    let [mut second, mut third] = ["B", "C"].map(|build| scene.spawn(build, &[]));
+    for next in [&second, &third] {
+        next.wait_polling();
+    }
+    third.freeze();
+    owner.abort();
+    let told = monotonic_ns();
+    owner.thaw();
+    // One is the first now; the other, who was not there to see that nobody was left, finds that the node has another door.
+    assert_eq!(second.inherited().0, 2);
+    third.thaw();
+    assert_eq!(third.serving(), 3);
+    let acted = served(&scene, 3);
+    assert_early(&scene, owner, told, acted);
+    second.drained();
+    assert_whole(scene, third);
+}
+
+#[test]
+fn a_start_beside_a_core_leaves_the_node_to_the_old_one_that_is_parked() {
+    let (scene, old, mut new, swarm) = upgraded_with(LONG, 20, &[]);
+    loaded(&mut new);
+    old.freeze();
+    let _ = crash(&mut new);
+    // Nobody serves, and one who could does not run.
+    let mut next = scene.spawn("C", &["--wait"]);
+    next.wait_polling();
+    old.thaw();
+    assert_eq!(next.started(), ("successor".into(), 3));
+    swarm.wait_generation(3);
+    next.tell(Order::Go);
+    assert_eq!(next.serving(), 4);
+    swarm.wait_generation(4);
+    next.tell(Order::Confirm);
+    next.expect(&Report::Confirmed(true));
+    let mut old = old;
+    old.skip_to(&Report::HandedOver);
+    assert!(!new.exit().success());
+    drop(swarm.finish());
+    assert!(old.exit().success());
+    scene.close(next);
 }

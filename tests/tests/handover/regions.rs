@@ -2,6 +2,7 @@
 
 use crate::scene;
 use actors::node::{Actor, Fault, Order, Report, Scene, Swarm};
+use handover::control::Phase;
 
 const LONG: &[&str] = &["--park", "--deadline", "probation=600000"];
 const EXTRA: &[&str] = &["--park", "--deadline", "probation=600000", "--extra", "extra"];
@@ -68,6 +69,27 @@ fn a_new_region_goes_with_the_version_that_does_not_last() {
     assert!(has_extra(&scene), "the killed one could not");
     drop(scene.bad("exits", Fault::ExitAtOnce));
     drop(swarm.finish());
+    scene.close(old);
+}
+
+#[test]
+fn a_region_that_the_parked_version_could_take_back_is_not_replaced() {
+    let scene = scene();
+    let mut old = scene.spawn("A", EXTRA);
+    serving(&mut old, true, 1, 1);
+    scene.know();
+    let mut without = scene.spawn("B", LONG);
+    assert_eq!(without.serving(), 2);
+    old.expect(&Report::HandedOver);
+    scene.wait_phase(Phase::Probation);
+    let mut third = scene.spawn("C", EXTRA);
+    let (who, why) = third.failed();
+    assert_eq!(who, "Predecessor");
+    assert!(why.contains("in use"), "{why}");
+    without.kill();
+    assert!(matches!(old.report(), Report::Back { .. }));
+    old.expect(&Report::Extra { new: false, count: 2 });
+    assert_eq!(old.serving(), 3);
     scene.close(old);
 }
 

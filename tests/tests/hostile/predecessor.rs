@@ -285,6 +285,47 @@ fn an_offer_that_is_wrong_is_refused_in_words() {
     node.end();
 }
 
+/// What comes again and again makes no wait longer either: late batches while the successor waits for `stand by`, signals while it waits for the lease.
+#[test]
+fn words_without_end_are_not_waited_for() {
+    let mut node = Usurped::new();
+    for when in [When::Ready, When::Standing] {
+        let successor = node.scene.spawn("B", HASTY);
+        let (mut speaker, offer) = node.greet();
+        assert!(node.proper(&mut speaker, offer, when).is_some(), "given up too early");
+        let file: OwnedFd = std::fs::File::open("/dev/null").expect("open").into();
+        let limit = soon();
+        let mut words = 0;
+        let refused = loop {
+            words += 1;
+            assert!(!limit.passed(), "{when:?}: {words} words were heard");
+            let more = match when {
+                // One name, so that what came before is closed.
+                When::Ready => {
+                    let kind = DescriptorKind::Named;
+                    let name = "again".into();
+                    let entries = vec![Descriptor { kind, token: 1, name }];
+                    let batch = Message::Descriptors { batch: words, entries };
+                    speaker.send(&batch, &[file.as_fd()]).and_then(|()| speaker.hear())
+                }
+                _ => {
+                    node.block.signal(handover::control::Signal::StandBy).expect("signal");
+                    let nothing = !speaker.is_spoken_to();
+                    nothing.then(|| (Message::Ready, Vec::new()))
+                }
+            };
+            if more.is_none() {
+                break words;
+            }
+        };
+        println!("{when:?}: given up after {refused} words");
+        drop(until_closed(&mut speaker.channel));
+        let text = node.assert_refused(successor);
+        assert!(text.contains("in time"), "{text}");
+    }
+    node.end();
+}
+
 /// How long the tick is said to be makes no wait longer: a successor that spins for years would never see that it is called off.
 #[test]
 fn a_tick_of_years_is_not_waited_for() {

@@ -17,6 +17,7 @@ use crate::node::descriptors::item::Item;
 use crate::node::descriptors::plan::DescriptorPlan;
 use crate::node::descriptors::spec::{KEPT, MADE, Spec, What};
 use crate::os::dir::check_node_name;
+use crate::os::estate::Estate;
 use crate::os::silence::{self, Silenced, silence};
 use crate::os::sockets::{self, UnixName, start_listening};
 use crate::wire::frame::Version;
@@ -68,8 +69,8 @@ struct Inner {
 pub(crate) struct Descriptors(Mutex<Inner>);
 
 impl Descriptors {
-    /// Of a first process: from a service manager, or made.
-    pub(crate) fn first(specs: &[Spec], activation: Activation) -> Result<Self> {
+    /// Of a first process: from a service manager, from an owner that has ended and keeps others from its addresses, or made.
+    pub(crate) fn first(specs: &[Spec], activation: Activation, estate: &mut Estate) -> Result<Self> {
         let set = Self::default();
         let mut inner = set.inner();
         let mut pool = match activation {
@@ -89,7 +90,14 @@ impl Descriptors {
                     inner.plan.activated.push(spec.name.clone());
                     inner.put(spec, fd);
                 }
-                None => inner.make(spec)?,
+                None => match estate.socket(|fd| spec.is_there(fd)) {
+                    Some(fd) => {
+                        inner.plan.kept.push(spec.name.clone());
+                        inner.put(spec, fd);
+                        inner.announce(spec);
+                    }
+                    None => inner.make(spec)?,
+                },
             }
         }
         inner.give_up(pool, activation);
@@ -245,13 +253,7 @@ impl Descriptors {
             }
         }
         for spec in specs {
-            let ours = inner.entries.get(&spec.name);
-            let listens = matches!(spec.what, What::Tcp(_) | What::Unix(_) | What::Seqpacket(_));
-            // A Unix client sees who listened last; another backlog begins to count.
-            let tell = !matches!(spec.what, What::Tcp(_)) || spec.options.backlog.is_some();
-            if let Some(entry) = ours.filter(|_| listens && tell) {
-                let _ = start_listening(&entry.item, spec.options.backlog);
-            }
+            inner.announce(spec);
         }
     }
 
@@ -357,6 +359,17 @@ impl Inner {
         self.entries.insert(spec.name.clone(), Entry { mark, item });
     }
 
+    /// Says to the kernel that it is this process that listens.
+    fn announce(&self, spec: &Spec) {
+        let ours = self.entries.get(&spec.name);
+        let listens = matches!(spec.what, What::Tcp(_) | What::Unix(_) | What::Seqpacket(_));
+        // A Unix client sees who listened last; another backlog begins to count.
+        let tell = !matches!(spec.what, What::Tcp(_)) || spec.options.backlog.is_some();
+        if let Some(entry) = ours.filter(|_| listens && tell) {
+            let _ = start_listening(&entry.item, spec.options.backlog);
+        }
+    }
+
     fn make(&mut self, spec: &Spec) -> Result<()> {
         let fd = spec.make()?;
         self.plan.new.push(spec.name.clone());
@@ -456,7 +469,7 @@ mod tests {
     }
 
     fn first(specs: &[Spec]) -> Descriptors {
-        let set = Descriptors::first(specs, Activation::Off).expect("made");
+        let set = Descriptors::first(specs, Activation::Off, &mut Estate::default()).expect("made");
         set.settle();
         set
     }

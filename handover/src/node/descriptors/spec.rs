@@ -91,6 +91,16 @@ impl Spec {
         }
     }
 
+    /// Whether `fd` is of the declared kind and bound to the very address: what would be in the way of making it.
+    pub(crate) fn is_there(&self, fd: &OwnedFd) -> bool {
+        let any_port = match &self.what {
+            What::Tcp(address) | What::Udp(address, _) => address.port() == 0,
+            What::Made(_) => true,
+            _ => false,
+        };
+        !any_port && self.fits(fd) && self.is_bound_here(fd)
+    }
+
     fn is_bound_here(&self, fd: &OwnedFd) -> bool {
         match &self.what {
             What::Tcp(address) | What::Udp(address, _) => sockets::ip_name(fd).is_ok_and(|found| {

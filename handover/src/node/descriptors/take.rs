@@ -124,3 +124,61 @@ impl Node {
         self.shared.descriptors.plan()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::builder::Builder;
+    use crate::node::shared::Stage;
+    use crate::node::tether::Terms;
+    use crate::os::clock::Deadline;
+    use crate::os::pidfd::{Pidfd, ProcessId};
+    use crate::wire::channel::Channel;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// The probation's thread asks for the stage while it holds the probation: who keeps a descriptor must not wait for that with the stage in
+    /// its hand.
+    #[test]
+    fn keeping_on_probation_takes_one_lock_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let builder = Builder::new("keep").directory(directory.path().join("nodes"));
+        let node = builder.start().expect("first").ready().expect("ready");
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (here, _there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("socketpair");
+        let me = ProcessId::current().expect("this process");
+        let terms = Terms {
+            channel: Channel::new(here).expect("own uid"),
+            predecessor: Pidfd::open(me).expect("open").expect("alive"),
+            slot: 1,
+            length: LIMIT,
+            word: None,
+        };
+        let shared = &Arc::clone(&node.shared);
+        shared.probation.begin(terms).expect("begun");
+        std::thread::scope(|s| {
+            let probation = shared.probation.lock();
+            let kept = s.spawn(|| node.keep("x", std::fs::File::open("/dev/null").map(OwnedFd::from).expect("open")));
+            let end = Deadline::after(LIMIT);
+            while node.descriptor("x").is_err() {
+                assert!(end.pause(Duration::from_millis(1)), "it is not kept");
+            }
+            // From here on the other thread comes to wait for the probation, if it does not yet.
+            let (sender, stage) = channel();
+            s.spawn(move || sender.send(shared.stage()));
+            let found = stage.recv_timeout(LIMIT);
+            drop(probation);
+            assert_eq!(
+                found,
+                Ok(Stage::Serving),
+                "the stage is held by one that waits for the probation"
+            );
+            kept.join().expect("no panic").expect("kept");
+        });
+        shared.probation.end();
+        node.stop(Vec::new(), true).expect("removed");
+    }
+}

@@ -4,7 +4,9 @@ use shmstate::lease::Lease;
 
 use super::mutation::{answer_park, answer_prob};
 use super::step::{Class, Step};
-use super::world::{By, Client, Gate, Message, Newcomers, Park, Pre, Prob, Sabotage, Setup, Slot, Stage, Wish, World};
+use super::world::{
+    By, Client, Gate, Life, Message, Newcomers, Park, Pre, Prob, Sabotage, Setup, Slot, Stage, Wish, World,
+};
 use crate::phase::{parked, probation};
 
 impl World {
@@ -162,6 +164,8 @@ impl World {
                 self.send_p(me, Message::Confirm);
             }
             Effect::CloseChannel => self.close_s(me),
+            // No channel is ever full here.
+            Effect::RecordUnread => {}
             Effect::Leave => {
                 if self.process(me).serves() {
                     self.process_mut(me).stage = Stage::Ended;
@@ -279,7 +283,10 @@ impl World {
             Lease::Owned { owner, .. } => owner != successor,
             Lease::Offered { .. } => false,
         };
-        if !elsewhere && !self.up(successor).confirmed && !self.somebody_listens(me) {
+        if !elsewhere
+            && !self.up(successor).confirmed
+            && !self.somebody_listens(me, |process| process.life == Life::Dead)
+        {
             self.break_law("the last one that could serve has let go");
         }
     }
@@ -433,6 +440,7 @@ fn prob_word(event: probation::Event) -> &'static str {
         Event::Taken => "probation: taken",
         Event::TookBack => "probation: took back",
         Event::TakeBackLost => "probation: lost",
+        Event::Unread => "probation: not read",
         Event::PeerGone => "probation: predecessor gone",
         Event::Deadline => "probation: deadline",
     }

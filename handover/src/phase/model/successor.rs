@@ -2,7 +2,7 @@
 
 use super::mutation::answer_suc;
 use super::step::{Class, Step};
-use super::world::{Client, Gate, Message, Newcomers, Prob, Sabotage, Setup, Slot, Stage, Suc, World};
+use super::world::{Client, Gate, Life, Message, Newcomers, Prob, Process, Sabotage, Setup, Slot, Stage, Suc, World};
 use crate::control::{Outcome, Signal};
 use crate::phase::probation;
 use crate::phase::successor::{Effect, Event, State};
@@ -126,9 +126,10 @@ impl World {
         let link = self.up(me);
         let gone = match link.pred {
             Some(pred) => self.process(pred).has_ended(),
-            None => !self.somebody_listens(me),
+            None => !self.somebody_listens(me, Process::has_ended),
         };
-        let closed = link.p_closed || gone && link.pred.is_none();
+        let dead = |process: &Process| process.life == Life::Dead;
+        let closed = link.p_closed || link.pred.is_none() && !self.somebody_listens(me, dead);
         if let Some(message) = link.to_s.first() {
             let mut world = self.clone();
             world.up_mut(me).to_s.remove(0);

@@ -501,12 +501,12 @@ impl World {
         b.prob.is_some() && waits && parked && !b.pass && self.up(2).to_p.first() == Some(&Message::Standing)
     }
 
-    /// Whether somebody lives who holds the node's control socket.
-    pub(super) fn somebody_listens(&self, except: Slot) -> bool {
+    /// Whether somebody holds the node's control socket who is not `past` answering.
+    pub(super) fn somebody_listens(&self, except: Slot, past: impl Fn(&Process) -> bool) -> bool {
         self.slots().any(|slot| {
             let process = self.process(slot);
             let none = [Stage::Absent, Stage::Ended, Stage::StartedOver];
-            slot != except && process.life != Life::Dead && !none.contains(&process.stage)
+            slot != except && !past(process) && !none.contains(&process.stage)
         })
     }
 
