@@ -1,8 +1,8 @@
 //! Tables with records of more than one shape: what this process knows of them, and the records that it has converted for reading.
 //!
 //! - **B1** A table is entered here by its handle's `open`, which compared all shapes that the table holds (A1 of `archive`). What stands
-//!   here is looked up only where a record turns out to have another version than the handle's type, or where something is changed
-//!   while [`Mixed::is_active`]: tables of one shape pay nothing but a look at that word.
+//!   here is looked up only where a record turns out to have another version than the handle's type, or where something is changed in a
+//!   table that is entered ([`Mixed::has`]): all others pay nothing but a look at that word.
 //! - **B2** Before the first transaction under an ownership every entry is *settled* in a transaction of its own: the catalog says then
 //!   what this process writes.
 //! - **B3** What was converted for reading stays until the region is borrowed mutably, for no reference to it can be alive then.
@@ -10,13 +10,14 @@
 //! It does not know shapes, tables or how anything is converted.
 
 use crate::error::{Error, Result};
+use crate::region::header::{HEADER, ROW, ROWS};
 use crate::tx::Tx;
 use rkyv::util::AlignedVec;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// So many converted records are kept from one transaction to the next.
@@ -47,7 +48,8 @@ type Converted = (AlignedVec<16>, usize);
 /// See the module's header.
 #[derive(Default)]
 pub(crate) struct Mixed {
-    active: AtomicBool,
+    /// A bit for each row of the catalog whose table is entered.
+    rows: AtomicU64,
     unsettled: AtomicBool,
     tables: RwLock<Vec<(u64, Arc<dyn Bridge>)>>,
     /// By type, and by row, header and the header's word, which changes with the record.
@@ -57,16 +59,30 @@ pub(crate) struct Mixed {
 impl fmt::Debug for Mixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mixed")
-            .field("active", &self.active)
+            .field("rows", &self.rows)
             .finish_non_exhaustive()
     }
 }
 
 impl Mixed {
     /// Whether any table of this process may hold records of several shapes.
-    #[inline(always)]
     pub(crate) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+        self.rows.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the table whose row is given may.
+    #[inline(always)]
+    pub(crate) fn has(&self, row: u64) -> bool {
+        const { assert!(ROWS == 64) };
+        self.rows.load(Ordering::Relaxed) >> (row.wrapping_sub(HEADER) / ROW % ROWS) & 1 != 0
+    }
+
+    fn note(&self, tables: &[(u64, Arc<dyn Bridge>)]) {
+        let bits = tables
+            .iter()
+            .map(|(row, _)| 1 << (row.wrapping_sub(HEADER) / ROW % ROWS));
+        self.rows
+            .store(bits.fold(0, |all, bit: u64| all | bit), Ordering::Relaxed);
     }
 
     /// Enters the table whose row is given; what was known of it before is forgotten.
@@ -74,7 +90,7 @@ impl Mixed {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         tables.retain(|(known, _)| *known != row);
         tables.push((row, bridge));
-        self.active.store(true, Ordering::Relaxed);
+        self.note(&tables);
         self.unsettled.store(true, Ordering::Relaxed);
     }
 
@@ -82,7 +98,7 @@ impl Mixed {
     pub(crate) fn leave(&self, row: u64) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         tables.retain(|(known, _)| *known != row);
-        self.active.store(!tables.is_empty(), Ordering::Relaxed);
+        self.note(&tables);
     }
 
     /// What is known of the table whose row is given, if it is a `B`.

@@ -76,6 +76,35 @@ fn records_are_converted_when_read_and_migrate_when_changed() {
 }
 
 #[test]
+fn a_second_handle_is_one_more_of_the_first() {
+    let mut world = World::new("second");
+    world.fill_v1(20);
+    let (mut region, players) = world.open_v2_with_way_back();
+    let again: Map<u64, PlayerV2> = Map::open(&region, "players").expect("the process knows the steps");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let change = |tx: &mut shmstate::Tx<'_>| again.get_mut(tx, &1)?.expect("there").set(|p| &p.score, 11.into());
+    region.write(&pass, change).expect("change");
+    assert!(region.has_ways_back());
+    // Of the other version, in the same process: it may look, as far as it can, but not change.
+    let older: Map<u64, v1::Player> = Map::open(&region, "players").expect("the way back");
+    let refused = region
+        .write(&pass, |tx| players.remove(tx, &2))
+        .expect_err("another version came after");
+    assert!(matches!(refused, shmstate::Error::ForeignTable), "{refused}");
+    assert_eq!(
+        older
+            .get(&region.read(&pass).expect("read"), &1)
+            .expect("get")
+            .expect("there")
+            .score
+            .to_native(),
+        11
+    );
+    world::check(&mut region);
+}
+
+#[test]
 fn the_sweep_migrates_what_nobody_touches() {
     let mut world = World::new("sweep");
     world.fill_v1(MANY);

@@ -78,7 +78,7 @@ impl<K: Key, V: Value> Map<K, V> {
             let guesses = self.fetch(tx, keys)?;
             for (key, record) in keys.iter().zip(guesses) {
                 let guessed = self.root_at(tx.window(), record, key).is_some();
-                let record = if guessed && !tx.mixed().is_active() {
+                let record = if guessed && !tx.mixed().has(self.row) {
                     Some(RecordMut::found(tx, self.home(), record))
                 } else {
                     self.get_mut(tx, key.borrowed())?
@@ -270,7 +270,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         let index = self.admit(tx)?;
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.clear_companions(tx)?;
         }
         let mut blocks = Blocks::of(tx, self.home().owner)?;

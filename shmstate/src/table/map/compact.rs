@@ -72,7 +72,7 @@ impl<K: Key, V: Value> Map<K, V> {
                 let new = compaction.room(tx, old)?;
                 let moved = record::relocate(tx, home, old, new)?;
                 index.swap(tx, place, moved)?;
-                if tx.mixed().is_active() {
+                if tx.mixed().has(self.row) {
                     self.moved(tx, moved);
                 }
                 records += 1;

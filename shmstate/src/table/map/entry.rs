@@ -67,7 +67,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn entry<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Entry<'t, 'a, K, V>> {
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
         }
         let key = Self::encode(key)?.into_owned();

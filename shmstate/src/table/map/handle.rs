@@ -172,7 +172,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        if tx.mixed().is_active() && self.resolve_again(tx, handle)?.is_some() {
+        if tx.mixed().has(self.row) && self.resolve_again(tx, handle)?.is_some() {
             // The record is this key's: it migrates, and is noted.
             let key = Self::decode(tx, handle.record, Self::checked_tail(tx, handle.record)?)?;
             return self.get_mut(tx, key.borrowed());

@@ -155,12 +155,17 @@ pub(super) fn open<K: Key, V: Value>(region: &Region, name: &str, steps: Steps<V
     if !steps.sources.is_empty() && name.len() > MOST_NAME {
         return Err(bad("a table that migrates has a name of at most 57 bytes"));
     }
-    let (row, state) = catalog::live(region, |view| {
-        let row = catalog::named(view, name)?;
-        let state = State::of::<K, V>(view, &row, &steps)?;
-        Ok((row.offset, (row.offset, state)))
-    })?;
+    let found = |view: &View| catalog::named(view, name).map(|row| (row.offset, row));
+    let row = catalog::live(region, found)?.offset;
     let map = Map::handle_of(row, &region.view)?;
+    // A second handle in a process that knows the steps: it is one more of the first.
+    if steps.sources.is_empty() && map.mixture(&region.view).is_some() {
+        return Ok(map);
+    }
+    let state = catalog::live(region, |view| {
+        let row = catalog::named(view, name)?;
+        Ok((row.offset, State::of::<K, V>(view, &row, &steps)?))
+    })?;
     match state {
         None => region.view.mixed().leave(row),
         Some(state) => {
@@ -520,7 +525,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Whether records may have other shapes, or twins.
     #[inline]
     pub(super) fn is_mixed(&self, view: &View) -> bool {
-        view.mixed().is_active() && self.mixture(view).is_some()
+        view.mixed().has(self.row)
     }
 
     /// The key of the record whose header is given.
@@ -562,7 +567,8 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Before the record under a key is changed: gives it this program's shape (M4), and notes that it may be changed.
     #[cold]
     pub(super) fn renew(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<()> {
-        let Some(mixture) = self.mixture(tx) else { return Ok(()) };
+        // Entered by another type: this one would not keep what that one does (M4).
+        let mixture = self.mixture(tx).ok_or(Error::ForeignTable)?;
         tx.region.view.mixed_mut().tidy();
         let key = Self::encode(key)?;
         let Some(found) = self.look_up(tx, &key)?.1 else {

@@ -385,7 +385,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// As [`get`](Self::get).
     #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
         }
         let view: &View = tx;
@@ -402,7 +402,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
         }
         let key = Self::encode(key)?;
@@ -420,7 +420,7 @@ impl<K: Key, V: Value> Map<K, V> {
         let hasher = self.hasher(tx)?;
         index.add(tx, hash, new.header, hasher)?;
         self.count(tx, 1, new.archived, 0)?;
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.touch(tx, new.header);
         }
         Ok(new.header)
@@ -435,7 +435,7 @@ impl<K: Key, V: Value> Map<K, V> {
         if new.archived != before {
             self.count(tx, 0, new.archived, before)?;
         }
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.touch(tx, new.header);
         }
         Ok(new.header)
@@ -446,7 +446,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
         }
         let key = Self::encode(key)?;
@@ -458,7 +458,7 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
-        if tx.mixed().is_active() {
+        if tx.mixed().has(self.row) {
             self.remove_twin(tx, place.record)?;
         }
         let hasher = self.hasher(tx)?;
