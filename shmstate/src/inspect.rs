@@ -10,7 +10,7 @@ use crate::os::shm::Place;
 use crate::region::header::{Activity, FIRST_LOG, FormatVersion, LOG_TABLE_ROWS, at};
 use crate::region::{MemoryInfo, check_name, read_birth};
 use crate::table::catalog::{Kind, Row};
-use crate::table::map::mixed;
+use crate::table::mixed;
 use crate::table::{cell, map, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;

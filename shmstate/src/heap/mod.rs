@@ -153,6 +153,11 @@ fn take_slot(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk, class: usiz
     Err(chunk.damaged(free))
 }
 
+/// How many chunks the heap has, from its start to its end.
+pub(crate) fn chunks(view: &View) -> u64 {
+    Table::in_view(view).used(view)
+}
+
 /// Gives a block back. Called by commit, for what [`Tx::free`] collected.
 pub(crate) fn release(tx: &mut Tx<'_>, offset: u64) -> Result<()> {
     let table = Table::of(tx.region.layout());

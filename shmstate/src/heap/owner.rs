@@ -98,22 +98,6 @@ impl Owner {
         Ok(false)
     }
 
-    /// The chunks of the table, or first ones of runs, as they are linked now.
-    pub(crate) fn chunks(self, view: &View) -> Result<Vec<u64>> {
-        let table = Table::in_view(view);
-        let (mut next, most) = (self.first(view)?.unwrap_or(0), table.used(view));
-        let mut found = Vec::new();
-        while next != 0 {
-            let chunk = table.chunk(view, next - 1)?;
-            if found.len() as u64 > most {
-                return Err(chunk.damaged(next));
-            }
-            found.push(chunk.index);
-            next = chunk.links(view, List::Owner)?.low.into();
-        }
-        Ok(found)
-    }
-
     /// Whether a chunk that was one of the table's is so still. What its entry says is no answer: that of a chunk inside a run is left as it
     /// was. But a chunk is linked if its neighbour in front names it: who takes one out rewrites both.
     fn links(self, view: &View, index: u64) -> Result<bool> {

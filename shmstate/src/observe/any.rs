@@ -16,7 +16,8 @@ use crate::heap::Owner;
 use crate::schema::Fingerprint;
 use crate::table::catalog::{Kind, Row, parts};
 use crate::table::keyed::Stored;
-use crate::table::map::{self, index::SEED, mixed::companion_of};
+use crate::table::map::{self, index::SEED};
+use crate::table::mixed::companion_of;
 use crate::table::ordered::{self, node, tree::Tree};
 use std::borrow::Cow;
 use std::fmt;
@@ -68,7 +69,7 @@ pub struct AnyTable<'o> {
     description: String,
     key: KeyShape,
     decoder: std::result::Result<Decoder, Box<str>>,
-    /// Shapes that records may still have, see `table::map::mixed`.
+    /// Shapes that records may still have, see `table::mixed`.
     older: Vec<Older>,
     seed: u64,
 }

@@ -11,6 +11,7 @@
 
 use crate::error::{Error, Result};
 use crate::region::header::{HEADER, ROW, ROWS};
+use crate::table::mixed::At;
 use crate::tx::Tx;
 use rkyv::util::AlignedVec;
 use std::any::{Any, TypeId};
@@ -28,9 +29,9 @@ pub(crate) trait Bridge: Any + Send + Sync {
     /// Makes the catalog say what this process writes (B2).
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()>;
 
-    /// Writes the older shape's twin of the record whose header is at `header`, if it still is a record; `word` is what the header
-    /// was when nothing was changed yet, 0 for a record that has no twin.
-    fn write_twin(&self, tx: &mut Tx<'_>, header: u64, word: u64) -> Result<()>;
+    /// Writes the older shape's twin of a record, if it still is one; `word` is what its header was when nothing was changed yet, 0 for a
+    /// record that has no twin.
+    fn write_twin(&self, tx: &mut Tx<'_>, at: At, word: u64) -> Result<()>;
 
     /// Makes the catalog say that nothing is kept for an older shape any more.
     fn close_way_back(&self, tx: &mut Tx<'_>) -> Result<()>;

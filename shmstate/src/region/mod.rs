@@ -62,7 +62,7 @@ pub struct Region {
     pub(crate) log: Log,
     pub(crate) frees: Vec<u64>,
     /// Records that were changed and have, or must get, a twin of an older shape: row, header, the header's word before (0: it has none).
-    pub(crate) touched: Vec<[u64; 3]>,
+    pub(crate) touched: Vec<[u64; 4]>,
     pub(crate) progress: Progress,
     /// For drafts of archives, see `archive`.
     pub(crate) draft: Vec<u8>,

@@ -2,7 +2,7 @@
 //! as before or after the transaction, in its own shape.
 
 use super::every_prefix_of;
-use crate::table::map::mixed;
+use crate::table::mixed;
 use crate::{Map, Migrate, Region, Result, Schema, Steps, Tx, verify};
 use rkyv::{Archive, Deserialize, Serialize};
 use std::collections::BTreeMap;

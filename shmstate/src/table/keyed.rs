@@ -18,7 +18,7 @@ use crate::heap;
 use crate::region::header::Layout;
 use crate::region::view::{Bad, View, Window};
 use crate::table::key::{Key, LONG_KEY_WORD, MAX_KEY, MAX_LONG_KEY};
-use crate::table::record::{self, Parts};
+use crate::table::record::{self, Carried, Parts};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -158,4 +158,12 @@ pub(crate) fn head_of<K: Key>(view: &View, header: u64) -> Result<u64> {
     } else {
         Ok(0)
     }
+}
+
+/// The key that the record whose header is at `header` carries, for a record that takes its place.
+pub(crate) fn carried<K: Key>(view: &View, header: u64) -> Result<Carried> {
+    Ok(Carried {
+        bytes: Stored::of::<K>().key(view, header)?.to_vec(),
+        at_head: K::VARIABLE,
+    })
 }

@@ -6,6 +6,7 @@ pub(crate) mod hash;
 pub(crate) mod key;
 pub(crate) mod keyed;
 pub(crate) mod map;
+pub(crate) mod mixed;
 pub mod ordered;
 pub(crate) mod pages;
 pub(crate) mod queue;

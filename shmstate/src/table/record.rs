@@ -36,6 +36,10 @@ pub(crate) const HEADER: u64 = 8;
 const SEQUENCE: u64 = 0xffff << 48;
 /// Where the unused bytes stand.
 const UNUSED_SHIFT: u32 = 40;
+/// Where the version stands.
+const VERSION: u64 = 0xff << 32;
+/// Where the generation stands.
+const GENERATION: u64 = 0xffff_ffff;
 /// The number of unused bytes stands elsewhere.
 const MANY: u64 = 255;
 /// Bytes of the checksum in tables that keep them.
@@ -82,10 +86,28 @@ impl Parts<'static> {
 
 impl Parts<'_> {
     /// Bytes at the block's start.
-    fn head(&self) -> u64 {
+    pub(crate) fn head(&self) -> u64 {
         match self {
             Self::Tail(_) => 0,
             Self::Head(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// A key that was copied out of the record that carries it.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it stands at the block's start.
+    pub(crate) at_head: bool,
+}
+
+impl Carried {
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        if self.at_head {
+            Parts::Head(&self.bytes)
+        } else {
+            Parts::Tail(&self.bytes)
         }
     }
 }
@@ -152,16 +174,36 @@ pub(crate) fn renew<V: Value>(
     exchange(tx, (from, home), header, key, value)
 }
 
-/// Copies the record whose header is at `header`, of another table with records of the same shape, for `home`.
-pub(crate) fn adopt(tx: &mut Tx<'_>, home: Home, header: u64, head_length: u64) -> Result<Written> {
-    let from = block(tx, header)?;
-    let to = heap::alloc_like(tx, home.owner, from.size, home.geometry.align)?;
-    if to.size != from.size {
-        return Err(Error::damaged("size of a record", header, from.size));
-    }
-    let header = copy(tx, home, from, to)?;
-    let archived = archived(tx, home, header, to, head_length)?;
-    Ok(Written { header, archived })
+/// Copies the archive of the record whose header is at `header`, of the table `from` whose keys have `head` bytes at the block's start,
+/// into a record of `home`, which has records of the same shape, under the key given.
+///
+/// What the root points to stays at its distance from the root, wherever the key of either lies.
+pub(crate) fn adopt(
+    tx: &mut Tx<'_>,
+    (from, home): (Home, Home),
+    (header, head): (u64, u64),
+    key: Parts<'_>,
+) -> Result<Written> {
+    let twin = block(tx, header)?;
+    let archived = archived(tx, from, header, twin, head)?;
+    let start = twin.offset + from.prefix() + head;
+    let root = header - from.geometry.root;
+    let length = (root + from.geometry.size).checked_sub(start);
+    let length = length.ok_or_else(|| Error::damaged(WHAT, header, head))?;
+    let outside = length - from.geometry.size;
+    let bytes = tx.bytes(start, length, "record")?.to_vec();
+    let least = home.prefix() + key.head() + outside + home.geometry.root + HEADER;
+    let block = heap::alloc_like(tx, home.owner, least, home.geometry.align)?;
+    let to = block.offset + block.size - HEADER;
+    tx.write_fresh(to - home.geometry.root - outside, &bytes, "record")?;
+    let gap = length.saturating_sub(archived);
+    let unused = unused(home, block, key, archived);
+    // Where the exact number would have no place it is one that needs none; the rest counts as part of the archive.
+    let unused = if unused >= MANY && gap < 16 { MANY - 1 } else { unused };
+    let version = tx.load(header, WHAT)? & VERSION;
+    end(tx, home, (block, to), key, unused, version)?;
+    let archived = self::archived(tx, home, to, block, key.head())?;
+    Ok(Written { header: to, archived })
 }
 
 /// Drafts the archive of a value in the region's buffer.
@@ -194,9 +236,29 @@ fn write<V: Value>(
     draft: (Draft<V>, &[u8]),
 ) -> Result<Written> {
     let header = block.offset + block.size - HEADER;
-    let view: &View = tx;
-    let from = home.prefix() + key.head();
-    let archived = archive::write(view, value, draft, home.geometry, block, header)?;
+    let archived = archive::write(tx, value, draft, home.geometry, block, header)?;
+    let unused = unused(home, block, key, archived);
+    let version = u64::from(V::VERSION & 0xff) << 32;
+    end(tx, home, (block, header), key, unused, version)?;
+    Ok(Written { header, archived })
+}
+
+/// Bytes of a block that neither the archive, of so many bytes, nor anything else of the record takes.
+fn unused(home: Home, block: Block, key: Parts<'_>, archived: u64) -> u64 {
+    let padding = home.geometry.root - home.geometry.key - home.geometry.size;
+    let rest = HEADER + home.geometry.key + padding + home.prefix() + key.head();
+    block.size - rest - archived
+}
+
+/// Writes all of a record but its archive: key, number of unused bytes, header, checksum.
+fn end(
+    view: &View,
+    home: Home,
+    (block, header): (Block, u64),
+    key: Parts<'_>,
+    unused: u64,
+    version: u64,
+) -> Result<()> {
     match key {
         Parts::Tail([]) => {}
         Parts::Tail(bytes) => view.write_fresh(header - home.geometry.key, bytes, "key")?,
@@ -206,18 +268,15 @@ fn write<V: Value>(
             view.store(header - 8, bytes.len() as u64 | (header - start) << 32, "key")?;
         }
     }
-    let padding = home.geometry.root - home.geometry.key - home.geometry.size;
-    let unused = block.size - HEADER - home.geometry.key - padding - archived - from;
     if unused >= MANY {
         view.store(exact(home, header), unused, WHAT)?;
     }
-    let rest = u64::from(V::VERSION & 0xff) << 32 | unused.min(MANY) << UNUSED_SHIFT;
-    head(view, header, rest)?;
+    head(view, header, version | unused.min(MANY) << UNUSED_SHIFT)?;
     if home.checked {
         let sum = checksum(view, block, header)?;
         view.store(block.offset, sum, "checksum")?;
     }
-    Ok(Written { header, archived })
+    Ok(())
 }
 
 /// Moves the record that fills the block `old` to the fresh block `new` of the same size, under a new generation. The old one is freed by the
@@ -234,7 +293,7 @@ fn copy(view: &View, home: Home, old: Block, new: Block) -> Result<u64> {
     let words = old.size / 8 - 1;
     let [from, to] = [old, new].map(|block| block.offset + block.size - HEADER);
     view.copy_words(old.offset, new.offset, words, "record")?;
-    let rest = view.load(from, WHAT)? & !(SEQUENCE | 0xffff_ffff);
+    let rest = view.load(from, WHAT)? & !(SEQUENCE | GENERATION);
     head(view, to, rest)?;
     if home.checked {
         let sum = checksum(view, new, to)?;
@@ -260,7 +319,7 @@ fn head(view: &View, header: u64, rest: u64) -> Result<()> {
     compiler_fence(Ordering::SeqCst);
     // In place, the sequence goes on, so that an observer sees that the record changed.
     let sequence = view.load(header, WHAT)? & SEQUENCE;
-    let word = generation & 0xffff_ffff | settled(sequence) | rest;
+    let word = generation & GENERATION | settled(sequence) | rest;
     view.store(header, word, WHAT)
 }
 
@@ -273,11 +332,11 @@ pub(crate) fn discard(tx: &mut Tx<'_>, home: Home, header: u64, head: u64) -> Re
     Ok(archived)
 }
 
-/// Marks a record that is to be freed: its block stays in use until the commit, but it is no record any more. What took it away may
-/// still read it as what it was.
+/// Marks a record that is to be freed: its block stays in use until the commit, but it is no record any more. Who took it away may
+/// still read it: the version stays.
 fn bury(tx: &mut Tx<'_>, header: u64) -> Result<()> {
     let word = tx.load(header, WHAT)?;
-    tx.put(header, word & !0xffff_ffff, WHAT)
+    tx.put(header, word & !GENERATION, WHAT)
 }
 
 /// Whether the record whose tail is given was taken away by the transaction that is open.

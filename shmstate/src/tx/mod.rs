@@ -18,6 +18,7 @@ use crate::region::Region;
 use crate::region::header::{Activity, at};
 use crate::region::view::View;
 use crate::schema::Plain;
+use crate::table::mixed::At;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, compiler_fence};
 
@@ -136,28 +137,28 @@ impl<'a> Tx<'a> {
         touched.sort_unstable();
         // One that was touched more than once is taken for changed.
         touched.dedup_by(|next, kept| {
-            let same = next[..2] == kept[..2];
-            if same && next[2] != kept[2] {
-                kept[2] = 0;
+            let same = next[..3] == kept[..3];
+            if same && next[3] != kept[3] {
+                kept[3] = 0;
             }
             same
         });
         let bridges = self.mixed().all();
-        for [row, header, word] in touched {
+        for [row, header, number, word] in touched {
             if let Some((_, bridge)) = bridges.iter().find(|(known, _)| *known == row) {
-                bridge.write_twin(&mut self, header, word)?;
+                bridge.write_twin(&mut self, At { header, number }, word)?;
             }
         }
         std::mem::ManuallyDrop::new(self).finish()
     }
 
     /// Notes that a record may be changed by this transaction, and must have a twin of an older shape when it commits.
-    pub(crate) fn touch(&mut self, row: u64, header: u64, word: u64) {
+    pub(crate) fn touch(&mut self, row: u64, at: At, word: u64) {
         if self.region.progress.is_held() {
             self.flush();
         }
         self.region.progress.enter(LOGGED);
-        self.region.touched.push([row, header, word]);
+        self.region.touched.push([row, at.header, at.number, word]);
     }
 
     /// The whole transaction is one word: the store of it is the commit (T8).

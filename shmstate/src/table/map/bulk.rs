@@ -11,6 +11,7 @@ use crate::region::view::{Bad, View, Window};
 use crate::table::catalog::ROOT;
 use crate::table::key::{self, Form, Key};
 use crate::table::map::index::{Index, SEED};
+use crate::table::mixed;
 use crate::table::record::{self, RecordMut};
 use crate::tx::Tx;
 
@@ -133,7 +134,7 @@ impl<K: Key, V: Value> Map<K, V> {
         mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
     ) -> Result<()> {
         self.admit(tx)?;
-        if self.is_mixed(tx) {
+        if mixed::is_mixed(self, tx) {
             let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
             return self.change_all(tx, &keys, &mut change);
         }
@@ -155,7 +156,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ) -> Result<u64> {
         self.admit(&region.view)?;
         // What migrates on the way would be met again.
-        if self.is_mixed(&region.view) {
+        if mixed::is_mixed(self, &region.view) {
             let keys = {
                 let reader = region.read(pass)?;
                 self.keys(&reader)?.collect::<Result<Vec<K>>>()?
@@ -271,7 +272,7 @@ impl<K: Key, V: Value> Map<K, V> {
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         let index = self.admit(tx)?;
         if tx.mixed().has(self.row) {
-            self.clear_companions(tx)?;
+            mixed::clear(self, tx)?;
         }
         let mut blocks = Blocks::of(tx, self.home().owner)?;
         while let Some(block) = blocks.next(tx)? {

@@ -14,6 +14,7 @@ use crate::table::hash;
 use crate::table::key::Key;
 use crate::table::keyed;
 use crate::table::map::index::{BYTES, SEED};
+use crate::table::mixed::{self, At};
 use crate::table::record;
 use crate::tx::Tx;
 
@@ -73,7 +74,7 @@ impl<K: Key, V: Value> Map<K, V> {
                 let moved = record::relocate(tx, home, old, new)?;
                 index.swap(tx, place, moved)?;
                 if tx.mixed().has(self.row) {
-                    self.moved(tx, moved);
+                    mixed::note(self, tx, At::keyed(moved));
                 }
                 records += 1;
             }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::heap;
 use crate::region::view::{Bad, View, Window};
 use crate::table::key::Key;
+use crate::table::mixed::{self, At};
 use crate::table::record::RecordMut;
 use crate::tx::Tx;
 use std::fmt;
@@ -129,7 +130,7 @@ impl<K: Key, V: Value> Map<K, V> {
             return Ok(None);
         }
         if self.names_other(view, handle)? {
-            return self.other(view, handle.record, Self::checked_tail(view, handle.record)?);
+            return mixed::other(self, view, At::keyed(handle.record));
         }
         self.resolve(view, window, handle)
             .map_err(|Bad| Error::damaged("chunk table", handle.record, handle.generation.into()))

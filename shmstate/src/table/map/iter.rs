@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::heap::Blocks;
 use crate::region::view::{Bad, View};
 use crate::table::key::Key;
+use crate::table::mixed::{self, At};
 use crate::table::record;
 
 /// Iterator over the records of a map.
@@ -63,7 +64,7 @@ impl<'v, K: Key, V: Value> Iter<'v, K, V> {
             let root = match archive::root_in::<V>(tail, Map::<K, V>::GEOMETRY) {
                 Ok(root) => root,
                 Err(Bad) => {
-                    let other = self.map.other(self.view, header, tail)?;
+                    let other = mixed::other(&self.map, self.view, At::keyed(header))?;
                     other.ok_or_else(|| Error::damaged("record", header, 0))?
                 }
             };

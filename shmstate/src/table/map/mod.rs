@@ -1,10 +1,10 @@
 //! `Map<K, V>`: records by key, hashed. Read in place, changed in place, replaced by archiving straight into the heap.
 //!
 //! Roots in the catalog row: those of the [`index`] (directory, depth, seed of the hash, segments of that depth), records, bytes
-//! of their archives, shape of the keys ([`Stored`]); of a companion two more ([`mixed`]).
+//! of their archives, shape of the keys ([`Stored`]); of a companion two more (`table::mixed`).
 //!
 //! In reading order: this file finds one record by its key; `handle` finds it without the key; `entry` is for what std calls so;
-//! `bulk` goes over many at once; `iter` over all; `compact` moves them together; `mixed` is for records of older shapes, which `sweep` migrates.
+//! `bulk` goes over many at once; `iter` over all; `compact` moves them together; `shapes` is for records of older shapes.
 
 mod bulk;
 mod compact;
@@ -13,14 +13,12 @@ pub(crate) mod group;
 mod handle;
 pub(crate) mod index;
 mod iter;
-pub(crate) mod mixed;
 mod probe;
-mod sweep;
+pub(crate) mod shapes;
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use handle::Handle;
 pub use iter::Iter;
-pub use sweep::Swept;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Report};
@@ -34,12 +32,12 @@ use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
 use crate::table::hash;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::keyed::{self, Stored};
+use crate::table::mixed::{self, At, Versions};
 use crate::table::record::{self, Home, RecordMut};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
 use index::{Directory, Index, Place, SEED};
 use probe::{Probe, Word};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -49,7 +47,7 @@ const WHAT: &str = "map";
 pub(crate) const COUNT: u64 = ROOT + 32;
 const ARCHIVED: u64 = ROOT + 40;
 pub(crate) const KEYS: u64 = ROOT + 48;
-/// Of a companion (`mixed`): how many records of its shape the table has, and whether its twins are good.
+/// Of a companion (`table::mixed`): how many records of its shape the table has, and whether its twins are good.
 pub(crate) const LEFT: u64 = ROOT + 56;
 pub(crate) const WAY: u64 = ROOT + 64;
 
@@ -228,7 +226,7 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     #[inline]
-    fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> Home {
         Home {
             owner: Owner::of_row(self.row),
             geometry: Self::GEOMETRY,
@@ -334,7 +332,7 @@ impl<K: Key, V: Value> Map<K, V> {
         match archive::root_in::<V>(tail, Self::GEOMETRY) {
             Ok(root) => Ok(Some((place.record, root))),
             Err(Bad) => {
-                let other = self.other(view, place.record, tail)?;
+                let other = mixed::other(self, view, At::keyed(place.record))?;
                 let other = other.map(|root| Some((place.record, root)));
                 other.ok_or_else(|| self.diagnose(view, &key))
             }
@@ -421,7 +419,7 @@ impl<K: Key, V: Value> Map<K, V> {
         index.add(tx, hash, new.header, hasher)?;
         self.count(tx, 1, new.archived, 0)?;
         if tx.mixed().has(self.row) {
-            self.touch(tx, new.header);
+            mixed::note(self, tx, At::keyed(new.header));
         }
         Ok(new.header)
     }
@@ -436,7 +434,7 @@ impl<K: Key, V: Value> Map<K, V> {
             self.count(tx, 0, new.archived, before)?;
         }
         if tx.mixed().has(self.row) {
-            self.touch(tx, new.header);
+            mixed::note(self, tx, At::keyed(new.header));
         }
         Ok(new.header)
     }
@@ -446,9 +444,6 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
-        if tx.mixed().has(self.row) {
-            self.renew(tx, key)?;
-        }
         let key = Self::encode(key)?;
         let (hash, Some(Found { place, .. })) = self.look_up(tx, &key)? else {
             return Ok(false);
@@ -458,9 +453,6 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
-        if tx.mixed().has(self.row) {
-            self.remove_twin(tx, place.record)?;
-        }
         let hasher = self.hasher(tx)?;
         let archived = self.discard(tx, place.record)?;
         self.admit(tx)?.remove(tx, hash, place, hasher)?;
@@ -469,11 +461,14 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// Frees a record at commit. Gives the bytes of its archive.
     fn discard(&self, tx: &mut Tx<'_>, record: u64) -> Result<u64> {
+        if tx.mixed().has(self.row) {
+            return mixed::discard(self, tx, At::keyed(record));
+        }
         let head = keyed::head_of::<K>(tx, record)?;
         record::discard(tx, self.home(), record, head)
     }
 
-    fn count(&self, tx: &mut Tx<'_>, records: i64, more: u64, less: u64) -> Result<()> {
+    pub(crate) fn count(&self, tx: &mut Tx<'_>, records: i64, more: u64, less: u64) -> Result<()> {
         let [count, archived] = tx.words(self.row + COUNT, WHAT)?;
         let now = [
             count.wrapping_add_signed(records),
@@ -551,14 +546,13 @@ pub(crate) fn check_records(
     let keys = Stored::read(view, row + KEYS)?;
     let hash = |view: &View, record: u64| Ok(hash::of(keys.key(view, record)?, seed));
     let checked = catalog::is_checked(view, row)?;
-    let mut versions = BTreeMap::new();
+    let mut versions = Versions::default();
     let records = index.check(
         view,
         hash,
         |record, report| {
             each(record, report)?;
-            let version = view.load(record, "record header").map_or(0, archive::version_in);
-            *versions.entry(version).or_insert(0) += 1;
+            versions.note(view, record);
             if let Err(fault) = keys.check(view, layout, record, checked) {
                 report(fault)?;
             }

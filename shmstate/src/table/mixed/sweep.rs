@@ -1,0 +1,146 @@
+//! The sweep: records of older shapes migrate a few at a time, in the order in which they lie in the table or in memory, until none is left.
+//!
+//! - **U1** How far it has come is not kept: what is migrated says so itself, and `LEFT` counts what is not. So it goes on after a
+//!   crash or in another process where there is still something to do. What it remembers in this process only saves it a second look.
+
+use super::companion::left_of;
+use super::records::migrate;
+use super::state::geometry_of;
+use super::twins::Twins;
+use super::{COMPANION, HEADER, Mixture, Table, mixture};
+use crate::archive;
+use crate::error::{Error, Result};
+use crate::heap::{Blocks, Owner};
+use crate::region::view::View;
+use crate::table::catalog;
+use crate::table::key::Key;
+use crate::table::map;
+use crate::table::record;
+use crate::tx::Tx;
+use std::sync::atomic::Ordering;
+
+/// How many parts of the table one call looks at.
+const MOST_PARTS: u64 = 4096;
+
+/// What a call of a table's `sweep` came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Records that migrated, and twins of a closed way back that were taken away.
+    pub done: u64,
+    /// How many of both are left.
+    pub left: u64,
+}
+
+/// Migrates about `budget` records that still have an older shape, whole parts of the table; then takes away what a closed way back has left.
+pub(crate) fn sweep<T: Table>(table: &T, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
+    table.belongs(tx)?;
+    let Some(mixture) = mixture(table, tx) else {
+        return Ok(Swept::default());
+    };
+    let mut done = 0;
+    if mixture.left(tx)? > 0 {
+        done = mixture.sweep_records(tx, budget)?;
+    }
+    for (companion, _) in mixture.stale(tx)? {
+        if done < budget {
+            done += mixture.drop_stale(tx, companion, budget - done)?;
+        }
+    }
+    Ok(Swept {
+        done,
+        left: mixture.unswept(tx)?,
+    })
+}
+
+/// How many records still have an older shape, and how many twins nobody wants any more.
+pub(crate) fn unswept<T: Table>(table: &T, view: &View) -> Result<u64> {
+    table.belongs(view)?;
+    mixture(table, view).map_or(Ok(0), |mixture| mixture.unswept(view))
+}
+
+impl<T: Table> Mixture<T> {
+    fn unswept(&self, view: &View) -> Result<u64> {
+        let stale: u64 = self.stale(view)?.iter().map(|(_, twins)| twins).sum();
+        Ok(self.left(view)? + stale)
+    }
+
+    /// Records of other versions, by companion.
+    fn left(&self, view: &View) -> Result<u64> {
+        self.state()
+            .older
+            .iter()
+            .try_fold(0, |sum, older| match older.companion {
+                0 => Ok(sum),
+                companion => Ok(sum + left_of(view, companion)?),
+            })
+    }
+
+    /// Migrates records of about `budget`: there are some.
+    fn sweep_records(&self, tx: &mut Tx<'_>, budget: u64) -> Result<u64> {
+        tx.region.view.mixed_mut().tidy();
+        let state = self.state();
+        let parts = self.table.parts(tx)?;
+        let mut done = 0;
+        for _ in 0..MOST_PARTS.min(parts) {
+            // The looks go on for ever: where the one before ended, or another process may have, does not matter (U1).
+            let part = self.cursor.fetch_add(1, Ordering::Relaxed) % parts;
+            for at in self.table.part(tx, part)? {
+                let word = tx.load(at.header, HEADER)?;
+                // One that this transaction took away is none.
+                if word as u32 != 0 && archive::version_in(word) != archive::version::<T::Value>() {
+                    migrate(self, &state, tx, at)?;
+                    done += 1;
+                }
+            }
+            if done >= budget {
+                break;
+            }
+        }
+        // All was looked at: there is no such record.
+        if done == 0 && parts <= MOST_PARTS {
+            return Err(Error::damaged(COMPANION, self.table.row(), self.left(tx)?));
+        }
+        Ok(done)
+    }
+
+    /// Twins that nobody wants any more.
+    fn stale(&self, view: &View) -> Result<Vec<(u64, u64)>> {
+        let state = self.state();
+        let mut stale = Vec::new();
+        for companion in state.companions {
+            if Some(companion) == state.back || Some(companion) == state.mine {
+                continue;
+            }
+            let (twins, _) = map::counts(view, companion)?;
+            if twins > 0 {
+                stale.push((companion, twins));
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Takes twins away that nobody wants, so many. Says how many there were.
+    fn drop_stale(&self, tx: &mut Tx<'_>, companion: u64, most: u64) -> Result<u64> {
+        let row = catalog::rows(tx)?.into_iter().find(|row| row.offset == companion);
+        let row = row.ok_or_else(|| Error::damaged(COMPANION, companion, 0))?;
+        let geometry = geometry_of(tx, &row, T::Name::SIZE)?;
+        let twins = Twins::<T::Name>::of(tx, companion, geometry)?;
+        let mut blocks = Blocks::of(tx, Owner::of_row(companion))?;
+        let mut headers = Vec::new();
+        while (headers.len() as u64) < most
+            && let Some(block) = blocks.next(tx)?
+        {
+            headers.push(block.offset + block.size - record::HEADER);
+        }
+        let mut gone = 0;
+        for header in headers {
+            if tx.load(header, HEADER)? as u32 != 0 {
+                let name = twins.name(tx, header)?;
+                twins.remove(tx, &name)?;
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+}
