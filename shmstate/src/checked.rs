@@ -18,6 +18,7 @@ use crate::table::catalog::{self, Kind};
 use crate::table::cell::{self, Cell};
 use crate::table::key::Key;
 use crate::table::map::{self, Map};
+use crate::table::mixed;
 use crate::table::ordered::{self, OrderedMap};
 use crate::table::queue::{self, Queue};
 use crate::table::record::HEADER;
@@ -90,6 +91,7 @@ impl<T: CheckedValue> OpenChecked for Slab<T> {
         let row = catalog::find(view, name, &Self::spec())?;
         validate_all::<T>(view, row, Self::GEOMETRY)?;
         check_structure(view, row, |each| slab::blocks(view, row, each))?;
+        mixed::check_plain::<T>(view, name)?;
         Ok(Self::handle(row, view))
     }
 }
@@ -99,6 +101,7 @@ impl<T: CheckedValue> OpenChecked for Queue<T> {
         let row = catalog::find(view, name, &Self::spec())?;
         validate_all::<T>(view, row, Self::GEOMETRY)?;
         check_structure(view, row, |each| queue::blocks(view, row, each))?;
+        mixed::check_plain::<T>(view, name)?;
         Ok(Self::handle(row, view))
     }
 }
@@ -108,6 +111,7 @@ impl<T: CheckedValue> OpenChecked for Timers<T> {
         let row = catalog::find(view, name, &Self::spec())?;
         validate_all::<T>(view, row, Self::GEOMETRY)?;
         check_structure(view, row, |each| timers::blocks(view, row, each))?;
+        mixed::check_plain::<T>(view, name)?;
         Ok(Self::handle(row, view))
     }
 }
@@ -118,6 +122,7 @@ impl<K: Key, V: CheckedValue> OpenChecked for OrderedMap<K, V> {
         validate_all::<V>(view, row, Self::GEOMETRY)?;
         let layout = Layout::of(view.capacity())?;
         check_structure(view, row, |each| ordered::check(view, &layout, row, each))?;
+        mixed::check_plain::<V>(view, name)?;
         Self::handle(row, view)
     }
 }
@@ -134,6 +139,7 @@ impl<K: Key, V: CheckedValue> OpenChecked for Map<K, V> {
             _ => report(Error::damaged("record of an index", record, row)),
         };
         map::check_records(view, &layout, row, astray, &mut error::refuse)?;
+        mixed::check_plain::<V>(view, name)?;
         Self::handle_of(row, view)
     }
 }
@@ -150,6 +156,7 @@ impl<T: CheckedValue> OpenChecked for Cell<T> {
         if validate::<T>(view, block, Self::HOME.geometry)? != header {
             return Err(Error::damaged("cell", row, header));
         }
+        mixed::check_plain::<T>(view, name)?;
         Ok(Self::handle(row, view))
     }
 }

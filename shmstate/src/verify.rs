@@ -10,6 +10,7 @@ use crate::heap::{self, HeapStats, Held, Owner};
 use crate::region::header::{Layout, ROWS};
 use crate::region::{Reader, View, check_header};
 use crate::table::catalog::{self, Kind, Row};
+use crate::table::mixed::{self, Versions};
 use crate::table::{cell, map, ordered, queue, slab, streams, timers};
 use std::fmt;
 
@@ -167,9 +168,12 @@ fn check_table(
     if let Err(fault) = catalog::checked_description(view, row) {
         report(fault)?;
     }
-    let (owner, mut misplaced) = (Owner::of_row(row.offset), None);
+    let (owner, mut misplaced, mut versions) = (Owner::of_row(row.offset), None, Versions::default());
     let each = |held: Held| {
         note(held.at());
+        if let Held::Record(header) = held {
+            versions.note(view, header);
+        }
         if misplaced.is_none() {
             misplaced = heap::check_held(view, owner, held).err();
         }
@@ -178,7 +182,9 @@ fn check_table(
         Some(Kind::Map) => map::check(view, layout, row.offset, note, report),
         Some(Kind::OrderedMap) => ordered::check(view, layout, row.offset, each),
         Some(Kind::Cell) => {
-            note(cell::roots(view, row.offset)?.0);
+            let (header, _) = cell::roots(view, row.offset)?;
+            note(header);
+            versions.note(view, header);
             Ok(())
         }
         Some(Kind::Slab) => slab::blocks(view, row.offset, each),
@@ -187,5 +193,9 @@ fn check_table(
         Some(Kind::Streams) => streams::blocks(view, row.offset, note),
         None => Err(Error::damaged("kind of a table", row.offset, row.kind.into())),
     }?;
+    // A map's walk has done so.
+    if row.kind != Kind::Map as u16 {
+        mixed::check(view, row.offset, &versions, report)?;
+    }
     misplaced.map_or(Ok(()), report)
 }

@@ -1,6 +1,8 @@
 //! Every-prefix replay of migrations: after a kill between any two stores each record is old or new, and either version reads the same
 //! as before or after the transaction, in its own shape.
 
+mod tables;
+
 use super::every_prefix_of;
 use crate::table::mixed;
 use crate::{Map, Migrate, Region, Result, Schema, Steps, Tx, verify};

@@ -1,6 +1,8 @@
 //! `Cell<T>`: one value with a name. Roots in the catalog row: a `reference` to its record, home = the row, number = 0; the bytes
 //! of its archive.
 
+mod shapes;
+
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
 use crate::heap::Owner;
@@ -8,8 +10,10 @@ use crate::region::Region;
 use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
+use crate::table::mixed::{self, At};
 use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::table::reference;
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use std::fmt;
 use std::marker::PhantomData;
@@ -94,8 +98,15 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Ok(Self::handle(row, &region.view))
+        Self::open_migrating(region, name, Steps::new())
+    }
+
+    /// The same for a cell whose value may have an older shape, as [`Map::open_migrating`](crate::Map::open_migrating) says.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::BadSteps`].
+    pub fn open_migrating(region: &Region, name: &str, steps: Steps<T>) -> Result<Self> {
+        mixed::open(region, name, steps)
     }
 
     /// Finds the cell, or makes it with `first` as its value.
@@ -104,7 +115,10 @@ impl<T: Value> Cell<T> {
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create(tx: &mut Tx<'_>, name: &str, first: &T) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Ok(Self::handle(row, tx)),
+            Ok(row) => {
+                mixed::check_plain::<T>(tx, name)?;
+                Ok(Self::handle(row, tx))
+            }
             Err(Error::NoTable { .. }) => Self::create(tx, name, first),
             Err(e) => Err(e),
         }
@@ -122,7 +136,11 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View) -> Result<&'v T::Archived> {
-        archive::root::<T>(view, self.record(view)?, Self::HOME.geometry)
+        let record = self.record(view)?;
+        match archive::root::<T>(view, record, Self::HOME.geometry) {
+            Ok(root) => Ok(root),
+            Err(why) => mixed::read(self, view, At::numbered(record, 0), why),
+        }
     }
 
     /// The value, to be changed in place.
@@ -130,7 +148,7 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>) -> Result<RecordMut<'t, 'a, T>> {
-        let record = self.record(tx)?;
+        let record = self.renewed(tx)?;
         RecordMut::new(tx, Self::HOME, record)
     }
 
@@ -139,10 +157,23 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
-        let before = self.record(tx)?;
+        let before = self.renewed(tx)?;
         let (new, _) = record::replace(tx, Self::HOME, before, Parts::NONE, value)?;
         let word = reference::seal(new.header, self.row, 0);
-        tx.put_all(self.row + ROOT, &[word, new.archived], WHAT)
+        tx.put_all(self.row + ROOT, &[word, new.archived], WHAT)?;
+        if tx.mixed().has(self.row) {
+            mixed::note(self, tx, At::numbered(new.header, 0));
+        }
+        Ok(())
+    }
+
+    /// The record, which is about to be changed.
+    fn renewed(&self, tx: &mut Tx<'_>) -> Result<u64> {
+        let record = self.record(tx)?;
+        if tx.mixed().has(self.row) {
+            return mixed::renew(self, tx, At::numbered(record, 0));
+        }
+        Ok(record)
     }
 }
 

@@ -4,6 +4,8 @@
 //! the only ones. An id is found with two dependent loads (directory, slot) and no hash: the way to refer from one record to
 //! another.
 
+mod shapes;
+
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
 use crate::heap::Held;
@@ -12,8 +14,10 @@ use crate::region::Region;
 use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, Spec, TableOptions};
+use crate::table::mixed::{self, At};
 use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::table::slots::{self, Slot, Slots};
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -143,8 +147,15 @@ impl<T: Value> Slab<T> {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Ok(Self::handle(row, &region.view))
+        Self::open_migrating(region, name, Steps::new())
+    }
+
+    /// The same for a slab whose records may have an older shape, as [`Map::open_migrating`](crate::Map::open_migrating) says; ids stay what they are.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::BadSteps`].
+    pub fn open_migrating(region: &Region, name: &str, steps: Steps<T>) -> Result<Self> {
+        mixed::open(region, name, steps)
     }
 
     /// Finds the table, or makes it.
@@ -153,7 +164,10 @@ impl<T: Value> Slab<T> {
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Ok(Self::handle(row, tx)),
+            Ok(row) => {
+                mixed::check_plain::<T>(tx, name)?;
+                Ok(Self::handle(row, tx))
+            }
             Err(Error::NoTable { .. }) => Self::create(tx, name),
             Err(e) => Err(e),
         }
@@ -167,9 +181,23 @@ impl<T: Value> Slab<T> {
         Ok(Slots::of(self.row))
     }
 
+    /// The record in a slot, whatever its shape.
     #[inline]
-    fn root(view: &View, record: u64) -> Result<&T::Archived> {
-        archive::root::<T>(view, record, Self::GEOMETRY)
+    fn root<'v>(&self, view: &'v View, slot: &Slot) -> Result<&'v T::Archived> {
+        match archive::root::<T>(view, slot.record, Self::GEOMETRY) {
+            Ok(root) => Ok(root),
+            Err(why) => mixed::read(self, view, At::slot(slot), why),
+        }
+    }
+
+    /// The record in a slot, to be changed in place.
+    #[inline]
+    fn record_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, slot: &Slot) -> Result<RecordMut<'t, 'a, T>> {
+        let mut record = slot.record;
+        if tx.mixed().has(self.row) {
+            record = mixed::renew(self, tx, At::slot(slot))?;
+        }
+        RecordMut::new(tx, self.home(), record)
     }
 
     /// Adds a record and gives the id that finds it.
@@ -183,7 +211,11 @@ impl<T: Value> Slab<T> {
         let slot = slots.vacant(tx, MAX_SLOTS)?;
         let generation = slots.next_serial(tx)? as u32;
         slots.fill(tx, slot, generation, 0, (made.header, made.archived))?;
-        Ok(SlabId(slots::token(slot.place, generation)))
+        let token = slots::token(slot.place, generation);
+        if tx.mixed().has(self.row) {
+            mixed::note(self, tx, At::numbered(made.header, token));
+        }
+        Ok(SlabId(token))
     }
 
     /// The record that `id` names, in place; `None` if it was removed.
@@ -193,7 +225,7 @@ impl<T: Value> Slab<T> {
     #[inline]
     pub fn get<'v>(&self, view: &'v View, id: SlabId) -> Result<Option<&'v T::Archived>> {
         match self.admit(view)?.find(view, id.0)? {
-            Some(slot) => Self::root(view, slot.record).map(Some),
+            Some(slot) => self.root(view, &slot).map(Some),
             None => Ok(None),
         }
     }
@@ -213,7 +245,7 @@ impl<T: Value> Slab<T> {
     #[inline]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, id: SlabId) -> Result<Option<RecordMut<'t, 'a, T>>> {
         match self.admit(tx)?.find(tx, id.0)? {
-            Some(slot) => RecordMut::new(tx, self.home(), slot.record).map(Some),
+            Some(slot) => self.record_mut(tx, &slot).map(Some),
             None => Ok(None),
         }
     }
@@ -225,14 +257,20 @@ impl<T: Value> Slab<T> {
     /// As [`insert`](Self::insert).
     pub fn replace(&self, tx: &mut Tx<'_>, id: SlabId, value: &T) -> Result<bool> {
         let slots = self.admit(tx)?;
-        let Some(slot) = slots.find(tx, id.0)? else {
+        let Some(mut slot) = slots.find(tx, id.0)? else {
             return Ok(false);
         };
+        if tx.mixed().has(self.row) {
+            slot.record = mixed::renew(self, tx, At::slot(&slot))?;
+        }
         let (new, before) = record::replace(tx, self.home(), slot.record, Parts::NONE, value)?;
         if new.header != slot.record {
             slots.set_record(tx, &slot, new.header)?;
         }
         slots.count_archived(tx, before, new.archived)?;
+        if tx.mixed().has(self.row) {
+            mixed::note(self, tx, At::numbered(new.header, id.0));
+        }
         Ok(true)
     }
 
@@ -249,7 +287,11 @@ impl<T: Value> Slab<T> {
     }
 
     fn take(&self, tx: &mut Tx<'_>, slots: Slots, slot: &Slot) -> Result<()> {
-        let archived = record::discard(tx, self.home(), slot.record, 0)?;
+        let archived = if tx.mixed().has(self.row) {
+            mixed::discard(self, tx, At::slot(slot))?
+        } else {
+            record::discard(tx, self.home(), slot.record, 0)?
+        };
         slots.release(tx, slot, archived)
     }
 
@@ -261,7 +303,7 @@ impl<T: Value> Slab<T> {
         let slots = self.admit(tx)?;
         let (mut cursor, mut removed) = (0, 0);
         while let Some(slot) = slots.next(tx, &mut cursor)? {
-            if !keep(SlabId(slot.token()), Self::root(tx, slot.record)?) {
+            if !keep(SlabId(slot.token()), self.root(tx, &slot)?) {
                 self.take(tx, slots, &slot)?;
                 removed += 1;
             }
@@ -277,9 +319,15 @@ impl<T: Value> Slab<T> {
         let slots = self.admit(tx)?;
         let (mut cursor, mut removed) = (0, 0);
         while let Some(slot) = slots.next(tx, &mut cursor)? {
-            each(SlabId(slot.token()), Self::root(tx, slot.record)?);
-            record::discard(tx, self.home(), slot.record, 0)?;
+            each(SlabId(slot.token()), self.root(tx, &slot)?);
+            record::forget(tx, slot.record)?;
+            if tx.mixed().has(self.row) {
+                tx.region.view.mixed_mut().tidy();
+            }
             removed += 1;
+        }
+        if tx.mixed().has(self.row) {
+            mixed::clear(self, tx)?;
         }
         slots.clear(tx)?;
         Ok(removed)
@@ -306,7 +354,7 @@ impl<T: Value> Slab<T> {
         let slots = self.admit(tx)?;
         let mut cursor = 0;
         while let Some(slot) = slots.next(tx, &mut cursor)? {
-            let mut record = RecordMut::new(tx, self.home(), slot.record)?;
+            let mut record = self.record_mut(tx, &slot)?;
             change(SlabId(slot.token()), &mut record)?;
         }
         Ok(())
@@ -344,10 +392,9 @@ impl<T: Value> Slab<T> {
         let slots = self.admit(view)?;
         Ok(SlabIter {
             view,
-            slots,
+            slab: *self,
             cursor: 0,
             left: slots.counts(view)?.0,
-            value: PhantomData,
         })
     }
 }
@@ -356,18 +403,17 @@ impl<T: Value> Slab<T> {
 #[derive(Debug)]
 pub struct SlabIter<'v, T> {
     view: &'v View,
-    slots: Slots,
+    slab: Slab<T>,
     cursor: u64,
     /// Items to come, by the table's count: so many records are given, or an error.
     left: u64,
-    value: PhantomData<fn() -> T>,
 }
 
 impl<'v, T: Value> SlabIter<'v, T> {
     fn step(&mut self) -> Result<(SlabId, &'v T::Archived)> {
-        let slot = self.slots.next(self.view, &mut self.cursor)?;
+        let slot = self.slab.admit(self.view)?.next(self.view, &mut self.cursor)?;
         let slot = slot.ok_or_else(|| Error::damaged("number of records", self.cursor, self.left))?;
-        Ok((SlabId(slot.token()), Slab::<T>::root(self.view, slot.record)?))
+        Ok((SlabId(slot.token()), self.slab.root(self.view, &slot)?))
     }
 }
 

@@ -346,6 +346,23 @@ impl Slots {
         }
     }
 
+    /// How many pages there are.
+    pub(crate) fn page_count(self, view: &View) -> Result<u64> {
+        self.pages().count(view)
+    }
+
+    /// The slots in use of one page; none of a page that there is no more.
+    pub(crate) fn of_page(self, view: &View, number: u64) -> Result<Vec<Slot>> {
+        let mut cursor = number * PER_PAGE;
+        let mut found = Vec::new();
+        while let Some(slot) = self.next(view, &mut cursor)?
+            && slot.place / PER_PAGE == number
+        {
+            found.push(slot);
+        }
+        Ok(found)
+    }
+
     #[cold]
     fn add_page(self, tx: &mut Tx<'_>, most: u64) -> Result<u64> {
         if (self.pages().count(tx)? + 1) * PER_PAGE > most {

@@ -2,6 +2,7 @@
 
 mod back;
 mod chains;
+mod kinds;
 mod random;
 mod refused;
 mod shapes;

@@ -1,7 +1,7 @@
 //! A region by name, with players in it, gone at the end.
 
 use crate::shapes::{self, PlayerV2, v1};
-use shmstate::{Map, Region, TableOptions, verify};
+use shmstate::{Map, Region, TableOptions, Tx, verify};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -41,6 +41,17 @@ impl World {
                 shmstate::Result::Ok(())
             })
             .expect("fill");
+    }
+
+    /// Makes the region, and in it what `fill` does.
+    pub(crate) fn make(&self, fill: impl FnOnce(&mut Tx<'_>) -> shmstate::Result<()>) {
+        let mut region = Region::options().capacity(32 << 20).create(&self.name).expect("create");
+        let gate = region.gate().clone();
+        region.write(&gate.enter().expect("pass"), fill).expect("fill");
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn open(&self) -> Region {

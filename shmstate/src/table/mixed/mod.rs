@@ -36,7 +36,7 @@ mod twins;
 pub(crate) use check::{Versions, check};
 pub(crate) use companion::companions;
 pub(crate) use companion::{check_plain, companion_of};
-pub(crate) use records::{clear, discard, is_mixed, note, other, renew};
+pub(crate) use records::{clear, discard, is_mixed, note, other, read, renew};
 pub use sweep::Swept;
 pub(crate) use sweep::{sweep, unswept};
 pub(crate) use table::{At, Table, ends_at, in_chunk};

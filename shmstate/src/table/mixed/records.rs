@@ -43,6 +43,12 @@ pub(crate) fn other<'v, T: Table>(table: &T, view: &'v View, at: At) -> Result<O
     archive::converted::<T::Value>(view, key, || read(view, at.header, older.geometry)).map(Some)
 }
 
+/// A record that could not be read for the reason given: [`other`], or that reason.
+#[cold]
+pub(crate) fn read<'v, T: Table>(table: &T, view: &'v View, at: At, why: Error) -> Result<&'v ArchivedOf<T::Value>> {
+    other(table, view, at)?.ok_or(why)
+}
+
 /// Before a record is changed: gives it this program's shape (M4), and notes that it may be changed. Gives its header.
 #[cold]
 pub(crate) fn renew<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64> {

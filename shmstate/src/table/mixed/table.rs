@@ -7,6 +7,7 @@ use crate::region::view::View;
 use crate::table::catalog::Spec;
 use crate::table::key::{Encoded, Key};
 use crate::table::record::{self, Carried, Home};
+use crate::table::slots::Slot;
 use crate::tx::Tx;
 
 /// A record of a table: where its header is, and, where records carry no key, the number by which their table finds them (an id's token,
@@ -21,6 +22,16 @@ impl At {
     /// A record that carries its key.
     pub(crate) const fn keyed(header: u64) -> Self {
         Self { header, number: 0 }
+    }
+
+    /// A record that a number names.
+    pub(crate) const fn numbered(header: u64, number: u64) -> Self {
+        Self { header, number }
+    }
+
+    /// The record in a slot.
+    pub(crate) fn slot(slot: &Slot) -> Self {
+        Self::numbered(slot.record, slot.token())
     }
 }
 

@@ -39,6 +39,9 @@ pub struct VacantEntry<'t, 'a, K: Key, V: Value> {
 
 impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
     pub(super) fn new(map: OrderedMap<K, V>, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Self> {
+        if tx.mixed().has(map.row) {
+            map.renew(tx, key)?;
+        }
         let tree = map.admit(tx)?;
         let key = Encoded::<K>::of(key, Form::Ordered)?.into_owned();
         let probe = Probe::new(tree.shape, &key);

@@ -11,6 +11,7 @@ mod entry;
 pub(crate) mod node;
 mod query;
 mod range;
+mod shapes;
 mod shrink;
 mod sweep;
 pub(crate) mod tree;
@@ -35,7 +36,9 @@ use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, Spec, TableOptions};
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::keyed::{self, Stored};
+use crate::table::mixed::{self, At};
 use crate::table::record::{self, Home, RecordMut};
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use node::{Node, Probe, Shape};
 use std::fmt;
@@ -186,8 +189,15 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Self::handle(row, &region.view)
+        Self::open_migrating(region, name, Steps::new())
+    }
+
+    /// The same for a table whose records may have an older shape, as [`Map::open_migrating`](crate::Map::open_migrating) says.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::BadSteps`].
+    pub fn open_migrating(region: &Region, name: &str, steps: Steps<V>) -> Result<Self> {
+        mixed::open(region, name, steps)
     }
 
     /// Finds the table, or makes it.
@@ -204,7 +214,10 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Self::handle(row, tx),
+            Ok(row) => {
+                mixed::check_plain::<V>(tx, name)?;
+                Self::handle(row, tx)
+            }
             Err(Error::NoTable { .. }) => Self::create_with(tx, name, options),
             Err(e) => Err(e),
         }
@@ -220,12 +233,23 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
 
     /// The key and the record of entry `i` of a leaf.
     #[inline]
-    fn item<'v>(view: &'v View, leaf: &Node<'_>, i: usize) -> Result<(K, &'v V::Archived)> {
+    fn item<'v>(&self, view: &'v View, leaf: &Node<'_>, i: usize) -> Result<(K, &'v V::Archived)> {
         let record = leaf.record(i);
-        let bytes = confirm(view, Shape::of::<K>(), leaf, i)?;
-        let key =
-            key::decode::<K>(Form::Ordered, bytes).ok_or_else(|| Error::damaged("key", record, bytes.len() as u64))?;
-        Ok((key, archive::root::<V>(view, record, Self::GEOMETRY)?))
+        let key = Self::decode(record, confirm(view, Shape::of::<K>(), leaf, i)?)?;
+        Ok((key, self.root(view, record)?))
+    }
+
+    fn decode(record: u64, bytes: &[u8]) -> Result<K> {
+        key::decode::<K>(Form::Ordered, bytes).ok_or_else(|| Error::damaged("key", record, bytes.len() as u64))
+    }
+
+    /// The root of the record whose header is given, whatever its shape.
+    #[inline]
+    fn root<'v>(&self, view: &'v View, record: u64) -> Result<&'v V::Archived> {
+        match archive::root::<V>(view, record, Self::GEOMETRY) {
+            Ok(root) => Ok(root),
+            Err(why) => mixed::read(self, view, At::keyed(record), why),
+        }
     }
 
     /// The leaf at the end of `path`, if the path ends at an entry.
@@ -270,7 +294,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     #[inline]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
         match self.look_up(view, key)? {
-            Some(record) => archive::root::<V>(view, record, Self::GEOMETRY).map(Some),
+            Some(record) => self.root(view, record).map(Some),
             None => Ok(None),
         }
     }
@@ -289,6 +313,9 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// As [`get`](Self::get).
     #[inline]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
+        if tx.mixed().has(self.row) {
+            self.renew(tx, key)?;
+        }
         match self.look_up(tx, key)? {
             Some(record) => RecordMut::new(tx, self.home(), record).map(Some),
             None => Ok(None),
@@ -301,6 +328,9 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
+        if tx.mixed().has(self.row) {
+            self.renew(tx, key)?;
+        }
         let tree = self.admit(tx)?;
         let key = Encoded::<K>::of(key, Form::Ordered)?;
         let spot = tree.locate(tx, Toward::Key(&Probe::new(tree.shape, &key)))?;
@@ -321,12 +351,14 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
             if new.archived != before {
                 self.count(tx, 0, new.archived.wrapping_sub(before))?;
             }
+            self.note(tx, new.header);
             return Ok(new.header);
         }
         let new = record::create(tx, self.home(), parts, value)?;
         let (entry, length) = tree.shape.leaf_entry(&tree.shape.key_words(key), new.header);
         tree.insert(tx, &spot.path, &entry[..length])?;
         self.count(tx, 1, new.archived)?;
+        self.note(tx, new.header);
         Ok(new.header)
     }
 
@@ -354,6 +386,9 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
 
     /// Frees a record at commit. Gives the bytes of its archive.
     fn discard(&self, tx: &mut Tx<'_>, record: u64) -> Result<u64> {
+        if tx.mixed().has(self.row) {
+            return mixed::discard(self, tx, At::keyed(record));
+        }
         let head = keyed::head_of::<K>(tx, record)?;
         record::discard(tx, self.home(), record, head)
     }

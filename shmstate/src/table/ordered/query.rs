@@ -18,7 +18,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         let left = self.len(view)?;
         let tree = self.admit(view)?;
         let (front, back) = (tree.locate(view, Toward::Start)?, tree.locate(view, Toward::End)?);
-        Range::between(tree, view, &front, &back, left)
+        Range::between(*self, view, &front, &back, left)
     }
 
     /// The records whose keys lie within `bounds`, ascending by key. None if the bounds are the wrong way round.
@@ -51,7 +51,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         if left > most {
             return Err(Error::damaged("number of records below", self.row + COUNT, left));
         }
-        Range::between(tree, view, &front, &back, left)
+        Range::between(*self, view, &front, &back, left)
     }
 
     /// The record with the least key.
@@ -108,6 +108,6 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
             return Ok(None);
         };
         let leaf = Self::leaf_at(self.admit(view)?, view, &path)?;
-        Self::item(view, &leaf, path.steps[0].index).map(Some)
+        self.item(view, &leaf, path.steps[0].index).map(Some)
     }
 }

@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::region::view::View;
 use crate::table::key::Key;
 use std::iter::FusedIterator;
-use std::marker::PhantomData;
 
 /// A place between two entries.
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +100,11 @@ impl<'v> Gap<'v> {
 /// It knows how many records are left. Each item can be [`Error::Damaged`], after which there are no more.
 pub struct Range<'v, K, V> {
     view: &'v View,
+    map: OrderedMap<K, V>,
     tree: Tree,
     front: Gap<'v>,
     back: Gap<'v>,
     left: u64,
-    types: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K, V> std::fmt::Debug for Range<'_, K, V> {
@@ -124,19 +123,20 @@ impl<K, V> Clone for Range<'_, K, V> {
 
 impl<'v, K: Key, V: Value> Range<'v, K, V> {
     /// The `left` records between two places.
-    pub(super) fn between(tree: Tree, view: &'v View, front: &Spot, back: &Spot, left: u64) -> Result<Self> {
+    pub(super) fn between(map: OrderedMap<K, V>, view: &'v View, front: &Spot, back: &Spot, left: u64) -> Result<Self> {
+        let tree = map.admit(view)?;
         Ok(Self {
             view,
+            map,
             tree,
             front: Gap::new(tree, view, front.path)?,
             back: Gap::new(tree, view, back.path)?,
             left,
-            types: PhantomData,
         })
     }
 
     fn give(&mut self, entry: Result<(Node<'v>, usize)>) -> Option<Result<(K, &'v V::Archived)>> {
-        let item = entry.and_then(|(leaf, i)| OrderedMap::<K, V>::item(self.view, &leaf, i));
+        let item = entry.and_then(|(leaf, i)| self.map.item(self.view, &leaf, i));
         self.left = if item.is_ok() { self.left - 1 } else { 0 };
         Some(item)
     }

@@ -6,6 +6,8 @@ use super::{COUNT, OrderedMap, WHAT};
 use crate::archive::{self, Value};
 use crate::error::Result;
 use crate::table::key::Key;
+use crate::table::mixed;
+use crate::table::record;
 use crate::tx::Tx;
 
 impl<K: Key, V: Value> OrderedMap<K, V> {
@@ -29,9 +31,13 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         let Some(path) = self.end(tx, toward)? else {
             return Ok(None);
         };
-        let leaf = Self::leaf_at(self.admit(tx)?, tx, &path)?;
-        let (key, _) = Self::item(tx, &leaf, path.steps[0].index)?;
+        if tx.mixed().has(self.row) {
+            // It is given to read when it is taken away already: in its own memory.
+            let record = Self::record_at(self.admit(tx)?, tx, &path)?;
+            self.renew_at(tx, record)?;
+        }
         let record = self.take(tx, &path)?;
+        let key = Self::decode(record, self.admit(tx)?.shape.stored.key(tx, record)?)?;
         let root = archive::root::<V>(tx, record, Self::GEOMETRY)?;
         Ok(Some((key, root)))
     }
@@ -56,18 +62,21 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     }
 
     /// Takes all records away and gives them to read, ascending by key: their memory is freed by the commit. All are gone, even
-    /// if the iterator is dropped early.
+    /// if the iterator is dropped early. Records of an older shape migrate first.
     ///
     /// # Errors
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
     pub fn drain<'t>(&self, tx: &'t mut Tx<'_>) -> Result<Range<'t, K, V>> {
         let left = self.len(tx)?;
+        if mixed::is_mixed(self, tx) {
+            self.renew_all(tx)?;
+        }
         let tree = self.admit(tx)?;
         let (front, back) = (tree.locate(tx, Toward::Start)?, tree.locate(tx, Toward::End)?);
         self.clear(tx)?;
         // Frees are applied by the commit, and nothing can be written while the transaction is lent out: nodes and records
         // are still what they were.
-        Range::between(tree, tx, &front, &back, left)
+        Range::between(*self, tx, &front, &back, left)
     }
 
     /// Takes all records away. The work is proportional to their number; their memory is freed by the commit.
@@ -77,7 +86,10 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         let most = self.len(tx)?;
         let tree = self.admit(tx)?;
-        tree.clear(tx, most, |tx, record| self.discard(tx, record).map(|_| ()))?;
+        if tx.mixed().has(self.row) {
+            mixed::clear(self, tx)?;
+        }
+        tree.clear(tx, most, record::forget)?;
         tx.put_all(self.row + COUNT, &[0, 0], WHAT)
     }
 }

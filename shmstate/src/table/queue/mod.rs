@@ -4,6 +4,7 @@
 //! undo log each, beside those of the heap.
 
 pub(crate) mod ring;
+mod shapes;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
@@ -13,7 +14,9 @@ use crate::region::Region;
 use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, Spec, TableOptions};
+use crate::table::mixed::{self, At};
 use crate::table::record::{self, Home, Parts};
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use ring::{Ring, Roots};
 use std::fmt;
@@ -131,8 +134,15 @@ impl<T: Value> Queue<T> {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Ok(Self::handle(row, &region.view))
+        Self::open_migrating(region, name, Steps::new())
+    }
+
+    /// The same for a queue whose records may have an older shape, as [`Map::open_migrating`](crate::Map::open_migrating) says; serial numbers stay what they are.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::BadSteps`].
+    pub fn open_migrating(region: &Region, name: &str, steps: Steps<T>) -> Result<Self> {
+        mixed::open(region, name, steps)
     }
 
     /// Finds the table, or makes it.
@@ -141,7 +151,10 @@ impl<T: Value> Queue<T> {
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Ok(Self::handle(row, tx)),
+            Ok(row) => {
+                mixed::check_plain::<T>(tx, name)?;
+                Ok(Self::handle(row, tx))
+            }
             Err(Error::NoTable { .. }) => Self::create(tx, name),
             Err(e) => Err(e),
         }
@@ -155,9 +168,17 @@ impl<T: Value> Queue<T> {
         Ok(Ring::of(self.row))
     }
 
-    fn item<'v>(ring: Ring, view: &'v View, roots: &Roots, serial: u64) -> Result<&'v T::Archived> {
-        let record = ring.item(view, roots, serial)?;
-        archive::root::<T>(view, record, Self::GEOMETRY)
+    /// The record of a serial number, whatever its shape.
+    fn item<'v>(&self, view: &'v View, roots: &Roots, serial: u64) -> Result<&'v T::Archived> {
+        self.root(view, self.admit(view)?.item(view, roots, serial)?, serial)
+    }
+
+    /// The root of the record with that header and serial number.
+    fn root<'v>(&self, view: &'v View, record: u64, serial: u64) -> Result<&'v T::Archived> {
+        match archive::root::<T>(view, record, Self::GEOMETRY) {
+            Ok(root) => Ok(root),
+            Err(why) => mixed::read(self, view, At::numbered(record, serial), why),
+        }
     }
 
     /// Adds a record behind all others and gives its serial number: 1 for the first record of a table, and for each further one
@@ -170,7 +191,11 @@ impl<T: Value> Queue<T> {
     pub fn push_back(&self, tx: &mut Tx<'_>, value: &T) -> Result<u64> {
         let ring = self.admit(tx)?;
         let made = record::create(tx, self.home(), Parts::NONE, value)?;
-        ring.push(tx, made.header, made.archived)
+        let serial = ring.push(tx, made.header, made.archived)?;
+        if tx.mixed().has(self.row) {
+            mixed::note(self, tx, At::numbered(made.header, serial));
+        }
+        Ok(serial)
     }
 
     /// Shows the oldest record and its serial number to `read`, then takes it out. `None`, and no call, if there is none.
@@ -186,9 +211,12 @@ impl<T: Value> Queue<T> {
             return Ok(None);
         }
         let record = ring.item(tx, &roots, roots.head)?;
-        let root = archive::root::<T>(tx, record, Self::GEOMETRY)?;
-        let result = read(roots.head, root);
-        let archived = record::discard(tx, self.home(), record, 0)?;
+        let result = read(roots.head, self.root(tx, record, roots.head)?);
+        let archived = if tx.mixed().has(self.row) {
+            mixed::discard(self, tx, At::numbered(record, roots.head))?
+        } else {
+            record::discard(tx, self.home(), record, 0)?
+        };
         ring.pop(tx, &roots, archived)?;
         Ok(Some(result))
     }
@@ -243,7 +271,7 @@ impl<T: Value> Queue<T> {
             return Ok(None);
         }
         let serial = roots.head + index;
-        Ok(Some((serial, Self::item(ring, view, &roots, serial)?)))
+        Ok(Some((serial, self.item(view, &roots, serial)?)))
     }
 
     /// The serial number that the next record will get, if the transaction that pushes it commits.
@@ -287,10 +315,9 @@ impl<T: Value> Queue<T> {
         let roots = ring.roots(view)?;
         Ok(QueueIter {
             view,
-            ring,
+            queue: *self,
             roots,
             next: roots.head,
-            value: PhantomData,
         })
     }
 }
@@ -299,10 +326,9 @@ impl<T: Value> Queue<T> {
 #[derive(Debug)]
 pub struct QueueIter<'v, T> {
     view: &'v View,
-    ring: Ring,
+    queue: Queue<T>,
     roots: Roots,
     next: u64,
-    value: PhantomData<fn() -> T>,
 }
 
 impl<'v, T: Value> Iterator for QueueIter<'v, T> {
@@ -313,7 +339,7 @@ impl<'v, T: Value> Iterator for QueueIter<'v, T> {
             return None;
         }
         let serial = self.next;
-        let item = Queue::<T>::item(self.ring, self.view, &self.roots, serial);
+        let item = self.queue.item(self.view, &self.roots, serial);
         self.next = if item.is_ok() { serial + 1 } else { self.roots.tail };
         Some(item.map(|item| (serial, item)))
     }

@@ -27,6 +27,7 @@ use crate::table::catalog::ROOT;
 use crate::table::pages::{self, PAGE};
 use crate::table::reference;
 use crate::tx::Tx;
+use std::ops::Range;
 
 const WHAT: &str = "queue";
 /// Items of a page.
@@ -64,7 +65,7 @@ impl Roots {
     }
 
     /// Pages there are (Q1): the first, and the one after the last.
-    fn pages(&self) -> (u64, u64) {
+    pub(crate) fn pages(&self) -> (u64, u64) {
         let first = self.head / PER_PAGE;
         (first, (self.tail - 1) / PER_PAGE + 1)
     }
@@ -182,6 +183,27 @@ impl Ring {
         };
         self.set(tx, &after)?;
         Ok(serial)
+    }
+
+    /// Lets the item with that serial, which is in the queue, name another record.
+    pub(crate) fn set_item(self, tx: &mut Tx<'_>, serial: u64, record: u64) -> Result<()> {
+        let roots = self.roots(tx)?;
+        let page = self.page(tx, &roots, serial / PER_PAGE)?;
+        let word = reference::seal(record, self.row, serial);
+        tx.put(page + serial % PER_PAGE * 8, word, WHAT)
+    }
+
+    /// A record was replaced by one whose archive has another length.
+    pub(crate) fn recount(self, tx: &mut Tx<'_>, before: u64, after: u64) -> Result<()> {
+        let roots = self.roots(tx)?;
+        let archived = roots.archived.wrapping_sub(before).wrapping_add(after);
+        self.set(tx, &Roots { archived, ..roots })
+    }
+
+    /// The serials of one page of those there are; none of a page that there is no more.
+    pub(crate) fn of_page(roots: &Roots, page: u64) -> Range<u64> {
+        let first = (roots.head / PER_PAGE + page) * PER_PAGE;
+        roots.head.max(first)..roots.tail.min(first + PER_PAGE)
     }
 
     /// Takes the oldest item away, whose record had `archived` bytes. There is one.

@@ -100,7 +100,7 @@ impl<T: Value> Timers<T> {
         let Some((slot, deadline)) = self.due(tx, now)? else {
             return Ok(None);
         };
-        let result = read(TimerId(slot.token()), shown(deadline), Self::root(tx, slot.record)?);
+        let result = read(TimerId(slot.token()), shown(deadline), self.root(tx, &slot)?);
         match Self::period_of(tx, slot.record)? {
             0 => self.take(tx, &slot)?,
             period => {

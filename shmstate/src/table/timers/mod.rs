@@ -18,6 +18,7 @@
 
 pub(crate) mod due;
 pub(crate) mod heap;
+mod shapes;
 
 pub use due::{Gap, MAX_DEADLINE};
 pub use heap::MAX_TIMERS;
@@ -30,9 +31,11 @@ use crate::region::Region;
 use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, ROOT, ROOTS, Spec, TableOptions};
+use crate::table::mixed::{self, At};
 use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::table::reference;
 use crate::table::slots::{self, Slot, Slots};
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use due::{MOST, clamp, shown};
 use heap::{Entry, Heap};
@@ -167,8 +170,16 @@ impl<T: Value> Timers<T> {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Ok(Self::handle(row, &region.view))
+        Self::open_migrating(region, name, Steps::new())
+    }
+
+    /// The same for a table whose records may have an older shape, as [`Map::open_migrating`](crate::Map::open_migrating) says; ids, deadlines and periods stay
+    /// what they are.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`Error::BadSteps`].
+    pub fn open_migrating(region: &Region, name: &str, steps: Steps<T>) -> Result<Self> {
+        mixed::open(region, name, steps)
     }
 
     /// Finds the table, or makes it. A table that is there keeps the policy that it was made with.
@@ -177,7 +188,10 @@ impl<T: Value> Timers<T> {
     /// Those of [`open`](Self::open) and [`create`](Self::create), except `NoTable`.
     pub fn open_or_create(tx: &mut Tx<'_>, name: &str, gap: Gap) -> Result<Self> {
         match catalog::find(tx, name, &Self::spec()) {
-            Ok(row) => Ok(Self::handle(row, tx)),
+            Ok(row) => {
+                mixed::check_plain::<T>(tx, name)?;
+                Ok(Self::handle(row, tx))
+            }
             Err(Error::NoTable { .. }) => Self::create(tx, name, gap),
             Err(e) => Err(e),
         }
@@ -195,11 +209,16 @@ impl<T: Value> Timers<T> {
         time(view, self.row).map(|(shift, _)| shift)
     }
 
+    /// The record of a timer, whatever its shape.
     #[inline]
-    fn root(view: &View, record: u64) -> Result<&T::Archived> {
-        archive::root::<T>(view, record, Self::GEOMETRY)
+    fn root<'v>(&self, view: &'v View, slot: &Slot) -> Result<&'v T::Archived> {
+        match archive::root::<T>(view, slot.record, Self::GEOMETRY) {
+            Ok(root) => Ok(root),
+            Err(why) => mixed::read(self, view, At::slot(slot), why),
+        }
     }
 
+    /// Of a record of whatever shape: it stands before the header.
     fn period_of(view: &View, record: u64) -> Result<u64> {
         view.load(record.wrapping_sub(Self::GEOMETRY.key), WHAT)
     }
@@ -243,7 +262,11 @@ impl<T: Value> Timers<T> {
         let (count, _) = slots.counts(tx)?;
         let position = heap.insert(tx, count, Entry::new(stored, serial, slot.place))?;
         slots.fill(tx, slot, serial as u32, position as u32, (made.header, made.archived))?;
-        Ok(TimerId(slots::token(slot.place, serial as u32)))
+        let token = slots::token(slot.place, serial as u32);
+        if tx.mixed().has(self.row) {
+            mixed::note(self, tx, At::numbered(made.header, token));
+        }
+        Ok(TimerId(token))
     }
 
     /// The timer's entry in the heap, and how many timers there are.
@@ -270,7 +293,11 @@ impl<T: Value> Timers<T> {
         let (slots, heap) = self.admit(tx)?;
         let (_, count) = self.entry(tx, slot)?;
         heap.remove(tx, slot.link.into(), count)?;
-        let archived = record::discard(tx, self.home(), slot.record, 0)?;
+        let archived = if tx.mixed().has(self.row) {
+            mixed::discard(self, tx, At::slot(slot))?
+        } else {
+            record::discard(tx, self.home(), slot.record, 0)?
+        };
         slots.release(tx, slot, archived)
     }
 
@@ -302,7 +329,7 @@ impl<T: Value> Timers<T> {
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View, id: TimerId) -> Result<Option<&'v T::Archived>> {
         match self.admit(view)?.0.find(view, id.0)? {
-            Some(slot) => Self::root(view, slot.record).map(Some),
+            Some(slot) => self.root(view, &slot).map(Some),
             None => Ok(None),
         }
     }
@@ -312,10 +339,14 @@ impl<T: Value> Timers<T> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, id: TimerId) -> Result<Option<RecordMut<'t, 'a, T>>> {
-        match self.admit(tx)?.0.find(tx, id.0)? {
-            Some(slot) => RecordMut::new(tx, self.home(), slot.record).map(Some),
-            None => Ok(None),
+        let Some(slot) = self.admit(tx)?.0.find(tx, id.0)? else {
+            return Ok(None);
+        };
+        let mut record = slot.record;
+        if tx.mixed().has(self.row) {
+            record = mixed::renew(self, tx, At::slot(&slot))?;
         }
+        RecordMut::new(tx, self.home(), record).map(Some)
     }
 
     /// When the timer fires next, in ns; `None` if it fired for the last time or was cancelled.
@@ -349,7 +380,10 @@ impl<T: Value> Timers<T> {
         let (slots, heap) = self.admit(tx)?;
         let mut cursor = 0;
         while let Some(slot) = slots.next(tx, &mut cursor)? {
-            record::discard(tx, self.home(), slot.record, 0)?;
+            record::forget(tx, slot.record)?;
+        }
+        if tx.mixed().has(self.row) {
+            mixed::clear(self, tx)?;
         }
         heap.clear(tx)?;
         slots.clear(tx)
@@ -411,11 +445,7 @@ impl<'v, T: Value> TimersIter<'v, T> {
         let entry = heap.entry(self.view, self.next)?;
         let slot = slots.used(self.view, entry.place())?;
         let deadline = shown(entry.deadline().saturating_add(self.shift));
-        Ok((
-            TimerId(slot.token()),
-            deadline,
-            Timers::<T>::root(self.view, slot.record)?,
-        ))
+        Ok((TimerId(slot.token()), deadline, self.table.root(self.view, &slot)?))
     }
 }
 

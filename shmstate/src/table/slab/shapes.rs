@@ -1,0 +1,93 @@
+//! Slabs whose records have several shapes (`table::mixed`). A twin's key is the id's token; the slot stays.
+
+use super::Slab;
+use crate::archive::Value;
+use crate::error::{Error, Result};
+use crate::region::view::View;
+use crate::table::catalog::Spec;
+use crate::table::key::{Encoded, Form};
+use crate::table::mixed::{self, At, Swept, Table};
+use crate::table::record::{Carried, Home};
+use crate::tx::Tx;
+
+impl<T: Value> Table for Slab<T> {
+    type Value = T;
+    type Name = u64;
+    const KEY_SIZE: usize = 0;
+
+    fn spec() -> Spec {
+        Self::spec()
+    }
+
+    fn of_row(row: u64, view: &View) -> Result<Self> {
+        Ok(Self::handle(row, view))
+    }
+
+    fn row(&self) -> u64 {
+        self.row
+    }
+
+    fn home(&self) -> Home {
+        self.home()
+    }
+
+    fn belongs(&self, view: &View) -> Result<()> {
+        self.admit(view).map(|_| ())
+    }
+
+    fn records(&self, view: &View) -> Result<u64> {
+        self.len(view)
+    }
+
+    fn is_record(&self, view: &View, at: At) -> Result<bool> {
+        let slot = self.admit(view)?.find(view, at.number)?;
+        Ok(slot.is_some_and(|slot| slot.record == at.header))
+    }
+
+    fn name(&self, _view: &View, at: At) -> Result<Encoded<'static, u64>> {
+        Ok(Encoded::of(&at.number, Form::Hashed)?.into_owned())
+    }
+
+    fn carried(_view: &View, _header: u64) -> Result<Carried> {
+        Ok(Carried::default())
+    }
+
+    fn swap(&self, tx: &mut Tx<'_>, at: At, header: u64) -> Result<()> {
+        let slots = self.admit(tx)?;
+        let slot = slots.find(tx, at.number)?;
+        let slot = slot.ok_or_else(|| Error::damaged("slots", at.header, at.number))?;
+        slots.set_record(tx, &slot, header)
+    }
+
+    fn recount(&self, tx: &mut Tx<'_>, before: u64, after: u64) -> Result<()> {
+        self.admit(tx)?.count_archived(tx, before, after)
+    }
+
+    fn parts(&self, view: &View) -> Result<u64> {
+        self.admit(view)?.page_count(view)
+    }
+
+    fn part(&self, view: &View, part: u64) -> Result<Vec<At>> {
+        let slots = self.admit(view)?.of_page(view, part)?;
+        Ok(slots.iter().map(At::slot).collect())
+    }
+}
+
+impl<T: Value> Slab<T> {
+    /// Migrates about `budget` records that still have an older shape, whole pages of 255 of them; then takes away what a closed way back has
+    /// left. Nothing is left when it says so; calling it is then cheap. For a call each tick.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::RegionFull`], [`Error::Damaged`]; those of the log.
+    pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
+        mixed::sweep(self, tx, budget)
+    }
+
+    /// How many records still have an older shape, and how many twins nobody wants any more.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    pub fn unswept(&self, view: &View) -> Result<u64> {
+        mixed::unswept(self, view)
+    }
+}

@@ -1,0 +1,105 @@
+//! Queues: serial numbers stay what they are, and go on where they were.
+
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, versions_follow_each_other};
+use crate::world::player_v1;
+use shmstate::{Queue, Reader, Region, Steps, Swept, Tx, Value};
+use std::collections::BTreeMap;
+
+/// More than one page.
+const MANY: u64 = 530;
+
+struct Queues;
+
+impl Kind for Queues {
+    type Of<V: Value> = Queue<V>;
+    type Id = u64;
+    type Beside = ();
+
+    fn fill(tx: &mut Tx<'_>, model: &mut Model<Self>, _checksums: bool) -> Result<()> {
+        let table = Queue::create(tx, TABLE)?;
+        for n in 0..MANY {
+            model.insert(table.push_back(tx, &player_v1(n))?, ((), Is::One(player_v1(n))));
+        }
+        Ok(())
+    }
+
+    fn open<V: Version>(region: &Region, steps: Steps<V>) -> Result<Queue<V>> {
+        Queue::open_migrating(region, TABLE, steps)
+    }
+
+    fn open_plain<V: Version>(region: &Region) -> Result<Queue<V>> {
+        Queue::open(region, TABLE)
+    }
+
+    fn change<V: Version>(
+        table: Queue<V>,
+        tx: &mut Tx<'_>,
+        model: &mut Model<Self>,
+        random: &mut Random,
+    ) -> Result<()> {
+        match random.u8(..10) {
+            0..4 => {
+                let value = V::random(random);
+                let serial = table.push_back(tx, &value)?;
+                assert!(model.insert(serial, ((), value.is())).is_none());
+            }
+            4 if random.u8(..) < 20 => {
+                let mut drained = BTreeMap::new();
+                table.drain(tx, |serial, value| {
+                    drained.insert(serial, V::read(value));
+                })?;
+                let expected = std::mem::take(model).into_iter();
+                assert_eq!(
+                    drained,
+                    expected.map(|(serial, (_, is))| (serial, V::of(&is))).collect()
+                );
+            }
+            5 if random.u8(..) < 10 => {
+                table.clear(tx)?;
+                model.clear();
+            }
+            6 => {
+                let back = table.back(tx)?.map(|(serial, value)| (serial, V::read(value)));
+                let expected = model.last_key_value();
+                assert_eq!(back, expected.map(|(serial, (_, is))| (*serial, V::of(is))));
+            }
+            _ => {
+                for _ in 0..random.u8(1..30) {
+                    let popped = table.pop_front(tx, |serial, value| (serial, V::read(value)))?;
+                    let expected = model.pop_first().map(|(serial, (_, is))| (serial, V::of(&is)));
+                    assert_eq!(popped, expected);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn all<V: Version>(table: Queue<V>, reader: &Reader<'_>) -> Result<Seen<Self, V>> {
+        let mut all = BTreeMap::new();
+        for (i, item) in table.iter(reader)?.enumerate() {
+            let (serial, value) = item?;
+            let (again, same) = table.get(reader, i as u64)?.expect("there");
+            assert!(again == serial && std::ptr::eq(value, same));
+            all.insert(serial, ((), V::read(value)));
+        }
+        Ok(all)
+    }
+
+    fn sweep<V: Version>(table: Queue<V>, tx: &mut Tx<'_>) -> Result<Swept> {
+        table.sweep(tx, 5)
+    }
+
+    fn unswept<V: Version>(table: Queue<V>, reader: &Reader<'_>) -> Result<u64> {
+        table.unswept(reader)
+    }
+
+    fn empty<V: Version>(table: Queue<V>, tx: &mut Tx<'_>) -> Result<u64> {
+        table.drain(tx, |_, _| {})?;
+        table.archived_bytes(tx)
+    }
+}
+
+#[test]
+fn queues() {
+    versions_follow_each_other::<Queues>();
+}
