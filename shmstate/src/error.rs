@@ -151,6 +151,16 @@ pub enum Error {
         /// Low byte of the version that the program's type declares.
         expected: u8,
     },
+    /// The table's records would point to values of a larger alignment than they have themselves: where those lie is as aligned as the record.
+    #[error(
+        "the records of table {table} would point to values of type {held}, which are aligned to 16 bytes, and are not so themselves; store them as [u64; 2], or give the record a field of that type"
+    )]
+    Overaligned {
+        /// The table.
+        table: Box<str>,
+        /// The type that is pointed to.
+        held: Box<str>,
+    },
     /// The steps given for a table cannot be what was meant.
     #[error("the steps for table {table} do not fit: {why}")]
     BadSteps {

@@ -16,7 +16,7 @@ use crate::heap::{self, Owner};
 use crate::region::Region;
 use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::view::View;
-use crate::schema::{self, Description, Fingerprint};
+use crate::schema::{self, Description, Fingerprint, Model};
 use crate::tx::Tx;
 use crate::tx::undo::Log;
 use std::sync::atomic::Ordering;
@@ -382,8 +382,25 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A block is as aligned as the record's root asks, and so is all that the root points to; a list of `u128` in a record of 8 would not lie where
+/// it may be read.
+fn check_alignment(name: &str, shape: &Shape<'_>) -> Result<()> {
+    let Ok(model) = Model::read(shape.value) else {
+        return Ok(());
+    };
+    let block = if model.root().align > 8 { 16 } else { 8 };
+    match model.types().find(|(_, held)| held.align > block) {
+        None => Ok(()),
+        Some((_, held)) => Err(Error::Overaligned {
+            table: name.into(),
+            held: held.name.as_str().into(),
+        }),
+    }
+}
+
 /// The same for a name that is the library's own, or was checked.
 pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: TableOptions, roots: &[u64]) -> Result<u64> {
+    check_alignment(name, shape)?;
     let mut vacant = None;
     for index in 0..ROWS {
         match row(tx, index)? {
@@ -429,6 +446,7 @@ fn describe(words: &mut [u64], shape: &Shape<'_>, text: &str, block: u64, checks
 /// Gives a table another description of its values; name, kind, keys and roots stay.
 pub(crate) fn redescribe(tx: &mut Tx<'_>, row: &Row, spec: &Spec) -> Result<()> {
     let (shape, checked) = (Shape::of(spec), is_checked(tx, row.offset)?);
+    check_alignment(&row.name, &shape)?;
     let text = shape.text();
     let block = heap::alloc(tx, text.len() as u64)?;
     tx.write_fresh(block.offset, text.as_bytes(), "description")?;
