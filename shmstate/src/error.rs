@@ -169,6 +169,40 @@ pub enum Error {
         /// What is wrong, and what to do.
         why: Box<str>,
     },
+    /// A later version of the program has moved the table's records to other tables, and closed the way back.
+    #[error(
+        "the records of table {table} have moved to other tables, by a later version of the program that has closed its way back: only that version, or one after it, can go on"
+    )]
+    TableMoved {
+        /// The table.
+        table: Box<str>,
+    },
+    /// Records are still on their way from one table to others.
+    #[error(
+        "table {table} is not whole: {left} records are still in table {source_table}; sweep its move until nothing is left, or ask for records by their keys"
+    )]
+    StillMoving {
+        /// The table that was to be looked at as a whole, or dropped.
+        table: Box<str>,
+        /// The table that the move empties.
+        source_table: Box<str>,
+        /// How many are left there.
+        left: u64,
+    },
+    /// Tables of this region are being moved, and this process does not know yet how far: its first transaction finds that out.
+    #[error(
+        "region {name} has tables that are moving: begin a transaction, an empty one will do, before the first read under an ownership"
+    )]
+    ReadTooEarly {
+        /// The region.
+        name: Box<str>,
+    },
+    /// A table of connections cannot be dropped.
+    #[error("table {table} holds connections: it cannot be dropped; close them")]
+    Streams {
+        /// The table.
+        table: Box<str>,
+    },
     /// There is no such table.
     #[error("there is no table {name}; create it in a transaction")]
     NoTable {

@@ -73,6 +73,7 @@ pub use table::cell::Cell;
 pub use table::key::{Form as KeyForm, Key, MAX_KEY, MAX_LONG_KEY, Sink as KeySink};
 pub use table::map::{Entry, Handle, Iter, Map, OccupiedEntry, VacantEntry};
 pub use table::mixed::Swept;
+pub use table::moving::{Move, Moving, Targets};
 pub use table::ordered;
 pub use table::ordered::OrderedMap;
 pub use table::queue::{Queue, QueueIter};

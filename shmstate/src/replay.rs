@@ -6,6 +6,7 @@ mod damage;
 mod keys;
 mod log;
 mod migrations;
+mod moves;
 mod streams;
 mod tables;
 mod trim;

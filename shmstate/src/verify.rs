@@ -7,10 +7,11 @@
 
 use crate::error::{Error, Report, Result};
 use crate::heap::{self, HeapStats, Held, Owner};
-use crate::region::header::{Layout, ROWS};
+use crate::region::header::{Layout, ROW, ROWS, at};
 use crate::region::{Reader, View, check_header};
-use crate::table::catalog::{self, Kind, Row};
+use crate::table::catalog::{self, Kind, ROOT, Row, State};
 use crate::table::mixed::{self, Versions};
+use crate::table::moving;
 use crate::table::{cell, map, ordered, queue, slab, streams, timers};
 use std::fmt;
 
@@ -116,8 +117,15 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
     blocks.dedup();
     let mut referred = vec![false; blocks.len()];
     let mut references = Vec::new();
+    let mut moves = 0;
     for index in 0..ROWS {
-        let row = match catalog::row(view, index) {
+        let row = match catalog::any_row(view, index) {
+            Ok(Some(row)) if row.state != State::Live => {
+                if let Err(fault) = check_dropped(view, &row, &mut references) {
+                    found.add(fault, None)?;
+                }
+                continue;
+            }
             Ok(None) => continue,
             Ok(Some(row)) => row,
             Err(fault) => {
@@ -125,10 +133,17 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
                 continue;
             }
         };
+        moves += u64::from(moving::is_move(&row));
         let mut report = |fault| found.add(fault, Some(&row.name));
         if let Err(fault) = check_table(view, &layout, &row, &mut references, &mut report) {
             report(fault)?;
         }
+    }
+    if view.header(at::MOVES) != moves {
+        found.add(
+            Error::damaged("number of moves", at::MOVES, view.header(at::MOVES)),
+            None,
+        )?;
     }
     found.reachable = references.len() as u64;
     for reference in references {
@@ -145,6 +160,22 @@ pub(crate) fn check(view: &View) -> Result<Verification> {
         found.leaked = leaked.map(|(offset, _)| offset).take(MAX_FAULTS).collect();
     }
     Ok(found)
+}
+
+/// What is left of a table that was dropped: the heads of its lists while it is dying, then nothing.
+fn check_dropped(view: &View, row: &Row, references: &mut Vec<u64>) -> Result<()> {
+    let owner = Owner::of_row(row.offset);
+    if row.state == State::Dying {
+        references.extend(owner.heads(view)?);
+        return Ok(());
+    }
+    for at in (row.offset + ROOT..row.offset + ROW).step_by(8) {
+        let word = view.load(at, "row of a table that was dropped")?;
+        if word != 0 && !catalog::is_check(row, at) {
+            return Err(Error::damaged("row of a table that was dropped", at, word));
+        }
+    }
+    Ok(())
 }
 
 fn check_table(

@@ -22,7 +22,7 @@ mod tests;
 mod walk;
 
 pub(crate) use held::Held;
-pub(crate) use owner::{Blocks, Owner};
+pub(crate) use owner::{Blocks, FIRST, Owner};
 pub(crate) use runs::reserve;
 pub use walk::{ClassStats, HeapStats};
 pub(crate) use walk::{check, walk};
@@ -197,30 +197,36 @@ pub(crate) fn release(tx: &mut Tx<'_>, offset: u64) -> Result<()> {
 
 /// Gives back the chunks without a block that [`release`] keeps, one for each class of each table, where they are found quickly.
 pub(crate) fn release_empty(tx: &mut Tx<'_>) -> Result<()> {
-    let table = Table::of(tx.region.layout());
     for owner in (0..=ROWS).filter_map(Owner::from_number) {
-        let heads = match owner.heads(tx)? {
-            None if owner == Owner::SHARED => at::CLASS_HEADS,
-            None => continue,
-            Some(heads) => heads,
-        };
-        for class in 0..classes::COUNT {
-            let head = heads.wrapping_add(class as u64 * 8);
-            let mut next = tx.load(head, "list of chunks with room")?;
-            for _ in 0..LOOK {
-                if next == 0 {
-                    break;
-                }
-                let chunk = table.chunk(tx, next - 1)?;
-                if chunk.kind(tx)? != (Kind::Slots { owner, class }) {
-                    return Err(chunk.damaged(next));
-                }
-                next = chunk.links(tx, List::Room)?.low.into();
-                if chunk.free(tx)? == classes::slots(class) {
-                    runs::pull(tx, table, head, List::Room, chunk)?;
-                    owner.leave(tx, table, chunk)?;
-                    runs::give(tx, chunk, 1)?;
-                }
+        release_empty_of(tx, owner)?;
+    }
+    Ok(())
+}
+
+/// The same for one table.
+pub(crate) fn release_empty_of(tx: &mut Tx<'_>, owner: Owner) -> Result<()> {
+    let table = Table::of(tx.region.layout());
+    let heads = match owner.heads(tx)? {
+        None if owner == Owner::SHARED => at::CLASS_HEADS,
+        None => return Ok(()),
+        Some(heads) => heads,
+    };
+    for class in 0..classes::COUNT {
+        let head = heads.wrapping_add(class as u64 * 8);
+        let mut next = tx.load(head, "list of chunks with room")?;
+        for _ in 0..LOOK {
+            if next == 0 {
+                break;
+            }
+            let chunk = table.chunk(tx, next - 1)?;
+            if chunk.kind(tx)? != (Kind::Slots { owner, class }) {
+                return Err(chunk.damaged(next));
+            }
+            next = chunk.links(tx, List::Room)?.low.into();
+            if chunk.free(tx)? == classes::slots(class) {
+                runs::pull(tx, table, head, List::Room, chunk)?;
+                owner.leave(tx, table, chunk)?;
+                runs::give(tx, chunk, 1)?;
             }
         }
     }

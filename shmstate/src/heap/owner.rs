@@ -66,7 +66,11 @@ impl Owner {
     pub(crate) fn head(self, view: &View, class: usize) -> Result<u64> {
         let heads = match self.row() {
             None => at::CLASS_HEADS,
-            Some(row) => view.load(row + HEADS, WHAT)?,
+            Some(row) => match view.load(row + HEADS, WHAT)? {
+                // A table that was dropped, in the hands of who did not notice (L3 of `table::dropped`).
+                0 => return Err(Error::damaged("heads of a table", row + HEADS, 0)),
+                heads => heads,
+            },
         };
         Ok(heads.wrapping_add(class as u64 * 8))
     }
@@ -124,6 +128,34 @@ impl Owner {
             None => Ok(()),
             Some(row) => runs::push(tx, table, row + FIRST, List::Owner, chunk),
         }
+    }
+
+    /// Gives all that the table has to another one, which has nothing: the blocks stay where they are. The roots of both for their chunks are
+    /// exchanged.
+    pub(crate) fn hand_over(self, tx: &mut Tx<'_>, to: Self) -> Result<()> {
+        let (Some(row), Some(heir)) = (self.row(), to.row()) else {
+            return Ok(());
+        };
+        let table = Table::in_view(tx);
+        let mine: [u64; 2] = tx.words(row + FIRST, WHAT)?;
+        let theirs: [u64; 2] = tx.words(heir + FIRST, WHAT)?;
+        if theirs[0] != 0 {
+            return Err(Error::damaged(WHAT, heir + FIRST, theirs[0]));
+        }
+        let (mut next, mut left) = (mine[0], table.used(tx));
+        while next != 0 {
+            let chunk = table.chunk(tx, next - 1)?;
+            left = left.checked_sub(1).ok_or_else(|| chunk.damaged(next))?;
+            let kind = match chunk.kind(tx)? {
+                Kind::Slots { owner, class } if owner == self => Kind::Slots { owner: to, class },
+                Kind::Run { owner, length } if owner == self => Kind::Run { owner: to, length },
+                kind => return Err(chunk.damaged(kind.word())),
+            };
+            chunk.set_kind(tx, kind)?;
+            next = chunk.links(tx, List::Owner)?.low.into();
+        }
+        tx.put_all(row + FIRST, &theirs, WHAT)?;
+        tx.put_all(heir + FIRST, &mine, WHAT)
     }
 
     /// Takes it out again.

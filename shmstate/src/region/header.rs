@@ -23,7 +23,8 @@
 //!                                         2568 u64   first hole, as a chunk's index + 1
 //!                                         2576 u64   1 if memory that should be given back may still be there
 //!                                         2584 u64   bytes given back, all in all
-//!                                         2592 reserved, zero
+//!                                         2592 u64   moves from table to table that are not over
+//!                                         2600 reserved, zero
 //!
 //!  432 u64 epoch: begins and ends of transactions with a log, and new writers (see `observe::snapshot`)
 //!
@@ -32,7 +33,7 @@
 //!                                         504 u64 clock offset: the region's clock is CLOCK_MONOTONIC + this
 //! ```
 //!
-//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 440 and 456, and after 2592 is
+//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 440 and 456, and after 2600 is
 //! zero and belongs to later versions.
 //!
 //! All places are computed from the *reserve*, so that the capacity can be raised while the region is in use. In regions
@@ -101,7 +102,8 @@ pub(crate) mod at {
     pub(crate) const HOLE_HEAD: u64 = 2568;
     pub(crate) const HOLES_STALE: u64 = 2576;
     pub(crate) const GIVEN_BACK: u64 = 2584;
-    pub(crate) const RESERVED: u64 = 2592;
+    pub(crate) const MOVES: u64 = 2592;
+    pub(crate) const RESERVED: u64 = 2600;
 }
 
 /// Entries of the table of log extents.
@@ -138,7 +140,7 @@ const _: () = {
     assert!(at::CLASS_HEADS + MAX_CLASSES * 8 == at::RUN_BINS);
     assert!(at::RUN_BINS + BINS * 8 == at::HOLES);
     assert!(at::HOLE_HEAD == at::HOLES + 8 && at::HOLES_STALE == at::HOLES + 16 && at::GIVEN_BACK == at::HOLES + 24);
-    assert!(at::GIVEN_BACK + 8 == at::RESERVED && at::HEAP_END == at::TAKEN + 8);
+    assert!(at::GIVEN_BACK + 8 == at::MOVES && at::MOVES + 8 == at::RESERVED && at::HEAP_END == at::TAKEN + 8);
     assert!(at::RESERVED <= HEADER);
     assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
     assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));

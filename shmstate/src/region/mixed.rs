@@ -43,6 +43,13 @@ pub(crate) trait Bridge: Any + Send + Sync {
     fn has_way_back(&self) -> bool;
 }
 
+/// The bit of a row of the catalog.
+#[inline(always)]
+const fn bit(row: u64) -> u64 {
+    const { assert!(ROWS == 64) };
+    1 << (row.wrapping_sub(HEADER) / ROW % ROWS)
+}
+
 /// A record that was converted: its archive, and where the root is.
 type Converted = (AlignedVec<16>, usize);
 
@@ -51,6 +58,8 @@ type Converted = (AlignedVec<16>, usize);
 pub(crate) struct Mixed {
     /// A bit for each row of the catalog whose table is entered.
     rows: AtomicU64,
+    /// A bit for each row whose table is the target of a move (`moves`): what changes there needs a look too, and is told by the same word.
+    targets: AtomicU64,
     unsettled: AtomicBool,
     tables: RwLock<Vec<(u64, Arc<dyn Bridge>)>>,
     /// By type, and by row, header and the header's word, which changes with the record.
@@ -74,16 +83,32 @@ impl Mixed {
     /// Whether the table whose row is given may.
     #[inline(always)]
     pub(crate) fn has(&self, row: u64) -> bool {
-        const { assert!(ROWS == 64) };
-        self.rows.load(Ordering::Relaxed) >> (row.wrapping_sub(HEADER) / ROW % ROWS) & 1 != 0
+        self.rows.load(Ordering::Relaxed) & bit(row) != 0
+    }
+
+    /// Whether the table whose row is given is entered, whatever its type.
+    pub(crate) fn is_entered(&self, row: u64) -> bool {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.iter().any(|(known, _)| *known == row)
+    }
+
+    /// Whether the table whose row is given is the target of a move.
+    pub(crate) fn is_target(&self, row: u64) -> bool {
+        self.targets.load(Ordering::Relaxed) & bit(row) != 0
+    }
+
+    /// These tables are the targets of moves, all others are not.
+    pub(crate) fn set_targets(&self, rows: impl Iterator<Item = u64>) {
+        let tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        self.targets
+            .store(rows.fold(0, |all, row| all | bit(row)), Ordering::Relaxed);
+        self.note(&tables);
     }
 
     fn note(&self, tables: &[(u64, Arc<dyn Bridge>)]) {
-        let bits = tables
-            .iter()
-            .map(|(row, _)| 1 << (row.wrapping_sub(HEADER) / ROW % ROWS));
-        self.rows
-            .store(bits.fold(0, |all, bit: u64| all | bit), Ordering::Relaxed);
+        let targets = self.targets.load(Ordering::Relaxed);
+        let bits = tables.iter().fold(targets, |all, (row, _)| all | bit(*row));
+        self.rows.store(bits, Ordering::Relaxed);
     }
 
     /// Enters the table whose row is given; what was known of it before is forgotten.

@@ -15,6 +15,7 @@ pub(crate) mod backing;
 pub(crate) mod header;
 pub(crate) mod mapping;
 pub(crate) mod mixed;
+pub(crate) mod moves;
 mod options;
 pub(crate) mod seal;
 pub(crate) mod view;
@@ -63,6 +64,8 @@ pub struct Region {
     pub(crate) frees: Vec<u64>,
     /// Records that were changed and have, or must get, a twin of an older shape: row, header, the header's word before (0: it has none).
     pub(crate) touched: Vec<[u64; 4]>,
+    /// Records of moves' sources of which something was changed in the targets: which move, and the key.
+    pub(crate) carried: Vec<(usize, Box<[u8]>)>,
     pub(crate) progress: Progress,
     /// For drafts of archives, see `archive`.
     pub(crate) draft: Vec<u8>,
@@ -306,6 +309,7 @@ impl Region {
             log,
             frees: Vec::new(),
             touched: Vec::new(),
+            carried: Vec::new(),
             progress: Progress::default(),
             draft: Vec::new(),
             hook: None,
@@ -385,6 +389,11 @@ impl Region {
     #[inline]
     pub fn read<'a>(&'a self, pass: &'a Pass<'a>) -> Result<Reader<'a>> {
         self.admit(pass)?;
+        if self.view.moves().is_active() && self.seen.load(Ordering::Relaxed) != pass.gate().word() {
+            return Err(Error::ReadTooEarly {
+                name: self.name.clone(),
+            });
+        }
         Ok(Reader { region: self })
     }
 
@@ -423,20 +432,25 @@ impl Region {
         self.rest();
         if !seen {
             self.view.mixed().unsettle();
-            if self.view.mixed().is_unsettled() {
-                self.settle_mixed(pass)?;
+            if self.view.mixed().is_unsettled() || self.view.header(at::MOVES) != 0 || self.view.moves().is_active() {
+                self.settle_tables(pass)?;
             }
             self.seen.store(pass.gate().word(), Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Tables with records of several shapes: the catalog says from now on what this process writes (B2 of `mixed`).
+    /// The catalog says from now on what this process writes: of tables with records of several shapes (B2 of `mixed`), and of tables that
+    /// move (F2 of `moves`).
     #[cold]
-    fn settle_mixed(&mut self, pass: &Pass<'_>) -> Result<()> {
+    fn settle_tables(&mut self, pass: &Pass<'_>) -> Result<()> {
         let mut tx = Tx::begin(self, pass);
         for (_, bridge) in tx.mixed().all() {
             bridge.settle(&mut tx)?;
+        }
+        crate::table::moving::disown(&mut tx)?;
+        for mover in tx.moves().all() {
+            mover.settle(&mut tx)?;
         }
         tx.commit()?;
         self.view.mixed().settled();
@@ -456,13 +470,19 @@ impl Region {
     /// Those of [`begin`](Self::begin) and [`Tx::commit`].
     pub fn close_ways_back(&mut self, pass: &Pass<'_>) -> Result<()> {
         let mut tx = self.begin(pass)?;
-        let bridges = tx.mixed().all();
+        let (bridges, movers) = (tx.mixed().all(), tx.moves().all());
         for (_, bridge) in &bridges {
             bridge.close_way_back(&mut tx)?;
+        }
+        for mover in &movers {
+            mover.close_way_back(&mut tx)?;
         }
         tx.commit()?;
         for (_, bridge) in &bridges {
             bridge.way_back_is_closed();
+        }
+        for mover in &movers {
+            mover.way_back_is_closed();
         }
         Ok(())
     }
@@ -482,6 +502,7 @@ impl Region {
     fn refresh(&mut self) -> Result<()> {
         self.frees.clear();
         self.touched.clear();
+        self.carried.clear();
         self.view.mixed_mut().forget();
         self.view.look_at_limit();
         if self.view.header(at::HOLES) != 0 {

@@ -16,6 +16,7 @@ use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::mixed::Mixed;
+use crate::region::moves::Moves;
 use crate::region::seal;
 use crate::schema::Plain;
 use std::marker::PhantomData;
@@ -46,6 +47,7 @@ pub struct View {
     /// Accesses below this are inside taken memory; a cache of the header's word.
     limit: AtomicU64,
     mixed: Mixed,
+    moves: Moves,
     #[cfg(test)]
     stores: std::sync::Mutex<Option<Vec<Store>>>,
 }
@@ -78,6 +80,7 @@ impl View {
             places,
             limit: AtomicU64::new(limit),
             mixed: Mixed::default(),
+            moves: Moves::default(),
             #[cfg(test)]
             stores: std::sync::Mutex::new(None),
         }
@@ -99,7 +102,13 @@ impl View {
     /// ([`Steps::back`](crate::Steps::back)).
     #[must_use]
     pub fn has_ways_back(&self) -> bool {
-        self.mixed.is_active() && self.mixed.all().iter().any(|(_, bridge)| bridge.has_way_back())
+        let mixed = self.mixed.is_active() && self.mixed.all().iter().any(|(_, bridge)| bridge.has_way_back());
+        mixed || self.moves.all().iter().any(|mover| mover.has_way_back())
+    }
+
+    /// What this process knows of tables whose records move to others.
+    pub(crate) fn moves(&self) -> &Moves {
+        &self.moves
     }
 
     /// What this process knows of them, to forget what was converted.

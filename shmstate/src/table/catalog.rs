@@ -12,7 +12,7 @@
 //! transaction like everything else. A successor reads rows while the owner is at work, so it reads until they hold still.
 
 use crate::error::{Error, Result};
-use crate::heap::{self, Owner};
+use crate::heap::{self, FIRST, Owner};
 use crate::region::Region;
 use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::view::View;
@@ -43,7 +43,17 @@ const CHECK_SHIFT: u32 = 16;
 /// How long a reader waits for the catalog to hold still while its owner works.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// In the flags: the records have moved to other tables, and there is no way back to this one (`table::moving`).
+const MOVED: u64 = 1 << 33;
+/// In the flags: of how many moves that are not over this table is a target.
+const TARGET_SHIFT: u32 = 40;
+const MOST_MOVES: u64 = 0xff;
+
 const LIVE: u64 = 1;
+/// Was dropped: its row is not used again, for another process may have a handle of it.
+const DEAD: u64 = 2;
+/// Is being dropped: nothing is left of it but the heads of its lists of chunks (`table::dropped`).
+const DYING: u64 = 3;
 
 const _: () = assert!(ROOT + ROOTS as u64 * 8 == ROW && SUM + 3 * 8 == ROW && VERSION == 13 * 8);
 
@@ -160,28 +170,46 @@ impl Spec {
     }
 }
 
-/// A row that is live, as read.
+/// What has become of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Live,
+    Dying,
+    Dead,
+}
+
+/// A row, as read.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) offset: u64,
+    pub(crate) state: State,
     pub(crate) kind: u16,
     pub(crate) name: String,
     pub(crate) value: u128,
     pub(crate) key: u128,
     pub(crate) version: u16,
     pub(crate) description: (u64, u64),
+    /// Its records have moved to other tables for good.
+    pub(crate) moved: bool,
+    /// Moves that are not over of which it is a target.
+    pub(crate) moves: u64,
 }
 
 fn words(view: &View, at: u64) -> Result<u128> {
     Ok(u128::from(view.load(at, WHAT)?) | u128::from(view.load(at + 8, WHAT)?) << 64)
 }
 
-/// Reads row `index` of the catalog; `None` if it is empty.
+/// Reads row `index` of the catalog; `None` if there is no table.
 pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
+    Ok(any_row(view, index)?.filter(|row| row.state == State::Live))
+}
+
+/// Reads row `index` of the catalog, also of a table that was dropped; `None` if there never was one.
+pub(crate) fn any_row(view: &View, index: u64) -> Result<Option<Row>> {
     let offset = HEADER + index * ROW;
     let head = view.load(offset, WHAT)?;
     if head as u32 == 0 {
-        // Tables do not go, so what was never one is zero.
+        // What was never a table is zero.
         let fixed: [u64; ROOT as usize / 8] = view.words(offset, WHAT)?;
         return match fixed.iter().position(|word| *word != 0) {
             None => Ok(None),
@@ -189,7 +217,13 @@ pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
         };
     }
     let length = (head >> 48) as usize;
-    if head as u32 != LIVE as u32 || length == 0 || length > MAX_TABLE_NAME {
+    let state = match u64::from(head as u32) {
+        LIVE => State::Live,
+        DEAD => State::Dead,
+        DYING => State::Dying,
+        _ => return Err(Error::damaged(WHAT, offset, head)),
+    };
+    if length == 0 || length > MAX_TABLE_NAME {
         return Err(Error::damaged(WHAT, offset, head));
     }
     let fixed: [u64; ROOT as usize / 8] = view.words(offset, WHAT)?;
@@ -203,15 +237,35 @@ pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
     }
     name.truncate(length);
     let name = String::from_utf8(name).map_err(|_| Error::damaged(WHAT, offset + 8, head))?;
+    let flags = view.load(offset + VERSION, WHAT)?;
     Ok(Some(Row {
         offset,
+        state,
         kind: (head >> 32) as u16,
         name,
         value: words(view, offset + 72)?,
         key: words(view, offset + 88)?,
-        version: view.load(offset + 104, WHAT)? as u16,
+        version: flags as u16,
         description: (view.load(offset + 112, WHAT)?, view.load(offset + 120, WHAT)?),
+        moved: flags & MOVED != 0,
+        moves: flags >> TARGET_SHIFT & MOST_MOVES,
     }))
+}
+
+/// The row at an offset, of a table that is there.
+pub(crate) fn row_at(view: &View, offset: u64) -> Result<Row> {
+    let found = row(view, offset.wrapping_sub(HEADER) / ROW % ROWS)?;
+    found.ok_or_else(|| Error::damaged(WHAT, offset, 0))
+}
+
+/// The check of what a row says of its table: another one if the table goes.
+pub(crate) fn sum(view: &View, row: u64) -> Result<u64> {
+    view.load(row + SUM, WHAT)
+}
+
+/// Whether the check of a row stands there.
+pub(crate) fn is_check(row: &Row, at: u64) -> bool {
+    at == row.offset + SUM
 }
 
 /// All live rows.
@@ -221,6 +275,59 @@ pub(crate) fn rows(view: &View) -> Result<Vec<Row>> {
         rows.extend(row(view, index)?);
     }
     Ok(rows)
+}
+
+/// Whether nothing ever was in row `index`, or nothing that anybody could have a handle of.
+fn is_vacant(view: &View, index: u64) -> Result<bool> {
+    Ok(view.load(HEADER + index * ROW, WHAT)? as u32 == 0)
+}
+
+/// Changes the fixed part of a row.
+fn change(tx: &mut Tx<'_>, row: u64, change: impl FnOnce(&mut [u64; (ROOT / 8) as usize])) -> Result<()> {
+    let mut words: [u64; (ROOT / 8) as usize] = tx.words(row, WHAT)?;
+    change(&mut words);
+    tx.put_all(row, &words, WHAT)?;
+    tx.put(row + SUM, sum_of(&words), WHAT)
+}
+
+/// Notes that the records of a table have moved to others for good: only the move itself opens it from now on.
+pub(crate) fn set_moved(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    if row.moved {
+        return Ok(());
+    }
+    change(tx, row.offset, |words| words[(VERSION / 8) as usize] |= MOVED)
+}
+
+/// Notes of how many moves a table is a target.
+pub(crate) fn set_moves(tx: &mut Tx<'_>, row: &Row, moves: u64) -> Result<()> {
+    let moves = moves.min(MOST_MOVES) << TARGET_SHIFT;
+    change(tx, row.offset, |words| {
+        let flags = &mut words[(VERSION / 8) as usize];
+        *flags = *flags & !(MOST_MOVES << TARGET_SHIFT) | moves;
+    })
+}
+
+/// A table is being dropped: its row names no description and has no roots but those of its chunks.
+pub(crate) fn set_dying(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    change(tx, row.offset, |words| {
+        words[0] = words[0] & !u64::from(u32::MAX) | DYING;
+        words[(ROOT / 8) as usize - 2..].fill(0);
+    })?;
+    const { assert!(FIRST == SUM + 8) };
+    tx.put_all(row.offset + ROOT, &[0; (SUM - ROOT) as usize / 8], WHAT)?;
+    tx.free(row.description.0);
+    Ok(())
+}
+
+/// Nothing is left of a table that was dropped. Its row is used again only if it was the library's own, for which nobody has handles.
+pub(crate) fn set_dead(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    if row.name.starts_with('.') {
+        return tx.put_all(row.offset, &[0; (ROW / 8) as usize], WHAT);
+    }
+    tx.put_all(row.offset + FIRST, &[0, 0], WHAT)?;
+    change(tx, row.offset, |words| {
+        words[0] = words[0] & !u64::from(u32::MAX) | DEAD
+    })
 }
 
 /// The text of both descriptions of a row.
@@ -248,6 +355,11 @@ pub(crate) fn find(view: &View, name: &str, spec: &Spec) -> Result<u64> {
 
 /// Compares the shape of a table with what the program says; `text` gives the description that the row names.
 pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<String>) -> Result<()> {
+    if row.moved {
+        return Err(Error::TableMoved {
+            table: row.name.as_str().into(),
+        });
+    }
     let same = row.kind == spec.kind as u16
         && row.value == spec.value.fingerprint().as_u128()
         && row.key == spec.key_print()
@@ -278,8 +390,8 @@ pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<Stri
 }
 
 /// [`find`] without a pass: for a successor whose predecessor may be changing the catalog right now, or may have died in the middle of a
-/// transaction that nobody has taken back yet. Tables do not go, and what names one never changes: so a row that the open log does not cover
-/// was committed before.
+/// transaction that nobody has taken back yet. A row that the open log does not cover was committed before. A row of a table that was dropped
+/// since is not another table's: its handle finds nothing.
 pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64> {
     live(region, |view| find(view, name, spec).map(|row| (row, row)))
 }
@@ -406,7 +518,8 @@ pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: Table
         match row(tx, index)? {
             Some(row) if row.name == name => return Err(Error::TableExists { name: name.into() }),
             Some(_) => {}
-            None => vacant = vacant.or(Some(index)),
+            None if vacant.is_none() && is_vacant(tx, index)? => vacant = Some(index),
+            None => {}
         }
     }
     let index = vacant.ok_or(Error::CatalogFull { rows: ROWS })?;

@@ -2,11 +2,13 @@
 
 pub(crate) mod catalog;
 pub(crate) mod cell;
+pub(crate) mod dropped;
 pub(crate) mod hash;
 pub(crate) mod key;
 pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod mixed;
+pub(crate) mod moving;
 pub mod ordered;
 pub(crate) mod pages;
 pub(crate) mod queue;

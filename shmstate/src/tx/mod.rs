@@ -124,7 +124,7 @@ impl<'a> Tx<'a> {
                 tx.pass.note_commit();
                 Ok(())
             }
-            _ if tx.region.touched.is_empty() => tx.finish(),
+            _ if tx.region.touched.is_empty() && tx.region.carried.is_empty() => tx.finish(),
             _ => std::mem::ManuallyDrop::into_inner(tx).commit_touched(),
         }
     }
@@ -149,7 +149,26 @@ impl<'a> Tx<'a> {
                 bridge.write_twin(&mut self, At { header, number }, word)?;
             }
         }
+        // Then the sources of moves whose targets were changed: nothing of that is touched by it, nor carried.
+        let mut carried = std::mem::take(&mut self.region.carried);
+        carried.sort_unstable();
+        carried.dedup();
+        let movers = self.moves().all();
+        for (mover, key) in carried {
+            if let Some(mover) = movers.get(mover) {
+                mover.mirror(&mut self, &key)?;
+            }
+        }
         std::mem::ManuallyDrop::new(self).finish()
+    }
+
+    /// Notes that what became of a record of a move's source may be changed by this transaction, so that the source must follow.
+    pub(crate) fn carry(&mut self, mover: usize, key: &[u8]) {
+        if self.region.progress.is_held() {
+            self.flush();
+        }
+        self.region.progress.enter(LOGGED);
+        self.region.carried.push((mover, key.into()));
     }
 
     /// Notes that a record may be changed by this transaction, and must have a twin of an older shape when it commits.
@@ -422,6 +441,7 @@ impl Tx<'_> {
         let region = &mut *self.region;
         region.frees.clear();
         region.touched.clear();
+        region.carried.clear();
         region.progress = Progress::default();
         let view = &region.view;
         if undo::Log::published(view) != 0 {

@@ -441,6 +441,7 @@ impl Log {
         let in_log = |from: u64, to: u64| self.extents.iter().any(|e| from < e.offset + e.length && to > e.offset);
         let allowed = within(at::TAKEN, at::HEAP_END + 8)
             || within(at::CLASS_HEADS, at::HOLES_STALE)
+            || within(at::MOVES, at::RESERVED)
             || within(l.catalog, l.log)
             || within(l.chunks, l.heap)
             || (within(l.heap, taken) && !in_log(entry.target, end));

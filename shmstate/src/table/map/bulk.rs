@@ -12,6 +12,7 @@ use crate::table::catalog::ROOT;
 use crate::table::key::{self, Form, Key};
 use crate::table::map::index::{Index, SEED};
 use crate::table::mixed;
+use crate::table::moving;
 use crate::table::record::{self, RecordMut};
 use crate::tx::Tx;
 
@@ -271,7 +272,14 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         let index = self.admit(tx)?;
+        self.check_whole(tx)?;
         if tx.mixed().has(self.row) {
+            if tx.mixed().is_target(self.row) {
+                let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
+                for key in keys {
+                    moving::before(tx, self.row, &Self::encode(key.borrowed())?)?;
+                }
+            }
             mixed::clear(self, tx)?;
         }
         let mut blocks = Blocks::of(tx, self.home().owner)?;

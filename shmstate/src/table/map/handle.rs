@@ -76,13 +76,18 @@ impl<K: Key, V: Value> Map<K, V> {
         })
     }
 
-    /// The handle of the record under `key`.
+    /// The handle of the record under `key`. One that a move has not brought here yet has none: change it first, or bring it
+    /// ([`Moving::bring`](crate::Moving::bring)).
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get); [`Error::StillMoving`](crate::Error::StillMoving).
     pub fn handle(&self, view: &View, key: &K::Borrowed) -> Result<Option<Handle<V>>> {
         match self.look_up(view, &Self::encode(key)?)?.1 {
             Some(Found { place, .. }) => Self::handle_at(view, place.record).map(Some),
+            None if view.mixed().has(self.row) && self.contains_key(view, key)? => {
+                // It has no place here yet.
+                self.check_whole(view).map(|()| None)
+            }
             None => Ok(None),
         }
     }

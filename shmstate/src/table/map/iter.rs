@@ -22,10 +22,11 @@ impl<K: Key, V: Value> Map<K, V> {
     /// All records, in the order in which they lie in memory; it changes when records come, go or change their length.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable); each item can be [`Error::Damaged`](crate::Error::Damaged), after
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::StillMoving`](crate::Error::StillMoving); each item can be [`Error::Damaged`](crate::Error::Damaged), after
     /// which there are no more.
     pub fn iter<'v>(&self, view: &'v View) -> Result<Iter<'v, K, V>> {
         self.admit(view)?;
+        self.check_whole(view)?;
         Ok(Iter {
             view,
             blocks: Blocks::of(view, self.home().owner)?,

@@ -22,8 +22,8 @@ pub use iter::Iter;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Report};
-use crate::heap::Owner;
 use crate::heap::classes::LEAST;
+use crate::heap::{Blocks, Held, Owner};
 use crate::region::Region;
 use crate::region::header::{Layout, at};
 use crate::region::view::{Bad, View, Window};
@@ -33,6 +33,7 @@ use crate::table::hash;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::keyed::{self, Stored};
 use crate::table::mixed::{self, At, Versions};
+use crate::table::moving;
 use crate::table::record::{self, Home, RecordMut};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
@@ -210,6 +211,7 @@ impl<K: Key, V: Value> Map<K, V> {
         match catalog::find(tx, name, &Self::spec()) {
             Ok(row) => {
                 mixed::check_plain::<V>(tx, name)?;
+                moving::check_known(tx, &catalog::row_at(tx, row)?)?;
                 Self::handle_of(row, tx)
             }
             Err(Error::NoTable { .. }) => Self::create_with(tx, name, options),
@@ -346,8 +348,19 @@ impl<K: Key, V: Value> Map<K, V> {
     #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
         match self.search_root(view, key)? {
-            Ok(found) => Ok(found.map(|(_, root)| root)),
-            Err(Bad) => Ok(self.get_again(view, key)?.map(|(_, root)| root)),
+            Ok(Some((_, root))) => Ok(Some(root)),
+            Ok(None) if !view.mixed().has(self.row) => Ok(None),
+            _ => self.get_late(view, key),
+        }
+    }
+
+    /// The way of [`get`](Self::get) if the first look found nothing, or nothing that is sound.
+    #[cold]
+    fn get_late<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
+        match self.get_again(view, key)? {
+            Some((_, root)) => Ok(Some(root)),
+            None if view.mixed().has(self.row) => moving::pending::<V>(view, self.row, &Self::encode(key)?),
+            None => Ok(None),
         }
     }
 
@@ -374,7 +387,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn contains_key(&self, view: &View, key: &K::Borrowed) -> Result<bool> {
-        Ok(self.look_up(view, &Self::encode(key)?)?.1.is_some())
+        let encoded = Self::encode(key)?;
+        let found = self.look_up(view, &encoded)?.1.is_some();
+        Ok(found || view.mixed().has(self.row) && moving::pending::<V>(view, self.row, &encoded)?.is_some())
     }
 
     /// The record under `key`, to be changed in place.
@@ -403,6 +418,11 @@ impl<K: Key, V: Value> Map<K, V> {
         if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
         }
+        self.put(tx, key, value)
+    }
+
+    /// Puts a record under `key`: what has to be said before was said.
+    pub(crate) fn put(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
         let key = Self::encode(key)?;
         let (hash, found) = self.look_up(tx, &key)?;
         match found.map(|found| found.place) {
@@ -445,6 +465,9 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         let key = Self::encode(key)?;
+        if tx.mixed().has(self.row) {
+            moving::before(tx, self.row, &key)?;
+        }
         let (hash, Some(Found { place, .. })) = self.look_up(tx, &key)? else {
             return Ok(false);
         };
@@ -480,10 +503,19 @@ impl<K: Key, V: Value> Map<K, V> {
     /// How many records there are.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::StillMoving`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
+        self.check_whole(view)?;
         self.records(view)
+    }
+
+    /// Refuses to be looked at as a whole while records are on their way here (N5 of `table::moving`).
+    fn check_whole(&self, view: &View) -> Result<()> {
+        if view.mixed().has(self.row) {
+            return moving::is_whole(view, self.row);
+        }
+        Ok(())
     }
 
     /// The number of records: never more than the region's memory could hold.
@@ -511,6 +543,19 @@ impl<K: Key, V: Value> Map<K, V> {
         self.admit(view)?;
         view.load(self.row + ARCHIVED, WHAT)
     }
+}
+
+/// Visits the blocks of the map in row `row`: its index, and its records.
+pub(crate) fn held(view: &View, row: u64, mut each: impl FnMut(Held)) -> Result<()> {
+    Index::of(row).blocks(view, |at| each(Held::Block { at, bytes: 8 }))?;
+    let mut blocks = Blocks::of(view, Owner::of_row(row))?;
+    while let Some(block) = blocks.next(view)? {
+        let header = block.offset + block.size - record::HEADER;
+        if view.load(header, "record header")? as u32 != 0 {
+            each(Held::Record(header));
+        }
+    }
+    Ok(())
 }
 
 /// Checks a map whose types are not known, every byte of its index that means something, and visits its blocks: directory,

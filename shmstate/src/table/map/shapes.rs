@@ -5,10 +5,11 @@ use crate::archive::Value;
 use crate::error::{Error, Result};
 use crate::heap;
 use crate::region::view::View;
-use crate::table::catalog::{ROOT, Spec};
+use crate::table::catalog::{self, Kind, ROOT, Shape, Spec, TableOptions};
 use crate::table::key::{Encoded, Key};
 use crate::table::keyed::{self, Stored};
 use crate::table::mixed::{self, At, Swept, Table, ends_at, in_chunk};
+use crate::table::moving;
 use crate::table::record::{Carried, Home};
 use crate::tx::Tx;
 
@@ -88,9 +89,20 @@ impl<K: Key, V: Value> Map<K, V> {
         mixed::unswept(self, view)
     }
 
-    /// Before the record under a key is changed.
+    /// Before the record under a key is changed, or one is made.
     #[cold]
     pub(super) fn renew(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<()> {
+        moving::before(tx, self.row, &Self::encode(key)?)?;
+        self.renew_shape(tx, key)
+    }
+
+    /// Puts a record that a move has brought here.
+    pub(crate) fn insert_carried(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<()> {
+        self.renew_shape(tx, key)?;
+        self.put(tx, key, value).map(|_| ())
+    }
+
+    fn renew_shape(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<()> {
         if mixed::is_mixed(self, tx)
             && let Some(header) = self.find_record(tx, &Self::encode(key)?)?
         {
@@ -141,4 +153,27 @@ pub(crate) fn companion_roots<K: Key>(tx: &mut Tx<'_>) -> Result<[u64; 9]> {
     let [directory, depth, seed, deepest] = Index::create(tx, seed)?;
     const { assert!(WAY == ROOT + 8 * 8 && LEFT == KEYS + 8) };
     Ok([directory, depth, seed, deepest, 0, 0, Stored::of::<K>().word(), 0, 0])
+}
+
+/// The roots of an empty map with keys as the one whose row is given has.
+pub(crate) fn roots_like(tx: &mut Tx<'_>, row: u64) -> Result<[u64; 9]> {
+    let keys = Stored::read(tx, row + KEYS)?;
+    let seed = tx.region.seed();
+    let [directory, depth, seed, deepest] = Index::create(tx, seed)?;
+    Ok([directory, depth, seed, deepest, 0, 0, keys.word(), 0, 0])
+}
+
+impl<K: Key> Map<K, u8> {
+    /// Makes the table for the marks of a move. Gives its row.
+    pub(crate) fn create_for_move(tx: &mut Tx<'_>, name: &str) -> Result<u64> {
+        let spec = Self::spec();
+        let shape = Shape {
+            kind: Kind::Map,
+            key: &spec.key,
+            value: spec.value.text(),
+            version: spec.value.version(),
+        };
+        let roots = companion_roots::<K>(tx)?;
+        catalog::add(tx, name, &shape, TableOptions::default(), &roots)
+    }
 }

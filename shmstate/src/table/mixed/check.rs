@@ -7,6 +7,7 @@ use crate::error::{Error, Report, Result};
 use crate::region::view::View;
 use crate::table::catalog::{self, Kind};
 use crate::table::map::LEFT;
+use crate::table::moving;
 use std::collections::BTreeMap;
 
 /// How many records a table has with each low byte of a version.
@@ -31,7 +32,8 @@ pub(crate) fn check(view: &View, at: u64, versions: &Versions, report: &mut Repo
     if row.kind == Kind::Map as u16 && companion_of(&row.name).is_none() {
         let words: [u64; 2] = view.words(at + LEFT, COMPANION)?;
         for (i, word) in words.into_iter().enumerate() {
-            if word != 0 {
+            // The marks of a move say there whether there is a way back.
+            if word != 0 && !(i == 1 && moving::is_move(&row) && moving::is_way(word)) {
                 report(Error::damaged(COMPANION, at + LEFT + i as u64 * 8, word))?;
             }
         }

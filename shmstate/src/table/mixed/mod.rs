@@ -38,7 +38,7 @@ pub(crate) use companion::companions;
 pub(crate) use companion::{check_plain, companion_of};
 pub(crate) use records::{clear, discard, is_mixed, note, other, read, renew};
 pub use sweep::Swept;
-pub(crate) use sweep::{sweep, unswept};
+pub(crate) use sweep::{drop_records, sweep, unswept};
 pub(crate) use table::{At, Table, ends_at, in_chunk};
 
 use crate::archive;
@@ -53,6 +53,7 @@ use crate::schema::Schema;
 use crate::table::catalog::{self, Kind, MAX_TABLE_NAME, Row, Shape, TableOptions};
 use crate::table::key::Key;
 use crate::table::map::{self, LEFT, Map, WAY};
+use crate::table::moving;
 use crate::table::steps::Steps;
 use crate::tx::Tx;
 use companion::{companions as all_companions, name_of, set_left};
@@ -100,7 +101,11 @@ pub(crate) fn open<T: Table>(region: &Region, name: &str, steps: Steps<T::Value>
     if !steps.sources.is_empty() && name.len() > MOST_NAME {
         return Err(bad("a table that migrates has a name of at most 57 bytes"));
     }
-    let found = |view: &View| catalog::named(view, name).map(|row| (row.offset, row));
+    let found = |view: &View| {
+        let row = catalog::named(view, name)?;
+        moving::check_known(view, &row)?;
+        Ok((row.offset, row))
+    };
     let row = catalog::live(region, found)?.offset;
     let table = T::of_row(row, &region.view)?;
     // A second handle in a process that knows the steps: it is one more of the first.

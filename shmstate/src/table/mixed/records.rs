@@ -14,6 +14,7 @@ use crate::table::keyed;
 use crate::table::map::Map;
 use crate::table::record::{self, Home};
 use crate::tx::Tx;
+use std::sync::Arc;
 
 /// Whether records of the table may have other shapes, or twins.
 #[inline]
@@ -49,14 +50,26 @@ pub(crate) fn read<'v, T: Table>(table: &T, view: &'v View, at: At, why: Error) 
     other(table, view, at)?.ok_or(why)
 }
 
+/// What is known of a table that is entered; `None` if it is only the target of moves.
+fn known<T: Table>(table: &T, view: &View) -> Result<Option<Arc<Mixture<T>>>> {
+    match mixture(table, view) {
+        None if view.mixed().is_entered(table.row()) => {
+            // Entered by another type: this one would not keep what that one does (M4).
+            Err(Error::ForeignTable)
+        }
+        known => Ok(known),
+    }
+}
+
 /// Before a record is changed: gives it this program's shape (M4), and notes that it may be changed. Gives its header.
 #[cold]
 pub(crate) fn renew<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64> {
     if !tx.mixed().has(table.row()) {
         return Ok(at.header);
     }
-    // Entered by another type: this one would not keep what that one does (M4).
-    let mixture = mixture(table, tx).ok_or(Error::ForeignTable)?;
+    let Some(mixture) = known(table, tx)? else {
+        return Ok(at.header);
+    };
     tx.region.view.mixed_mut().tidy();
     let word = tx.load(at.header, HEADER)?;
     let state = mixture.state();
@@ -132,8 +145,9 @@ pub(crate) fn note<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) {
 pub(crate) fn discard<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64> {
     let head = T::carried(tx, at.header)?.parts().head();
     let mut home = table.home();
-    if tx.mixed().has(table.row()) {
-        let mixture = mixture(table, tx).ok_or(Error::ForeignTable)?;
+    if tx.mixed().has(table.row())
+        && let Some(mixture) = known(table, tx)?
+    {
         tx.region.view.mixed_mut().tidy();
         let (state, name) = (mixture.state(), table.name(tx, at)?);
         let word = tx.load(at.header, HEADER)?;

@@ -12,7 +12,7 @@ use crate::archive;
 use crate::error::{Error, Result};
 use crate::heap::{Blocks, Owner};
 use crate::region::view::View;
-use crate::table::catalog;
+use crate::table::catalog::{self, Row};
 use crate::table::key::Key;
 use crate::table::map;
 use crate::table::record;
@@ -44,7 +44,7 @@ pub(crate) fn sweep<T: Table>(table: &T, tx: &mut Tx<'_>, budget: u64) -> Result
     }
     for (companion, _) in mixture.stale(tx)? {
         if done < budget {
-            done += mixture.drop_stale(tx, companion, budget - done)?;
+            done += drop_records::<T::Name>(tx, &catalog::row_at(tx, companion)?, budget - done)?;
         }
     }
     Ok(Swept {
@@ -119,28 +119,26 @@ impl<T: Table> Mixture<T> {
         }
         Ok(stale)
     }
+}
 
-    /// Takes twins away that nobody wants, so many. Says how many there were.
-    fn drop_stale(&self, tx: &mut Tx<'_>, companion: u64, most: u64) -> Result<u64> {
-        let row = catalog::rows(tx)?.into_iter().find(|row| row.offset == companion);
-        let row = row.ok_or_else(|| Error::damaged(COMPANION, companion, 0))?;
-        let geometry = geometry_of(tx, &row, T::Name::SIZE)?;
-        let twins = Twins::<T::Name>::of(tx, companion, geometry)?;
-        let mut blocks = Blocks::of(tx, Owner::of_row(companion))?;
-        let mut headers = Vec::new();
-        while (headers.len() as u64) < most
-            && let Some(block) = blocks.next(tx)?
-        {
-            headers.push(block.offset + block.size - record::HEADER);
-        }
-        let mut gone = 0;
-        for header in headers {
-            if tx.load(header, HEADER)? as u32 != 0 {
-                let name = twins.name(tx, header)?;
-                twins.remove(tx, &name)?;
-                gone += 1;
-            }
-        }
-        Ok(gone)
+/// Takes records away of a map that is the library's own, so many, whatever their shape. Says how many there were.
+pub(crate) fn drop_records<K: Key>(tx: &mut Tx<'_>, row: &Row, most: u64) -> Result<u64> {
+    let geometry = geometry_of(tx, row, K::SIZE)?;
+    let twins = Twins::<K>::of(tx, row.offset, geometry)?;
+    let mut blocks = Blocks::of(tx, Owner::of_row(row.offset))?;
+    let mut headers = Vec::new();
+    while (headers.len() as u64) < most
+        && let Some(block) = blocks.next(tx)?
+    {
+        headers.push(block.offset + block.size - record::HEADER);
     }
+    let mut gone = 0;
+    for header in headers {
+        if tx.load(header, HEADER)? as u32 != 0 {
+            let name = twins.name(tx, header)?;
+            twins.remove(tx, &name)?;
+            gone += 1;
+        }
+    }
+    Ok(gone)
 }

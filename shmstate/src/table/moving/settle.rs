@@ -1,0 +1,218 @@
+//! What an owner says of moves before it changes anything else, and what others may do meanwhile.
+
+use super::core::{Core, Gone, Open, marks_row};
+use super::{ASIDE, MARKS, WHAT, aside, marks_of};
+use crate::archive::OwnedValue;
+use crate::crash::{self, Point};
+use crate::error::{Error, Result};
+use crate::region::header::at;
+use crate::region::seal::seal;
+use crate::region::view::View;
+use crate::table::catalog::{self, Row};
+use crate::table::dropped;
+use crate::table::key::Key;
+use crate::table::map::{Map, WAY};
+use crate::tx::Tx;
+
+/// In `WAY` of the marks: the source keeps all records, and follows its targets.
+const KEPT: u64 = seal(1);
+/// In `WAY` of the marks: it did, but somebody has owned the region who did not know of the move.
+const OUTDATED: u64 = seal(2);
+
+impl<K: Key, V: OwnedValue> Core<K, V> {
+    /// The first thing of a new owner.
+    pub(super) fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.set_open(None);
+        let row = catalog::rows(tx)?.into_iter().find(|row| row.name == self.name());
+        let marks = marks_row(tx, self.name())?;
+        let Some(row) = row else {
+            if let Some(marks) = marks {
+                return Err(Error::damaged(WHAT, marks.offset, 0));
+            }
+            // Its drop may not have come to its end.
+            dropped::finish(tx)?;
+            self.tell_targets(tx);
+            return Ok(());
+        };
+        self.compare_source(tx, &row)?;
+        let marks = match marks {
+            Some(marks) => marks,
+            None => self.begin(tx, &row)?,
+        };
+        self.find_targets(tx, true)?;
+        let mut way = tx.load(marks.offset + WAY, WHAT)?;
+        if way == OUTDATED {
+            self.begin_anew(tx, &marks)?;
+            way = KEPT;
+        }
+        if way != KEPT && way != 0 {
+            return Err(Error::damaged(WHAT, marks.offset + WAY, way));
+        }
+        if way == KEPT && !self.could_go_back() {
+            self.close(tx, marks.offset)?;
+            way = 0;
+        }
+        let open = Open {
+            source: Map::handle_of(row.offset, tx)?,
+            marks: Gone::new(tx, marks.offset, Map::handle_of(marks.offset, tx)?)?,
+            way_back: way == KEPT,
+            aside: self.find_aside(tx)?,
+        };
+        self.set_open(Some(open));
+        self.tell_targets(tx);
+        Ok(())
+    }
+
+    /// The move begins.
+    fn begin(&self, tx: &mut Tx<'_>, row: &Row) -> Result<Row> {
+        let marks = Map::<K, u8>::create_for_move(tx, &marks_of(self.name()))?;
+        let keeps = self.could_go_back() && !row.moved;
+        tx.put(marks + WAY, if keeps { KEPT } else { 0 }, WHAT)?;
+        if !keeps {
+            catalog::set_moved(tx, row)?;
+        }
+        let moves = tx.header(at::MOVES).wrapping_add(1);
+        tx.put(at::MOVES, moves, WHAT)?;
+        self.find_targets(tx, false)?;
+        for target in &self.targets {
+            let row = catalog::named(tx, target.name())?;
+            catalog::set_moves(tx, &row, row.moves + 1)?;
+        }
+        crash::point(Point::MoveBegun);
+        marks_row(tx, self.name())?.ok_or_else(|| Error::damaged(WHAT, marks, 0))
+    }
+
+    /// Finds the targets, and makes those that are not there.
+    fn find_targets(&self, tx: &mut Tx<'_>, counted: bool) -> Result<()> {
+        for target in &self.targets {
+            let found = catalog::rows(tx)?.into_iter().find(|row| row.name == target.name());
+            let row = match found {
+                Some(row) => {
+                    target.compare(tx, &row)?;
+                    row.offset
+                }
+                None => target.create(tx)?,
+            };
+            // One that a version before did not have.
+            let row = catalog::row_at(tx, row)?;
+            if counted && row.moves == 0 {
+                catalog::set_moves(tx, &row, 1)?;
+            }
+            target.set_row(row.offset);
+        }
+        Ok(())
+    }
+
+    /// Somebody has written who did not know of the move (N3): what has moved counts no more.
+    fn begin_anew(&self, tx: &mut Tx<'_>, marks: &Row) -> Result<()> {
+        // What another move has brought into one of the targets, and has nowhere else, would go with it.
+        for row in catalog::rows(tx)?.into_iter().filter(|row| row.name.starts_with(MARKS)) {
+            if tx.load(row.offset + WAY, WHAT)? == 0 {
+                return Err(Error::BadSteps {
+                    table: self.name().into(),
+                    why: format!(
+                        "its move must begin anew, but that of {} is not over and has no way back: what it has brought would be lost",
+                        row.name.trim_start_matches(MARKS)
+                    )
+                    .into(),
+                });
+            }
+        }
+        dropped::finish(tx)?;
+        for target in &self.targets {
+            let row = catalog::named(tx, target.name())?;
+            aside::set_aside(tx, &row)?;
+        }
+        aside::set_aside(tx, marks)?;
+        tx.put(marks.offset + WAY, KEPT, WHAT)?;
+        crash::point(Point::MoveAside);
+        Ok(())
+    }
+
+    /// Nobody goes on with the source after this (N4).
+    pub(super) fn close(&self, tx: &mut Tx<'_>, marks: u64) -> Result<()> {
+        tx.put(marks + WAY, 0, WHAT)?;
+        let row = catalog::named(tx, self.name())?;
+        catalog::set_moved(tx, &row)
+    }
+
+    /// Tables that were set aside for this move.
+    fn find_aside(&self, view: &View) -> Result<Vec<(Gone<()>, Option<usize>)>> {
+        let mut found = Vec::new();
+        for row in catalog::rows(view)? {
+            let Some((_, of)) = row.name.strip_prefix(ASIDE).and_then(|rest| rest.split_once('.')) else {
+                continue;
+            };
+            if of == self.name() {
+                found.push((Gone::new(view, row.offset, ())?, None));
+            } else if let Some(target) = self.targets.iter().position(|target| target.name() == of) {
+                found.push((Gone::new(view, row.offset, ())?, Some(target)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Which tables must ask before they change anything.
+    pub(super) fn tell_targets(&self, view: &View) {
+        let all = view.moves().all();
+        view.mixed().set_targets(all.iter().flat_map(|mover| mover.targets()));
+    }
+}
+
+/// An owner that does not know a move says so, before it changes anything (N3).
+pub(crate) fn disown(tx: &mut Tx<'_>) -> Result<()> {
+    if tx.header(at::MOVES) == 0 {
+        return Ok(());
+    }
+    let known = tx.moves().all();
+    for row in catalog::rows(tx)? {
+        let Some(source) = row.name.strip_prefix(MARKS) else {
+            continue;
+        };
+        if known.iter().any(|mover| mover.source() == source) || tx.load(row.offset + WAY, WHAT)? != KEPT {
+            continue;
+        }
+        tx.put(row.offset + WAY, OUTDATED, WHAT)?;
+    }
+    Ok(())
+}
+
+/// Whether a row is that of a move which is not over.
+pub(crate) fn is_move(row: &Row) -> bool {
+    row.name.starts_with(MARKS)
+}
+
+/// Whether a word can stand in `WAY` of the marks, if it is not 0.
+pub(crate) fn is_way(word: u64) -> bool {
+    word == KEPT || word == OUTDATED
+}
+
+/// Refuses a table that records are on their way to, for who does not know the move (N5).
+pub(crate) fn check_known(view: &View, row: &Row) -> Result<()> {
+    if row.moves == 0 || view.moves().all().iter().any(|mover| mover.may_fill(&row.name)) {
+        return Ok(());
+    }
+    Err(Error::BadSteps {
+        table: row.name.as_str().into(),
+        why: "records are still on their way to it from other tables: open the Move that brings them first".into(),
+    })
+}
+
+/// Refuses to drop a table that is part of a move.
+pub(crate) fn check_idle(view: &View, row: &Row) -> Result<()> {
+    let is_source = marks_row(view, &row.name)?.is_some();
+    if row.moves == 0 && !is_source {
+        return Ok(());
+    }
+    let known = view.moves().all().into_iter();
+    let mut known = known.filter(|mover| mover.source() == row.name || mover.may_fill(&row.name));
+    let (source_table, left) = match known.next() {
+        Some(mover) => (mover.source().into(), mover.left(view)?),
+        None => (row.name.as_str().into(), 0),
+    };
+    Err(Error::StillMoving {
+        table: row.name.as_str().into(),
+        source_table,
+        left,
+    })
+}

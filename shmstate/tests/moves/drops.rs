@@ -1,0 +1,153 @@
+//! Tables that go.
+
+use crate::shapes::Thing;
+use crate::world::{World, check};
+use shmstate::{Cell, Error, Gap, Map, Move, OrderedMap, Queue, Region, Rings, Slab, Streams, Timers};
+
+fn thing(kind: u16) -> Thing {
+    Thing { kind }
+}
+
+/// All that a table held is there again for others, whatever its kind; its name is free, and its handle finds nothing.
+#[test]
+fn every_kind_of_table_goes() {
+    let world = World::new("kinds");
+    let mut region = world.open();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let used = |region: &Region| {
+        let reader = region.read(&pass).expect("read");
+        shmstate::verify(&reader).expect("verify").heap.blocks
+    };
+    region
+        .write(&pass, |tx| Map::<u64, Thing>::create(tx, "stays").map(|_| ()))
+        .expect("stays");
+    let before = used(&region);
+    for round in 0..3u16 {
+        let (map, ordered, slab, queue, timers, cell) = region
+            .write(&pass, |tx| {
+                let map: Map<String, Thing> = Map::create(tx, "map")?;
+                let ordered: OrderedMap<u64, Thing> = OrderedMap::create(tx, "ordered")?;
+                let slab: Slab<Thing> = Slab::create(tx, "slab")?;
+                let queue: Queue<Thing> = Queue::create(tx, "queue")?;
+                let timers: Timers<Thing> = Timers::create(tx, "timers", Gap::All)?;
+                let cell: Cell<Thing> = Cell::create(tx, "cell", &thing(1))?;
+                for i in 0..2_000u16 {
+                    map.insert(tx, &format!("{i}{}", "x".repeat(usize::from(i % 300))), &thing(i))?;
+                    ordered.insert(tx, &u64::from(i), &thing(i))?;
+                    slab.insert(tx, &thing(i))?;
+                    queue.push_back(tx, &thing(i))?;
+                    timers.insert(tx, u64::from(i) + 1, &thing(i))?;
+                }
+                Ok::<_, Error>((map, ordered, slab, queue, timers, cell))
+            })
+            .expect("fill");
+        for name in ["map", "ordered", "slab", "queue", "timers", "cell"] {
+            assert!(region.drop_table(&pass, name).expect(name), "{name} in round {round}");
+            assert!(!region.drop_table(&pass, name).expect(name));
+        }
+        let refused = [
+            region.write(&pass, |tx| map.insert(tx, "7", &thing(1)).map(|_| ())),
+            region.write(&pass, |tx| ordered.insert(tx, &7, &thing(1)).map(|_| ())),
+            region.write(&pass, |tx| slab.insert(tx, &thing(1)).map(|_| ())),
+            region.write(&pass, |tx| queue.push_back(tx, &thing(1)).map(|_| ())),
+            region.write(&pass, |tx| timers.insert(tx, 1, &thing(1)).map(|_| ())),
+            region.write(&pass, |tx| cell.set(tx, &thing(1)).map(|_| ())),
+        ];
+        for (i, refused) in refused.into_iter().enumerate() {
+            assert!(refused.is_err(), "stale handle {i}");
+        }
+        let reader = region.read(&pass).expect("read");
+        assert!(!matches!(map.get(&reader, "7"), Ok(Some(_))));
+        assert!(!matches!(ordered.get(&reader, &7), Ok(Some(_))));
+        assert!(cell.get(&reader).is_err());
+        assert_eq!(used(&region), before, "round {round}");
+    }
+    drop(pass);
+    check(&mut region);
+}
+
+/// 64 tables in the life of a region, and what the catalog says then; a checkpoint has room again.
+#[test]
+fn a_region_has_room_for_so_many_tables() {
+    let world = World::new("rows");
+    let mut region = world.open();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    for i in 0..64 {
+        let name = format!("t{i}");
+        region
+            .write(&pass, |tx| Map::<u64, Thing>::create(tx, &name).map(|_| ()))
+            .expect("room");
+        region.drop_table(&pass, &name).expect("dropped");
+    }
+    let full = region.write(&pass, |tx| Map::<u64, Thing>::create(tx, "one more").map(|_| ()));
+    assert!(matches!(full, Err(Error::BadName { .. })), "{full:?}");
+    let full = region.write(&pass, |tx| Map::<u64, Thing>::create(tx, "one-more").map(|_| ()));
+    assert!(matches!(full, Err(Error::CatalogFull { rows: 64 })), "{full:?}");
+    drop(pass);
+    check(&mut region);
+}
+
+#[test]
+fn connections_do_not_go() {
+    let world = World::new("streams");
+    let mut region = world.open();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let rings = Rings {
+        input: 4096,
+        output: 4096,
+    };
+    region
+        .write(&pass, |tx| Streams::open_or_create(tx, "streams", rings).map(|_| ()))
+        .expect("made");
+    let refused = region.drop_table(&pass, "streams");
+    assert!(matches!(refused, Err(Error::Streams { .. })), "{refused:?}");
+}
+
+/// A move without targets: the table stays until the way back is closed, and goes piecemeal.
+#[test]
+fn a_table_is_given_up_piecemeal() {
+    let world = World::of_players("given-up", 2_000);
+    let give_up = || Move::<u32, crate::shapes::Player>::of("players");
+    let over = || {
+        let region = world.open();
+        let moving = give_up().open(&region).expect("open");
+        (region, moving)
+    };
+    let (mut region, moving) = over();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let swept = region.write(&pass, |tx| moving.sweep(tx, 100)).expect("sweep");
+    assert_eq!((swept.done, swept.left), (0, 0), "there is a way back");
+    assert!(region.has_ways_back());
+    drop(pass);
+    drop(region);
+    // The version before goes on, and the newer one again.
+    world.write(|tx| {
+        crate::shapes::Players::open_or_create(tx, "players")?
+            .remove(tx, &1)
+            .map(|_| ())
+    });
+    let (mut region, moving) = over();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region.close_ways_back(&pass).expect("close");
+    let (mut calls, mut done) = (0, 0);
+    loop {
+        let swept = region.write(&pass, |tx| moving.sweep(tx, 100)).expect("sweep");
+        (calls, done) = (calls + 1, done + swept.done);
+        if swept.left == 0 {
+            break;
+        }
+    }
+    assert_eq!(done, 1_999);
+    assert!(calls > 3, "piecemeal: {calls} calls");
+    drop(pass);
+    check(&mut region);
+    assert!(matches!(
+        crate::shapes::Players::open(&region, "players"),
+        Err(Error::NoTable { .. })
+    ));
+}

@@ -1,0 +1,204 @@
+//! Moves that meet: two sources become one table, and a table moves on before all has come to it.
+
+use crate::shapes::Thing;
+use crate::world::{World, check};
+use shmstate::{Error, Map, Move, Result};
+
+type Things<K> = Map<K, Thing>;
+
+fn thing(kind: u16) -> Thing {
+    Thing { kind }
+}
+
+fn fill(world: &World) {
+    world.write(|tx| {
+        let (cats, dogs): (Things<u32>, Things<u32>) = (Map::create(tx, "cats")?, Map::create(tx, "dogs")?);
+        for id in 0..500 {
+            cats.insert(tx, &id, &thing(id as u16))?;
+            dogs.insert(tx, &id, &thing(1_000 + id as u16))?;
+        }
+        Ok(())
+    });
+}
+
+/// Animals: cats with even numbers, dogs with odd ones.
+fn cats() -> Move<u32, Thing> {
+    Move::<u32, Thing>::of("cats").to::<u64, Thing>(
+        "animals",
+        |id| (id % 2 == 0).then_some((id / 2) as u32),
+        |_, id, cat| Ok(vec![(u64::from(*id) * 2, cat.clone())]),
+    )
+}
+
+fn dogs() -> Move<u32, Thing> {
+    Move::<u32, Thing>::of("dogs").to::<u64, Thing>(
+        "animals",
+        |id| (id % 2 == 1).then_some((id / 2) as u32),
+        |_, id, dog| Ok(vec![(u64::from(*id) * 2 + 1, dog.clone())]),
+    )
+}
+
+fn back(offset: u64) -> impl Fn(&shmstate::Targets<'_>, &u32) -> Result<Option<Thing>> + Send + Sync + 'static {
+    move |targets, id| {
+        let animals: Things<u64> = targets.map("animals")?;
+        let found = animals.get(targets, &(u64::from(*id) * 2 + offset))?;
+        Ok(found.map(|found| thing(found.kind.to_native())))
+    }
+}
+
+#[test]
+fn two_tables_become_one() {
+    let world = World::new("merge");
+    fill(&world);
+    let mut region = world.open();
+    let (cats, dogs) = (cats().open(&region).expect("cats"), dogs().open(&region).expect("dogs"));
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let animals: Things<u64> = region
+        .write(&pass, |tx| {
+            let animals = Map::open_or_create(tx, "animals")?;
+            let kind = |id: u64| {
+                animals
+                    .get(tx, &id)
+                    .map(|found: Option<&ArchivedThing>| found.map(|t| t.kind.to_native()))
+            };
+            assert_eq!(
+                (kind(20)?, kind(21)?, kind(1_000)?, kind(1_001)?),
+                (Some(10), Some(1_010), None, None)
+            );
+            Ok::<_, Error>(animals)
+        })
+        .expect("found");
+    let mut left = 1;
+    while left > 0 {
+        left = region
+            .write(&pass, |tx| {
+                Ok::<_, Error>(cats.sweep(tx, 50)?.left + dogs.sweep(tx, 50)?.left)
+            })
+            .expect("sweep");
+    }
+    assert_eq!(animals.len(&region.read(&pass).expect("read")).expect("whole"), 1_000);
+    drop(pass);
+    check(&mut region);
+}
+
+type ArchivedThing = rkyv::Archived<Thing>;
+
+/// With ways back, and both sources changed by the version before.
+#[test]
+fn two_tables_that_became_one_are_two_again() {
+    let world = World::new("merge-back");
+    fill(&world);
+    let over = |change: &dyn Fn(&mut shmstate::Tx<'_>, Things<u64>) -> Result<()>| {
+        let mut region = world.open();
+        let cats = cats().back(back(0)).open(&region).expect("cats");
+        let _dogs = dogs().back(back(1)).open(&region).expect("dogs");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                let animals = Map::open_or_create(tx, "animals")?;
+                change(tx, animals)?;
+                cats.sweep(tx, 10).map(|_| ())
+            })
+            .expect("change");
+        drop(pass);
+        check(&mut region);
+    };
+    over(&|tx, animals| {
+        animals.get_mut(tx, &20)?.expect("a cat").set(|t| &t.kind, 1.into())?;
+        animals.remove(tx, &21)?;
+        animals.insert(tx, &5_001, &thing(9)).map(|_| ())
+    });
+    world.write(|tx| {
+        let (cats, dogs): (Things<u32>, Things<u32>) =
+            (Map::open_or_create(tx, "cats")?, Map::open_or_create(tx, "dogs")?);
+        assert_eq!(cats.get(tx, &10)?.expect("a cat").kind.to_native(), 1);
+        assert_eq!(
+            (dogs.get(tx, &10)?.is_some(), dogs.get(tx, &2_500)?.is_some()),
+            (false, true)
+        );
+        assert_eq!((cats.len(tx)?, dogs.len(tx)?), (500, 500));
+        dogs.insert(tx, &10, &thing(77))?;
+        cats.remove(tx, &0).map(|_| ())
+    });
+    over(&|tx, animals| {
+        assert_eq!(animals.get(tx, &21)?.expect("a dog").kind.to_native(), 77);
+        assert!(animals.get(tx, &0)?.is_none());
+        animals.remove(tx, &2).map(|_| ())
+    });
+    over(&|tx, animals| {
+        assert!(animals.get(tx, &2)?.is_none());
+        animals.insert(tx, &2, &thing(2)).map(|_| ())
+    });
+}
+
+/// Version 3 comes before the sweep of version 2 is over: records pass through.
+#[test]
+fn a_table_moves_on_before_it_is_whole() {
+    let world = World::new("chain");
+    fill(&world);
+    let on = || {
+        Move::<u64, Thing>::of("animals").to::<String, Thing>(
+            "zoo",
+            |name| name.strip_prefix("animal ").and_then(|id| id.parse().ok()),
+            |_, id, animal| Ok(vec![(format!("animal {id}"), animal.clone())]),
+        )
+    };
+    let mut region = world.open();
+    let first = cats().open(&region).expect("cats");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region
+        .write(&pass, |tx| first.bring(tx, &3).map(|_| ()))
+        .expect("one has moved");
+    drop(pass);
+    drop(region);
+
+    let mut region = world.open();
+    let (first, second) = (
+        cats().open(&region).expect("cats"),
+        on().open(&region).expect("animals"),
+    );
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let zoo: Things<String> = region.write(&pass, |tx| Map::open_or_create(tx, "zoo")).expect("zoo");
+    region
+        .write(&pass, |tx| {
+            let kind = |name: &str| zoo.get(tx, name).map(|found| found.map(|t| t.kind.to_native()));
+            assert_eq!(
+                (kind("animal 6")?, kind("animal 8")?, kind("animal 9")?),
+                (Some(3), Some(4), None)
+            );
+            zoo.get_mut(tx, "animal 8")?
+                .expect("there")
+                .set(|t| &t.kind, 44.into())?;
+            assert_eq!(second.left(tx)?, 499);
+            assert!(matches!(zoo.len(tx), Err(Error::StillMoving { .. })));
+            Ok::<_, Error>(())
+        })
+        .expect("passes through");
+    let mut left = (1, 1);
+    for _ in 0..200 {
+        left = region
+            .write(&pass, |tx| {
+                Ok::<_, Error>((second.sweep(tx, 100)?.left, first.sweep(tx, 50)?.left))
+            })
+            .expect("sweep");
+    }
+    assert_eq!(left, (0, 0));
+    let reader = region.read(&pass).expect("read");
+    assert_eq!(zoo.len(&reader).expect("whole"), 500);
+    assert_eq!(
+        zoo.get(&reader, "animal 8")
+            .expect("get")
+            .expect("there")
+            .kind
+            .to_native(),
+        44
+    );
+    drop(pass);
+    check(&mut region);
+    let gone = [cats().open(&region).is_ok(), on().open(&region).is_ok()];
+    assert_eq!(gone, [true, true], "over, and declared all the same");
+}
