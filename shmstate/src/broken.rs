@@ -15,3 +15,5 @@ pub(crate) const ENTRY: bool = cfg!(broken = "entry");
 pub(crate) const SAVEPOINT: bool = cfg!(broken = "savepoint");
 /// A record that was changed gets no twin in the older shape that there is a way back to.
 pub(crate) const TWIN: bool = cfg!(broken = "twin");
+/// The source of a move does not follow its targets, although there is a way back.
+pub(crate) const FOLLOW: bool = cfg!(broken = "follow");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 const TORTURE: &str = env!("CARGO_BIN_EXE_torture");
 /// Enough to fall into everything that a run must fall into, every named point among it.
-const KILLS: u32 = 400;
+const KILLS: u32 = 650;
 
 #[test]
 fn killed_processes_leave_regions_that_recover() {

@@ -25,6 +25,7 @@ use crate::region::header::{Birth, CHUNK, HEADER, Layout, at};
 use crate::region::seal;
 use crate::region::{DEFAULT_CAPACITY, Options, Region, View};
 use crate::table::catalog::{self, Kind};
+use crate::table::dropped;
 use crate::table::streams;
 use crate::verify;
 use std::fs::File;
@@ -335,7 +336,7 @@ pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Regi
     Region::rebuild(name, options, (layout, capacity), facts.heap_end, fill, settle)
 }
 
-/// Ends the streams and checks the whole region, before it is one (N1, N4).
+/// Ends the streams, forgets tables that were dropped, and checks the whole region, before it is one (N1, N4).
 fn settle(region: &mut Region) -> Result<()> {
     let gate = region.gate().clone();
     let pass = gate.enter()?;
@@ -344,5 +345,6 @@ fn settle(region: &mut Region) -> Result<()> {
             region.write(&pass, |tx| streams::end_all(tx, row.offset))?;
         }
     }
+    region.write(&pass, dropped::forget)?;
     verify::check(&region.view)?.into_sound().map(|_| ())
 }

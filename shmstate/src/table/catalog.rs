@@ -282,6 +282,11 @@ fn is_vacant(view: &View, index: u64) -> Result<bool> {
     Ok(view.load(HEADER + index * ROW, WHAT)? as u32 == 0)
 }
 
+/// Nothing was ever here.
+pub(crate) fn set_vacant(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
+    tx.put_all(row.offset, &[0; (ROW / 8) as usize], WHAT)
+}
+
 /// Changes the fixed part of a row.
 fn change(tx: &mut Tx<'_>, row: u64, change: impl FnOnce(&mut [u64; (ROOT / 8) as usize])) -> Result<()> {
     let mut words: [u64; (ROOT / 8) as usize] = tx.words(row, WHAT)?;
@@ -322,7 +327,7 @@ pub(crate) fn set_dying(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
 /// Nothing is left of a table that was dropped. Its row is used again only if it was the library's own, for which nobody has handles.
 pub(crate) fn set_dead(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     if row.name.starts_with('.') {
-        return tx.put_all(row.offset, &[0; (ROW / 8) as usize], WHAT);
+        return set_vacant(tx, row);
     }
     tx.put_all(row.offset + FIRST, &[0, 0], WHAT)?;
     change(tx, row.offset, |words| {

@@ -81,6 +81,19 @@ impl Region {
     }
 }
 
+/// Gives the rows of all tables that were dropped to tables to come: nobody has handles of them (L2).
+pub(crate) fn forget(tx: &mut Tx<'_>) -> Result<()> {
+    finish(tx)?;
+    for index in 0..ROWS {
+        if let Some(row) = catalog::any_row(tx, index)?
+            && row.state == State::Dead
+        {
+            catalog::set_vacant(tx, &row)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a table is left whose drop is not over.
 pub(crate) fn any_dying(view: &View) -> Result<bool> {
     Ok(dying(view)?.next().is_some())

@@ -2,7 +2,9 @@
 
 use crate::shapes::Thing;
 use crate::world::{World, check};
-use shmstate::{Cell, Error, Gap, Map, Move, OrderedMap, Queue, Region, Rings, Slab, Streams, Timers};
+use shmstate::{
+    Cell, CheckpointOptions, Error, Gap, Map, Move, OrderedMap, Queue, Region, Rings, Slab, Streams, Timers,
+};
 
 fn thing(kind: u16) -> Thing {
     Thing { kind }
@@ -85,8 +87,49 @@ fn a_region_has_room_for_so_many_tables() {
     assert!(matches!(full, Err(Error::BadName { .. })), "{full:?}");
     let full = region.write(&pass, |tx| Map::<u64, Thing>::create(tx, "one-more").map(|_| ()));
     assert!(matches!(full, Err(Error::CatalogFull { rows: 64 })), "{full:?}");
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("world");
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut running = region
+        .checkpoint(&pass, &path, &CheckpointOptions::default())
+        .expect("begun");
+    running.wait(soon).expect("made");
     drop(pass);
     check(&mut region);
+    drop(region);
+    let again = World::new("rows-again");
+    Region::remove(again.name()).expect("removed");
+    Region::restore(&path, again.name()).expect("restored");
+    again.write(|tx| Map::<u64, Thing>::create(tx, "one-more").map(|_| ()));
+}
+
+/// What a checkpoint has of a move goes on where it stood, for nobody has worked on it since.
+#[test]
+fn a_move_goes_on_in_a_restored_region() {
+    let world = World::of_players("restored", 500);
+    let mut two = world.two(crate::shapes::two_way());
+    two.write(|tx, citizens, _| {
+        let key = crate::shapes::zone(1);
+        citizens.get_mut(tx, &key)?.expect("there").set(|c| &c.mana, 1)
+    })
+    .expect("play");
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("world");
+    let gate = two.region.gate().clone();
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let pass = gate.enter().expect("pass");
+    let mut running = two
+        .region
+        .checkpoint(&pass, &path, &CheckpointOptions::default())
+        .expect("begun");
+    running.wait(soon).expect("made");
+    let again = World::new("restored-again");
+    Region::remove(again.name()).expect("removed");
+    Region::restore(&path, again.name()).expect("restored");
+    let mut two = again.two(crate::shapes::two_way());
+    assert_eq!((two.left(), two.get(1).map(|(_, mana)| mana)), (499, Some(1)));
+    two.sweep_all();
+    check(&mut two.region);
 }
 
 #[test]

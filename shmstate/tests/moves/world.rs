@@ -36,6 +36,10 @@ impl World {
         world
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn open(&self) -> Region {
         Region::options().open(&self.name).expect("open")
     }

@@ -5,6 +5,7 @@
 
 use super::images::Maker;
 use super::points::Points;
+use super::vaults::Moves;
 use super::witness::Witness;
 use super::work::{Kind, Worker};
 use super::world::{CAPACITY, Tables};
@@ -44,6 +45,9 @@ pub(super) struct Order {
     /// Whether opening enters the region's memory into the page tables
     #[arg(long)]
     pub(super) prefault: bool,
+    /// Whether it knows the move of the vaults in any case
+    #[arg(long)]
+    pub(super) knows: bool,
     /// Where it makes checkpoints, if it does
     #[arg(long)]
     pub(super) checkpoint: Option<PathBuf>,
@@ -83,6 +87,9 @@ impl Order {
         if let Some(point) = self.point {
             arguments.push(format!("--point={point}"));
             arguments.push(format!("--hit={}", self.hit));
+        }
+        if self.knows {
+            arguments.push("--knows".to_owned());
         }
         if self.prefault {
             arguments.push("--prefault".to_owned());
@@ -127,7 +134,12 @@ fn live(order: &Order, points: &Points) -> Result<(), Box<dyn Fault>> {
         }
         found => found?,
     };
-    let mut worker = Worker::new(region, tables, order.kind, order.seed)?;
+    let moves = Moves::open(&region, order.seed, order.knows)?;
+    let (vaults, faults) = moves.begin(&mut region)?;
+    if let Some(fault) = faults.first() {
+        return Err(format!("{fault} ({} faults of W16 and W17)", faults.len()).into());
+    }
+    let mut worker = Worker::new(region, tables, (vaults, moves), order.kind, order.seed)?;
     if let Some(fault) = witness.fault(worker.step())? {
         return Err(fault.into());
     }

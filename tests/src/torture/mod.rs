@@ -10,7 +10,7 @@
 //!   So must a checkpoint that it made (`images`). A share of the kills falls at named points instead of random instants (`points`).
 //! - **K4** Nothing stays behind: regions are removed by a guard, processes die with their parent.
 //!
-//! In reading order: `world`, `ranks`, `goods`, `rounds` and `purses` the tables and what must hold of them, `work`, `parts`, `purge` and `trade` the
+//! In reading order: `world`, `ranks`, `goods`, `rounds`, `purses` and `vaults` the tables and what must hold of them, `work`, `parts`, `purge` and `trade` the
 //! changes (`seal` those through `Seal`), `witness` the step that must not be lost, `points` and `images` what is said above, `child` the process that is killed, `life` that process seen by its parent, `plan` the random choices, `tally` what is counted and said, `run` the loop.
 //!
 //! It does not know how regions recover. The packages in `tests/broken` compile these files against a `shmstate` that is broken on
@@ -31,6 +31,7 @@ mod run;
 mod seal;
 mod tally;
 mod trade;
+mod vaults;
 mod witness;
 mod work;
 mod world;

@@ -72,12 +72,17 @@ impl Change<'_, '_, '_> {
 
     fn part(&mut self, kind: Kind, depth: u32) -> Result<()> {
         let Self {
-            tables, clock, books, ..
+            tables,
+            vaults,
+            clock,
+            books,
+            ..
         } = *self;
         let (random, ids) = (&mut *self.random, &mut *self.ids);
         let given = ids.given.len();
         let done = self.tx.savepoint(|tx| {
             let mut part = Change {
+                vaults,
                 tx,
                 tables,
                 clock,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Kills a point that are enough to demand that each was hit.
-const ENOUGH: u64 = 7;
+const ENOUGH: u64 = 10;
 
 /// What a build of the library has of points.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,9 @@ pub(super) fn way(name: &str) -> Way {
         // A process writes one shape or the other, so half of them do not get to some of these.
         (_, "shape: row describes another") => way(Kind::Mixed, false, 1),
         ("shape", _) => way(Kind::Mixed, false, 3),
+        ("move", "move: source follows its targets") => way(Kind::Mixed, false, 10),
+        ("move", "move: tables described") => way(Kind::Mixed, true, 1),
+        ("move" | "drop", _) => way(Kind::Mixed, false, 1),
         ("savepoint", _) => way(Kind::Mixed, false, 3),
         ("slots" | "queue", _) => way(Kind::Trade, name.ends_with("page added"), 3),
         (_, "commit: one block freed") => way(Kind::Shrink, false, 3_000),
@@ -76,6 +79,11 @@ pub(super) fn way(name: &str) -> Way {
         ("field", _) => way(Kind::Sweep, false, 300),
         _ => way(Kind::Mixed, false, 6),
     }
+}
+
+/// Whether only a process gets to the point that knows the move of the vaults.
+pub(super) fn knows(name: &str) -> bool {
+    matches!(name, "move: source follows its targets" | "move: table set aside")
 }
 
 /// Kills at each point.

@@ -4,7 +4,7 @@ use super::child::Order;
 use super::images::Shelf;
 use super::life::{Death, Event, Life};
 use super::plan::{Aim, Plan, Shot};
-use super::points::{Points, way};
+use super::points::{Points, knows, way};
 use super::tally::Tally;
 use super::witness::Witness;
 use super::world::Tables;
@@ -196,6 +196,7 @@ impl Run {
             // Evenly by logarithm: early hits as likely as late ones.
             hit: way.map_or(1, |way| (way.most as f64).powf(shot.nth).round() as u64),
             prefault: shot.prefault,
+            knows: point.is_some_and(|point| knows(self.tally.points.name(point))),
             parent: i32::try_from(std::process::id())?,
         };
         let mut life = Life::start(&self.program, &order, &self.witness)?;

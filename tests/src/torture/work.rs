@@ -10,6 +10,7 @@ use super::parts::Ids;
 use super::ranks::Standing;
 use super::seal;
 use super::trade::{self, Trade};
+use super::vaults::{Moves, Vaults};
 use super::witness::Witness;
 use super::world::{ACCOUNTS, Clock, MIRRORS, PLAYERS, Player, Tables, member};
 use shmstate::{Handle, Region, Result, Tx};
@@ -73,6 +74,7 @@ impl Kind {
 pub(super) struct Worker {
     region: Region,
     tables: Tables,
+    vaults: (Vaults, Moves),
     /// The committed clock, books, and steps of one word.
     clock: Clock,
     books: Books,
@@ -84,7 +86,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(region: Region, tables: Tables, kind: Kind, seed: u64) -> Result<Self> {
+    pub(super) fn new(region: Region, tables: Tables, vaults: (Vaults, Moves), kind: Kind, seed: u64) -> Result<Self> {
         let gate = region.gate().clone();
         let pass = gate.enter()?;
         let reader = region.read(&pass)?;
@@ -95,6 +97,7 @@ impl Worker {
         Ok(Self {
             region,
             tables,
+            vaults,
             clock,
             books,
             beats,
@@ -144,6 +147,7 @@ impl Worker {
         let mut change = Change {
             tx: &mut tx,
             tables: self.tables,
+            vaults: &self.vaults,
             clock: self.clock,
             books: self.books,
             random: &mut self.random,
@@ -177,6 +181,7 @@ impl Worker {
 pub(super) struct Change<'t, 'a, 'r> {
     pub(super) tx: &'t mut Tx<'a>,
     pub(super) tables: Tables,
+    pub(super) vaults: &'t (Vaults, Moves),
     pub(super) clock: Clock,
     pub(super) books: Books,
     pub(super) random: &'r mut fastrand::Rng,
@@ -220,6 +225,8 @@ impl Change<'_, '_, '_> {
                 for _ in 0..rounds {
                     self.transfer()?;
                     self.tables.purses.change(self.tx, self.random)?;
+                    let (vaults, moves) = self.vaults;
+                    vaults.change(moves, self.tx, self.random)?;
                     let id = self.random.u64(..PLAYERS);
                     self.player(id)?;
                 }

@@ -4,11 +4,12 @@
 //! - **W2** Every mirror holds the step of the clock: each transaction writes all of them, in different ways and places.
 //! - **W3** Every player's checksum is that of its content; the clock knows how many players there are and the sum of their scores.
 //! - **W4** The crowd is the keys from one number to another, both in the clock, each with the value that follows from it.
-//! - **W5–W9** stand in `goods`, **W10, W11** in `ranks`, **W12** in `rounds`, **W13, W14** in `parts`, **W15** in `purses`.
+//! - **W5–W9** stand in `goods`, **W10, W11** in `ranks`, **W12** in `rounds`, **W13, W14** in `parts`, **W15** in `purses`, **W16, W17** in `vaults`.
 
 use super::goods::Goods;
 use super::purses::Purses;
 use super::ranks::Ranks;
+use super::vaults;
 use rkyv::{Archive, Serialize};
 use shmstate::{Cell, Map, Reader, Region, Result, Schema, Tx, verify};
 
@@ -138,6 +139,7 @@ impl Tables {
             goods: Goods::create(tx)?,
             purses: Purses::create(tx)?,
         };
+        vaults::create(tx)?;
         for account in 0..ACCOUNTS {
             tables.ledger.insert(tx, &account, &AMOUNT)?;
         }
@@ -185,7 +187,7 @@ impl Tables {
         Ok(clock.step.wrapping_add(self.goods.beats(reader)?))
     }
 
-    /// What of W1–W12 and W15, and of heap and indexes, does not hold. Empty if all does.
+    /// What of W1–W12, W15 and W16, and of heap and indexes, does not hold. Empty if all does.
     ///
     /// # Errors
     /// Damage that the library found itself: as bad as a fault.
@@ -212,6 +214,7 @@ impl Tables {
         self.crowd_faults(reader, clock, &mut faults)?;
         self.goods.faults(reader, clock.step, &mut faults)?;
         Purses::faults(region, reader, &mut faults)?;
+        vaults::faults(region, reader, &mut faults)?;
         faults.truncate(MAX_FAULTS);
         Ok(faults)
     }

@@ -3,6 +3,7 @@
 use super::target::{Target, Targets};
 use super::{WHAT, marks_of};
 use crate::archive::OwnedValue;
+use crate::broken;
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -267,7 +268,7 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         let (Some(open), Some(back)) = (self.open(tx)?, &self.back) else {
             return Ok(());
         };
-        if !open.way_back {
+        if !open.way_back || broken::FOLLOW {
             return Ok(());
         }
         let key = key::decode::<K>(Form::Hashed, bytes);

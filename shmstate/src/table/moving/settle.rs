@@ -105,22 +105,28 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
 
     /// Somebody has written who did not know of the move (N3): what has moved counts no more.
     fn begin_anew(&self, tx: &mut Tx<'_>, marks: &Row) -> Result<()> {
-        // What another move has brought into one of the targets, and has nowhere else, would go with it.
-        for row in catalog::rows(tx)?.into_iter().filter(|row| row.name.starts_with(MARKS)) {
-            if tx.load(row.offset + WAY, WHAT)? == 0 {
+        dropped::finish(tx)?;
+        for target in &self.targets {
+            let row = catalog::named(tx, target.name())?;
+            // What another move has brought there, and has nowhere else, would go with it.
+            let mut with_a_way = 0;
+            for mover in tx.moves().all().iter().filter(|mover| mover.may_fill(&row.name)) {
+                if let Some(marks) = marks_row(tx, mover.source())?
+                    && tx.load(marks.offset + WAY, WHAT)? != 0
+                {
+                    with_a_way += 1;
+                }
+            }
+            if row.moves > with_a_way {
                 return Err(Error::BadSteps {
                     table: self.name().into(),
                     why: format!(
-                        "its move must begin anew, but that of {} is not over and has no way back: what it has brought would be lost",
-                        row.name.trim_start_matches(MARKS)
+                        "its move must begin anew, but {} of the {} moves to {} have no way back: what they have brought there would be lost; let them come to their end first",
+                        row.moves - with_a_way, row.moves, row.name
                     )
                     .into(),
                 });
             }
-        }
-        dropped::finish(tx)?;
-        for target in &self.targets {
-            let row = catalog::named(tx, target.name())?;
             aside::set_aside(tx, &row)?;
         }
         aside::set_aside(tx, marks)?;
@@ -161,7 +167,8 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
 
 /// An owner that does not know a move says so, before it changes anything (N3).
 pub(crate) fn disown(tx: &mut Tx<'_>) -> Result<()> {
-    if tx.header(at::MOVES) == 0 {
+    // One that is being restored has no magic yet (R4), and nobody works on it.
+    if tx.header(at::MOVES) == 0 || tx.header(at::MAGIC) == 0 {
         return Ok(());
     }
     let known = tx.moves().all();
