@@ -220,6 +220,8 @@ impl<'a> Course<'a> {
             let players = world.tables.iter().find(|table| table.name == "players");
             if let Some(players) = players.filter(|players| players.version > 1) {
                 self.summary.migrated_records += players.records.saturating_sub(players.older);
+                let moved = world.tables.iter().find(|table| table.name == ".moved.tallies");
+                self.summary.moved_records += moved.map_or(0, |marks| marks.records);
             }
         }
         Ok(())

@@ -103,6 +103,8 @@ pub struct Summary {
     pub rolled_back_upgrades: usize,
     /// Players whose records arena-v2 gave its own shape while it served, all its times together.
     pub migrated_records: u64,
+    /// Tallies that arena-v2 moved to the keys that it has for them, all its times together.
+    pub moved_records: u64,
     /// Faults that players noticed from the first of those upgrades on: connections, commands, states.
     pub lost_after_rollback: u64,
     #[serde(skip)]
@@ -223,6 +225,9 @@ impl Summary {
         if self.failures.is_empty() && self.upgrades > 0 && self.migrated_records == 0 {
             self.failures.push("no record migrated to arena-v2's shape".into());
         }
+        if self.failures.is_empty() && self.upgrades > 0 && self.moved_records == 0 {
+            self.failures.push("no tally moved to arena-v2's keys".into());
+        }
         self.ok = self.failures.is_empty()
             && self.faults() == 0
             && self.lost_after_rollback == 0
@@ -277,6 +282,11 @@ impl Summary {
             f,
             "arena-v2 keeps its players in another shape: {} records migrated under load, and came back to arena-v1's shape with each upgrade to that.",
             self.migrated_records
+        )?;
+        writeln!(
+            f,
+            "It keeps what players have said by guild, under other keys: {} tallies moved, and arena-v1 went on with them under its own.",
+            self.moved_records
         )?;
         if self.bad_upgrades_tried > 0 {
             writeln!(
@@ -379,6 +389,7 @@ mod tests {
             bad_upgrades_survived: 3,
             rules_seen: vec![1, 2],
             migrated_records: 1,
+            moved_records: 1,
             ..Summary::default()
         }
     }
@@ -388,7 +399,8 @@ mod tests {
         let mut summary = well();
         summary.judge();
         assert!(summary.ok);
-        let broken: [fn(&mut Summary); 16] = [
+        let broken: [fn(&mut Summary); 17] = [
+            |s| s.moved_records = 0,
             |s| s.migrated_records = 0,
             |s| s.lost_after_rollback = 1,
             |s| s.disconnects = 1,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! player    a player in either version's shape, and how the one becomes the other
+//! tallies   a table that has other keys in the second version
 //! world     tables and records: what the game knows          (shmstate)
 //! players   commands in, state frames out, in one tick's transaction
 //! monsters  the rest of the world, which moves by itself
@@ -19,6 +20,7 @@ mod player;
 mod players;
 mod run;
 mod sabotage;
+mod tallies;
 mod world;
 
 pub use fault::Fault;

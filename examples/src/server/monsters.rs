@@ -76,27 +76,37 @@ pub(crate) fn tick<P: Player>(world: World<P>, tx: &mut Tx<'_>, tick: u64) -> Re
     clock.set(|c| &c.energy, energy.into())
 }
 
-/// What a walk over all monsters finds.
+/// What a walk over all monsters and players finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Census {
     /// Sum of the energy of all, and what the clock says it is.
     pub(crate) energy: (i64, i64),
     /// Monsters that did not move for more than a round and a bit.
     pub(crate) asleep: u64,
+    /// Times that players have said something, and letters: in all tallies, and what the clock says it is.
+    pub(crate) said: ([u64; 2], [u64; 2]),
 }
 
-/// Walks over all monsters.
+/// Walks over all monsters and players.
 pub(crate) fn census<P: Player>(world: World<P>, view: &View) -> Result<Census> {
     let clock = world.clock.get(view)?;
     let tick = clock.tick.to_native();
     let mut census = Census {
         energy: (0, clock.energy.to_native()),
         asleep: 0,
+        said: ([0, 0], clock.said.map(|said| said.to_native())),
     };
     for item in world.monsters.iter(view)? {
         let (_, monster) = item?;
         census.energy.0 += monster.energy.to_native();
         census.asleep += u64::from(tick > ROUND && monster.moved.to_native() + ROUND < tick);
+    }
+    if let Some(tallies) = world.tallies {
+        for player in world.players.keys(view)? {
+            let (times, letters) = tallies.of(view, player?)?;
+            census.said.0[0] += times;
+            census.said.0[1] += letters;
+        }
     }
     Ok(census)
 }

@@ -62,6 +62,9 @@ pub(crate) mod v2 {
 
 /// A player of either version: where its fields are.
 pub(crate) trait Player: OwnedValue {
+    /// Whether this version keeps its tallies by guild.
+    const GUILDS: bool;
+
     /// Finds the table, while another process may serve it.
     fn open(region: &Region) -> Result<Map<u64, Self>>;
 
@@ -91,8 +94,10 @@ pub(crate) trait Player: OwnedValue {
 }
 
 macro_rules! player {
-    ($version:ident, $words:ident, $digest:ident, $steps:expr, { $($more:item)* }, { $($field:ident: $value:expr),* }) => {
+    ($version:ident, $guilds:expr, $words:ident, $digest:ident, $steps:expr, { $($more:item)* }, { $($field:ident: $value:expr),* }) => {
         impl Player for $version::Player {
+            const GUILDS: bool = $guilds;
+
             fn open(region: &Region) -> Result<Map<u64, Self>> {
                 Map::open_migrating(region, TABLE, $steps)
             }
@@ -156,8 +161,8 @@ macro_rules! player {
     };
 }
 
-player!(v1, words, words_digest, Steps::new(), {}, {});
-player!(v2, said, said_digest, Steps::new().from::<v1::Player>().back::<v1::Player>(), {
+player!(v1, false, words, words_digest, Steps::new(), {}, {});
+player!(v2, true, said, said_digest, Steps::new().from::<v1::Player>().back::<v1::Player>(), {
     fn picked_up(player: &mut RecordMut<'_, '_, Self>) -> Result<()> {
         let pickups = player.pickups.to_native() + 1;
         player.set(|p| &p.pickups, pickups.into())

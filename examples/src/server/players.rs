@@ -139,9 +139,20 @@ fn execute<P: Player>(
             // Another length: the record is archived anew, straight into the region.
             let mut player = P::thaw(found);
             player.say(text);
-            world.players.insert(tx, &id, &player).map(|_| ())
+            world.players.insert(tx, &id, &player)?;
+            count(world, tx, id, text.len() as u64)
         }
     }
+}
+
+/// A player has said something: in the tally, and in the sum of all.
+fn count<P: Player>(world: World<P>, tx: &mut Tx<'_>, id: u64, letters: u64) -> Result<()> {
+    if let Some(tallies) = world.tallies {
+        tallies.count(tx, id, letters)?;
+    }
+    let [times, all] = world.clock.get(tx)?.said.map(|said| said.to_native());
+    let said = [(times + 1).into(), (all + letters).into()];
+    world.clock.get_mut(tx)?.set(|clock| &clock.said, said)
 }
 
 fn pick_up<P: Player>(world: World<P>, tx: &mut Tx<'_>, id: u64, item: u16, worth: u64) -> Result<()> {

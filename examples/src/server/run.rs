@@ -6,10 +6,11 @@ use crate::server::monsters;
 use crate::server::player::{Player, v1, v2};
 use crate::server::players::{self, Tick, Verdict};
 use crate::server::sabotage::{Sabotage, Saboteur};
+use crate::server::tallies::{self, Tallies, Tally};
 use crate::server::world::World;
 use clap::Parser;
 use handover::{Connections, Deadlines, Ended, Node, Parked, Role, Starting, Stop};
-use shmstate::{Region, StreamId, Tx, monotonic_ns};
+use shmstate::{Moving, Region, StreamId, Tx, monotonic_ns};
 use std::collections::HashSet;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +25,7 @@ pub const TICK: Duration = Duration::from_nanos(1_000_000_000 / 60);
 const MOST_BEHIND: u64 = 250_000_000;
 /// Connections a tick looks at, to give back the rings of those that are idle.
 const TIDIED: usize = 64;
-/// Players of an older version that a tick migrates without being asked.
+/// Players of an older version, and tallies, that a tick migrates without being asked.
 const SWEPT: u64 = 100;
 /// Address space beyond what the world needs at first.
 const HEADROOM: u64 = 512 << 20;
@@ -160,15 +161,24 @@ fn own<P: Player>(
             return Err(format!("{error}\n{who}").into());
         }
     };
+    let moving = match tallies::look(&region, P::GUILDS) {
+        Ok(moving) => moving,
+        Err(error) => {
+            let who = starting.refuse(&error.to_string());
+            return Err(format!("{error}\n{who}").into());
+        }
+    };
     let node = starting.ready()?;
-    let world = match (found, role) {
+    let mut world = match (found, role) {
         (Some(world), Role::Successor { .. } | Role::Returned { .. }) => world,
         (found, _) => prepare(&node, &mut region, options, found)?,
     };
+    world.tallies = Some(region.write(&node.enter()?, |tx| Tallies::open(tx, P::GUILDS))?);
     let mut server = Server {
         connections: node.connections(world.streams)?,
         listener: node.listener("game")?,
         world,
+        moving,
         rules,
         saboteur: Saboteur::new(options.sabotage),
         keep_way_back: options.keep_way_back,
@@ -221,7 +231,7 @@ fn leave<P: Player>(node: Node, region: Region, world: World<P>, options: &Optio
     };
     node.stop(vec![region], options.ephemeral)?;
     println!("{census:?}");
-    if census.energy.0 != census.energy.1 || census.asleep > 0 {
+    if census.energy.0 != census.energy.1 || census.said.0 != census.said.1 || census.asleep > 0 {
         return Err(format!("the world does not add up: {census:?}").into());
     }
     Ok(())
@@ -253,6 +263,7 @@ struct Server<P> {
     connections: Connections,
     listener: Arc<TcpListener>,
     world: World<P>,
+    moving: Option<Moving<u64, Tally>>,
     rules: Rules,
     saboteur: Saboteur,
     keep_way_back: bool,
@@ -323,6 +334,9 @@ impl<P: Player> Server<P> {
         self.world.streams.tidy(&mut tx, TIDIED)?;
         if !tx.has_ways_back() {
             self.world.players.sweep(&mut tx, SWEPT)?;
+        }
+        if let Some(moving) = &self.moving {
+            moving.sweep(&mut tx, SWEPT)?;
         }
         monsters::tick(self.world, &mut tx, number)?;
         if let Some(fault) = self.fault {

@@ -1,6 +1,7 @@
 //! The world: its records and the tables they are in.
 
 use crate::server::player::Player;
+use crate::server::tallies::Tallies;
 use rkyv::{Archive, Deserialize, Serialize};
 use shmstate::{Cell, Map, Region, Result, Rings, Schema, Streams, Tx, View};
 
@@ -38,6 +39,8 @@ pub(crate) struct Clock {
     pub(crate) energy: i64,
     /// Next monster to move.
     pub(crate) next_monster: u64,
+    /// Times that players have said something, and letters: of all tallies.
+    pub(crate) said: [u64; 2],
     /// Ticks whose frame for some player was left out because it did not read.
     pub(crate) coalesced: u64,
 }
@@ -49,6 +52,8 @@ pub(crate) struct World<P> {
     pub(crate) monsters: Map<u64, Monster>,
     pub(crate) clock: Cell<Clock>,
     pub(crate) streams: Streams,
+    /// Once this version serves.
+    pub(crate) tallies: Option<Tallies>,
 }
 
 /// Rings of a connection: input for a few dozen commands, output for a second of frames.
@@ -73,6 +78,7 @@ impl<P: Player> World<P> {
             monsters: Map::open(region, "monsters")?,
             clock: Cell::open(region, "clock")?,
             streams: Streams::open(region, "streams")?,
+            tallies: None,
         })
     }
 
@@ -83,6 +89,7 @@ impl<P: Player> World<P> {
             monsters: Map::open_or_create(tx, "monsters")?,
             clock: Cell::open_or_create(tx, "clock", &Clock::default())?,
             streams: Streams::open_or_create(tx, "streams", RINGS)?,
+            tallies: None,
         })
     }
 
