@@ -28,6 +28,8 @@ mod store;
 
 mod schema;
 
+mod moves;
+
 mod handover;
 
 use crate::Result;

@@ -5,12 +5,14 @@
 //! - **Sweep**: all records, a thousand in each transaction, with nothing else to do.
 //! - **Tick**: a transaction that changes one record in a hundred, 60 times a second of its own time, with and without a sweep between ticks.
 //! - **Twins**: the same tick with a way back open, for who wonders.
+//! - **Moves**: see `moves`.
 //! - **Dump**: the CLI's JSON of all records, if it is built.
 //!
 //! Small records, which grow by the migration, so that each moves to another block: the worse case.
 
 use super::args::Schema as Options;
 use super::machine::Machine;
+use super::moves::{self, Moves};
 use crate::Result;
 use rkyv::{Archive, Deserialize, Serialize};
 use serde::Serialize as Json;
@@ -47,14 +49,14 @@ const TOUCHED: u64 = 20_000;
 
 /// Nanoseconds, or what a name says, of several rounds.
 #[derive(Clone, Copy, Debug, Json)]
-struct Rounds {
+pub(super) struct Rounds {
     min: f64,
     median: f64,
     max: f64,
 }
 
 impl Rounds {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(super) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |i: usize| values.get(i).copied().unwrap_or(0.0);
         Self {
@@ -90,6 +92,8 @@ struct Report {
     tick_p99_way_back_ns: Rounds,
     /// Megabytes of JSON a second; null if `handover` is not beside this program.
     dump_mb_per_s: Option<Rounds>,
+    #[serde(flatten)]
+    moves: Moves,
     machine: Machine,
     seconds: f64,
 }
@@ -143,7 +147,7 @@ fn one(id: u64) -> One {
     }
 }
 
-fn micros(since: Instant) -> f64 {
+pub(super) fn micros(since: Instant) -> f64 {
     since.elapsed().as_nanos() as f64 / 1e3
 }
 
@@ -308,6 +312,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         ratio_tick_p99: sweeping.median / tick.median,
         tick_p99_way_back_ns: back,
         dump_mb_per_s: (!dumps.is_empty()).then(|| Rounds::of(dumps)),
+        moves: moves::measure(records, rounds)?,
         machine,
         seconds: begun.elapsed().as_secs_f64(),
     };
@@ -344,6 +349,9 @@ fn table(report: &Report) -> String {
     out += &row("tick p99, with a way back", &report.tick_p99_way_back_ns, "ns");
     if let Some(dump) = &report.dump_mb_per_s {
         out += &row("dump, MB of JSON a second", dump, "");
+    }
+    for (name, rounds, unit) in report.moves.rows() {
+        out += &row(name, rounds, unit);
     }
     out + &format!(
         "\n  first touch over a touch and the step: {:.0} ns (aim 1000)\n  settling, all : a thousandth: {:.2}\n  tick p99, sweeping : not: {:.2} (aim 1.10)\n  {:.0} s\n",
