@@ -134,13 +134,14 @@ pub(crate) fn drop_row(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     Ok(())
 }
 
-/// The second of the two steps, for all tables whose first was committed. Says whether there are others: what they held is freed by the commit.
+/// The second of the two steps, for all tables whose first was committed. Says whether there was any, or is one that this transaction has
+/// dropped: what that held is freed by the commit.
 pub(crate) fn finish(tx: &mut Tx<'_>) -> Result<bool> {
     let layout = *tx.region.layout();
-    let mut others = false;
+    let mut any = false;
     for row in dying(tx)? {
+        any = true;
         if Log::covers(tx, layout, row.offset, row.offset + ROOT)? {
-            others = true;
             continue;
         }
         let owner = Owner::of_row(row.offset);
@@ -151,5 +152,5 @@ pub(crate) fn finish(tx: &mut Tx<'_>) -> Result<bool> {
         catalog::set_dead(tx, &row)?;
         crash::point(Point::TableDead);
     }
-    Ok(others)
+    Ok(any)
 }

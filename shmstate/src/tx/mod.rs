@@ -129,10 +129,19 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// First the twins of the records that were changed (B2 of `region::mixed`): what goes wrong there, also a panic of the program's code,
-    /// takes the transaction back.
+    /// First the sources of moves whose targets were changed (F2 of `region::moves`), which may be touched by that; then the twins of the records that
+    /// were changed (B2 of `region::mixed`). What goes wrong there, also a panic of the program's code, takes the transaction back.
     #[cold]
     fn commit_touched(mut self) -> Result<()> {
+        let mut carried = std::mem::take(&mut self.region.carried);
+        carried.sort_unstable();
+        carried.dedup();
+        let movers = self.moves().all();
+        for (mover, key) in carried {
+            if let Some(mover) = movers.get(mover) {
+                mover.mirror(&mut self, &key)?;
+            }
+        }
         let mut touched = std::mem::take(&mut self.region.touched);
         touched.sort_unstable();
         // One that was touched more than once is taken for changed.
@@ -147,16 +156,6 @@ impl<'a> Tx<'a> {
         for [row, header, number, word] in touched {
             if let Some((_, bridge)) = bridges.iter().find(|(known, _)| *known == row) {
                 bridge.write_twin(&mut self, At { header, number }, word)?;
-            }
-        }
-        // Then the sources of moves whose targets were changed: nothing of that is touched by it, nor carried.
-        let mut carried = std::mem::take(&mut self.region.carried);
-        carried.sort_unstable();
-        carried.dedup();
-        let movers = self.moves().all();
-        for (mover, key) in carried {
-            if let Some(mover) = movers.get(mover) {
-                mover.mirror(&mut self, &key)?;
             }
         }
         std::mem::ManuallyDrop::new(self).finish()

@@ -2,7 +2,7 @@
 
 use crate::shapes::Thing;
 use crate::world::{World, check};
-use shmstate::{Error, Map, Move, Result};
+use shmstate::{Error, Map, Move, Result, Steps};
 
 type Things<K> = Map<K, Thing>;
 
@@ -201,4 +201,142 @@ fn a_table_moves_on_before_it_is_whole() {
     check(&mut region);
     let gone = [cats().open(&region).is_ok(), on().open(&region).is_ok()];
     assert_eq!(gone, [true, true], "over, and declared all the same");
+}
+
+mod older {
+    /// A thing as it was before it had a kind of more than a byte.
+    #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, shmstate::Schema, Clone)]
+    #[schema(name = "Item", version = 1)]
+    pub(super) struct Item {
+        pub(super) kind: u8,
+    }
+}
+
+mod newer {
+    /// And as it is later.
+    #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, shmstate::Schema, Clone)]
+    #[schema(name = "Item", version = 2, from = super::older::Item, back)]
+    pub(super) struct Item {
+        pub(super) kind: u16,
+        #[schema(default = 9)]
+        pub(super) worth: u8,
+    }
+}
+
+/// Records change their shape in the source, and in the target, before they have moved: each on its way.
+#[test]
+fn records_change_their_shape_on_the_way() {
+    let world = World::new("shapes");
+    world.write(|tx| {
+        let map: Map<u32, older::Item> = Map::create(tx, "items")?;
+        for id in 0..300 {
+            map.insert(tx, &id, &older::Item { kind: id as u8 })?;
+        }
+        Ok(())
+    });
+    // Version 2: another shape, in the same table, with a way back.
+    let steps = || Steps::new().from::<older::Item>().back::<older::Item>();
+    {
+        let mut region = world.open();
+        let map: Map<u32, newer::Item> = Map::open_migrating(&region, "items", steps()).expect("version 2");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                map.get_mut(tx, &1)?.expect("there").set(|item| &item.worth, 1)
+            })
+            .expect("changed");
+    }
+    // Version 3: other keys, before the sweep of version 2 is over. It can go back to version 2, and that to version 1.
+    let declared = || {
+        Move::<u32, newer::Item>::of("items")
+            .steps(steps())
+            .to::<u64, newer::Item>(
+                "wide",
+                |id| Some(*id as u32),
+                |_, id, item| Ok(vec![(u64::from(*id) | 1 << 40, item.clone())]),
+            )
+            .back(|targets, id| {
+                let wide: Map<u64, newer::Item> = targets.map("wide")?;
+                Ok(wide.get(targets, &(u64::from(*id) | 1 << 40))?.map(|item| newer::Item {
+                    kind: item.kind.to_native(),
+                    worth: item.worth,
+                }))
+            })
+    };
+    let plain = Move::<u32, newer::Item>::of("items").open(&world.open()).map(|_| ());
+    assert!(matches!(plain, Err(Error::SchemaMismatch { .. })), "{plain:?}");
+    {
+        let mut region = world.open();
+        let moving = declared().open(&region).expect("version 3");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                let wide: Map<u64, newer::Item> = Map::open_or_create(tx, "wide")?;
+                let found = |id: u64| {
+                    wide.get(tx, &(id | 1 << 40))
+                        .map(|item| item.map(|i| (i.kind.to_native(), i.worth)))
+                };
+                assert_eq!((found(1)?, found(2)?, found(400)?), (Some((1, 1)), Some((2, 9)), None));
+                wide.get_mut(tx, &(3 | 1 << 40))?
+                    .expect("there")
+                    .set(|item| &item.kind, 333.into())?;
+                wide.get_mut(tx, &(4 | 1 << 40))?
+                    .expect("there")
+                    .set(|item| &item.kind, 44.into())?;
+                moving.sweep(tx, 10).map(|_| ())
+            })
+            .expect("changed");
+        drop(pass);
+        check(&mut region);
+    }
+    {
+        let region = world.open();
+        let map: Map<u32, newer::Item> = Map::open_migrating(&region, "items", steps()).expect("version 2");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let reader = region.read(&pass).expect("read");
+        let found = |id: u32| {
+            map.get(&reader, &id)
+                .expect("get")
+                .map(|item| (item.kind.to_native(), item.worth))
+        };
+        assert_eq!(
+            (found(1), found(3), found(4), found(5)),
+            (Some((1, 1)), Some((333, 9)), Some((44, 9)), Some((5, 9)))
+        );
+    }
+    {
+        let mut region = world.open();
+        let map: Map<u32, older::Item> = Map::open(&region, "items").expect("version 1");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let reader = region.read(&pass).expect("read");
+        let found = |id: u32| map.get(&reader, &id).expect("get").map(|item| item.kind);
+        assert_eq!(
+            (found(1), found(3), found(4), found(5)),
+            (Some(1), Some(255), Some(44), Some(5))
+        );
+        drop(pass);
+        check(&mut region);
+    }
+    // And to the end.
+    let mut region = world.open();
+    let moving = declared().open(&region).expect("version 3");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region.close_ways_back(&pass).expect("close");
+    while region.write(&pass, |tx| moving.sweep(tx, 100)).expect("sweep").left > 0 {}
+    region
+        .write(&pass, |tx| {
+            let wide: Map<u64, newer::Item> = Map::open_or_create(tx, "wide")?;
+            assert_eq!(wide.len(tx)?, 300);
+            // Version 1 has begun a transaction: what came of version 3 then is what version 1 had of it.
+            assert_eq!(wide.get(tx, &(4 | 1 << 40))?.expect("there").kind.to_native(), 44);
+            Ok::<_, Error>(())
+        })
+        .expect("whole");
+    drop(pass);
+    check(&mut region);
 }

@@ -91,6 +91,24 @@ impl<T: Table> fmt::Debug for Mixture<T> {
 
 /// Opens a table, and enters it among those of several shapes if it is one.
 pub(crate) fn open<T: Table>(region: &Region, name: &str, steps: Steps<T::Value>) -> Result<T> {
+    let known = |view: &View, row: &Row| {
+        catalog::check_there(row)?;
+        moving::check_known(view, row)
+    };
+    open_for(region, name, steps, known)
+}
+
+/// The same for the move that empties the table.
+pub(crate) fn open_source<T: Table>(region: &Region, name: &str, steps: Steps<T::Value>) -> Result<T> {
+    open_for(region, name, steps, moving::check_known)
+}
+
+fn open_for<T: Table>(
+    region: &Region,
+    name: &str,
+    steps: Steps<T::Value>,
+    may: impl Fn(&View, &Row) -> Result<()>,
+) -> Result<T> {
     let bad = |why: &str| Error::BadSteps {
         table: name.into(),
         why: why.into(),
@@ -103,7 +121,7 @@ pub(crate) fn open<T: Table>(region: &Region, name: &str, steps: Steps<T::Value>
     }
     let found = |view: &View| {
         let row = catalog::named(view, name)?;
-        moving::check_known(view, &row)?;
+        may(view, &row)?;
         Ok((row.offset, row))
     };
     let row = catalog::live(region, found)?.offset;

@@ -12,11 +12,12 @@ use crate::region::view::View;
 use crate::table::catalog::{self, Row};
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::map::Map;
-use crate::table::mixed::Table;
+use crate::table::mixed::{self, Table};
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use rkyv::rancor::Failure;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// What the source had for a key, from what the targets have.
@@ -80,8 +81,10 @@ pub(crate) struct Core<K: Key, V: OwnedValue> {
     open: RwLock<Option<Open<K, V>>>,
     /// The part of the source that the sweep looks at next.
     pub(super) cursor: AtomicU64,
-    /// Tables were dropped, or would have been; the next call of the sweep finishes that (L1 of `table::dropped`).
+    /// Tables were dropped, or would have been; the next calls of the sweep finish that (L1 of `table::dropped`).
     pub(super) dropping: AtomicBool,
+    /// The end of the move was committed.
+    pub(super) over: AtomicBool,
 }
 
 impl<K: Key, V: OwnedValue> Core<K, V> {
@@ -94,6 +97,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             open: RwLock::default(),
             cursor: AtomicU64::new(0),
             dropping: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         }
     }
 
@@ -128,16 +132,12 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
     }
 
     /// Compares the shapes of the tables that are there with the program's, without a pass.
-    pub(super) fn compare(&self, region: &Region) -> Result<()> {
+    pub(super) fn compare(&self, region: &Region, steps: Steps<V>) -> Result<()> {
         let there = |found: Result<()>| match found {
             Err(Error::NoTable { .. }) => Ok(()),
             other => other,
         };
-        there(catalog::live(region, |view| {
-            let row = catalog::named(view, &self.source)?;
-            self.compare_source(view, &row)?;
-            Ok((row.offset, ()))
-        }))?;
+        there(mixed::open_source::<Map<K, V>>(region, &self.source, steps).map(|_| ()))?;
         for target in &self.targets {
             there(catalog::live(region, |view| {
                 let row = catalog::named(view, target.name())?;
@@ -148,13 +148,9 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         Ok(())
     }
 
-    /// A source whose records have moved for good is the move's all the same (N4).
-    pub(super) fn compare_source(&self, view: &View, row: &Row) -> Result<()> {
-        let source = Row {
-            moved: false,
-            ..row.clone()
-        };
-        catalog::compare(&source, &Map::<K, V>::spec(), || catalog::description(view, row))
+    /// The shape of the source may have been another one's when the move was opened, and is this program's since its first transaction.
+    pub(super) fn compare_source(view: &View, row: &Row) -> Result<()> {
+        catalog::compare(row, &Map::<K, V>::spec(), || catalog::description(view, row))
     }
 
     /// The record of the source under a key, if it has not moved; and what changes with it.
@@ -231,6 +227,9 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
     }
 
     fn targets(&self) -> Vec<u64> {
+        if self.over.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         self.targets.iter().filter_map(Target::row).collect()
     }
 

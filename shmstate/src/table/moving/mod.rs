@@ -36,6 +36,7 @@ use crate::region::view::View;
 use crate::table::catalog::MAX_TABLE_NAME;
 use crate::table::key::Key;
 use crate::table::mixed::Swept;
+use crate::table::steps::Steps;
 use crate::tx::Tx;
 use std::fmt;
 use std::sync::Arc;
@@ -94,6 +95,7 @@ pub struct Move<K: Key, V: OwnedValue> {
     source: Box<str>,
     targets: Vec<Target<K, V>>,
     back: Option<Back<K, V>>,
+    steps: Steps<V>,
 }
 
 impl<K: Key, V: OwnedValue> fmt::Debug for Move<K, V> {
@@ -116,7 +118,15 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
             source: source.into(),
             targets: Vec::new(),
             back: None,
+            steps: Steps::new(),
         }
+    }
+
+    /// Records of the source may still have an older shape: by these steps they become `V` first.
+    #[must_use]
+    pub fn steps(mut self, steps: Steps<V>) -> Self {
+        self.steps = steps;
+        self
     }
 
     /// To the map `target`, which is made if it is not there: `make` says which records become of one, none, one or many; `source_of` the other way
@@ -179,7 +189,7 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
             )));
         }
         let core = Arc::new(Core::new(self.source, self.targets, self.back, region.view.tag()));
-        core.compare(region)?;
+        core.compare(region, self.steps)?;
         region.view.moves().enter(Arc::<Core<K, V>>::clone(&core));
         region.look_first();
         Ok(Moving { core })

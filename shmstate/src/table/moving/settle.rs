@@ -13,6 +13,7 @@ use crate::table::dropped;
 use crate::table::key::Key;
 use crate::table::map::{Map, WAY};
 use crate::tx::Tx;
+use std::sync::atomic::Ordering;
 
 /// In `WAY` of the marks: the source keeps all records, and follows its targets.
 const KEPT: u64 = seal(1);
@@ -23,6 +24,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
     /// The first thing of a new owner.
     pub(super) fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
         self.set_open(None);
+        self.over.store(false, Ordering::Relaxed);
         let row = catalog::rows(tx)?.into_iter().find(|row| row.name == self.name());
         let marks = marks_row(tx, self.name())?;
         let Some(row) = row else {
@@ -34,7 +36,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             self.tell_targets(tx);
             return Ok(());
         };
-        self.compare_source(tx, &row)?;
+        Self::compare_source(tx, &row)?;
         let marks = match marks {
             Some(marks) => marks,
             None => self.begin(tx, &row)?,

@@ -25,11 +25,19 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
     /// See [`Moving::sweep`](super::Moving::sweep).
     pub(super) fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         if self.dropping.load(Ordering::Relaxed) {
-            let others = dropped::finish(tx)?;
-            self.dropping.store(others, Ordering::Relaxed);
+            // What was begun by a transaction that is committed; found again until that is, too.
+            let found = dropped::finish(tx)?;
+            self.dropping.store(found, Ordering::Relaxed);
         }
         let Some(open) = self.open(tx)? else {
-            return Ok(Swept::default());
+            let left = self.dropping.load(Ordering::Relaxed);
+            if !left && !self.over.swap(true, Ordering::Relaxed) {
+                self.tell_targets(tx);
+            }
+            return Ok(Swept {
+                done: 0,
+                left: left.into(),
+            });
         };
         tx.region.view.mixed_mut().tidy();
         let mut done = self.sweep_aside(tx, &open, budget)?;
