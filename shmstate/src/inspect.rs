@@ -10,7 +10,7 @@ use crate::os::shm::Place;
 use crate::region::header::{Activity, FIRST_LOG, FormatVersion, LOG_TABLE_ROWS, at};
 use crate::region::{MemoryInfo, check_name, read_birth};
 use crate::table::catalog::{Kind, Row};
-use crate::table::mixed;
+use crate::table::mixed::{self, Companion};
 use crate::table::{cell, map, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;
@@ -82,6 +82,21 @@ pub struct TableInfo {
     pub archived_bytes: u64,
     /// Shape of keys and records, as text.
     pub description: String,
+    /// The other shapes that its records have, or had, as the catalog knows them.
+    pub shapes: Vec<ShapeInfo>,
+}
+
+/// A shape of a table's records beside the one that its owner writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeInfo {
+    /// Declared version of its schema.
+    pub version: u16,
+    /// Fingerprint of the shape.
+    pub fingerprint: u128,
+    /// Records that have it.
+    pub records: u64,
+    /// Whether a program that knows only this shape could go on with the table: a way back is open to it.
+    pub way_back: bool,
 }
 
 impl Inspection {
@@ -201,6 +216,7 @@ fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>>
         let others = mixed::companions(view, &row.name)?;
         infos.push(TableInfo {
             older: others.iter().map(|companion| companion.left).sum(),
+            shapes: others.iter().map(shape_info).collect(),
             description,
             name: row.name,
             kind,
@@ -211,6 +227,15 @@ fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>>
         });
     }
     Ok(infos)
+}
+
+fn shape_info(companion: &Companion) -> ShapeInfo {
+    ShapeInfo {
+        version: companion.row.version,
+        fingerprint: companion.row.value,
+        records: companion.left,
+        way_back: companion.good,
+    }
 }
 
 impl From<Error> for std::io::Error {

@@ -18,6 +18,7 @@ use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::mixed::Mixed;
 use crate::region::seal;
 use crate::schema::Plain;
+use crate::table::declared::Expected;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -46,6 +47,7 @@ pub struct View {
     /// Accesses below this are inside taken memory; a cache of the header's word.
     limit: AtomicU64,
     mixed: Mixed,
+    expected: Expected,
     #[cfg(test)]
     stores: std::sync::Mutex<Option<Vec<Store>>>,
 }
@@ -78,6 +80,7 @@ impl View {
             places,
             limit: AtomicU64::new(limit),
             mixed: Mixed::default(),
+            expected: Expected::default(),
             #[cfg(test)]
             stores: std::sync::Mutex::new(None),
         }
@@ -100,6 +103,16 @@ impl View {
     #[must_use]
     pub fn has_ways_back(&self) -> bool {
         self.mixed.is_active() && self.mixed.all().iter().any(|(_, bridge)| bridge.has_way_back())
+    }
+
+    /// Which tables the program declared.
+    pub(crate) fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// Says which.
+    pub(crate) fn expect(&mut self, expected: Expected) {
+        self.expected = expected;
     }
 
     /// What this process knows of them, to forget what was converted.
