@@ -68,7 +68,7 @@ pub use region::{
 };
 pub use schema::{Migrate, Schema};
 pub use shmstate_derive::Schema;
-pub use table::catalog::{Kind, MAX_TABLE_NAME, TableOptions};
+pub use table::catalog::{Kind, MAX_TABLE_NAME, MAX_TABLES, TableOptions};
 pub use table::cell::Cell;
 pub use table::declared::Declared;
 pub use table::key::{Form as KeyForm, Key, MAX_KEY, MAX_LONG_KEY, Sink as KeySink};

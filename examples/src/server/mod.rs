@@ -22,6 +22,7 @@ mod sabotage;
 mod world;
 
 pub use fault::Fault;
+pub(crate) use run::tables;
 pub use run::{Options, TICK, main, main_with};
 pub use sabotage::Sabotage;
 

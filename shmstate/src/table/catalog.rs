@@ -27,6 +27,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 const WHAT: &str = "catalog";
 /// Longest name of a table, in bytes.
 pub const MAX_TABLE_NAME: usize = 64;
+/// Most tables of a region, those among them that are made for records of older shapes.
+pub const MAX_TABLES: u64 = ROWS;
 /// Longest text of both descriptions, in bytes.
 pub(crate) const MAX_DESCRIPTION: u64 = 1 << 20;
 /// Roots of a row.

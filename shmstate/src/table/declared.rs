@@ -115,7 +115,11 @@ impl Declared {
     pub fn steps<V: Value>(mut self, steps: &Steps<V>) -> Self {
         let of = Description::of::<V>();
         if of != self.spec.value || self.spec.kind == Kind::Streams {
-            let why = format!("its steps lead to {}, its records are {}", of.name(), self.spec.value.name());
+            let why = format!(
+                "its steps lead to {}, its records are {}",
+                of.name(),
+                self.spec.value.name()
+            );
             self.wrong.get_or_insert(why);
         }
         if let Some(why) = &steps.wrong {
@@ -261,7 +265,8 @@ impl Expected {
         let found = all.iter().find(|declared| &*declared.name == name);
         found.map(Some).ok_or_else(|| Error::Undeclared {
             table: name.into(),
-            why: "the program declared the tables of this region, and this one is not among them; declare it too".into(),
+            why: "the program declared the tables of this region, and this one is not among them; declare it too"
+                .into(),
         })
     }
 }
@@ -277,7 +282,9 @@ pub(crate) fn admit(view: &View, name: &str, spec: &Spec) -> Result<()> {
 /// The same for one that is opened with steps.
 pub(crate) fn admit_steps<V: Value>(view: &View, name: &str, spec: &Spec, steps: &Steps<V>) -> Result<()> {
     match view.expected().find(name)? {
-        Some(declared) => declared.compare_shape(spec).and_then(|()| declared.compare_steps(steps)),
+        Some(declared) => declared
+            .compare_shape(spec)
+            .and_then(|()| declared.compare_steps(steps)),
         None => Ok(()),
     }
 }

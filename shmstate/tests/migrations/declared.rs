@@ -7,10 +7,7 @@ use shmstate::{
     Timers, Tx,
 };
 
-const RINGS: Rings = Rings {
-    input: 64,
-    output: 64,
-};
+const RINGS: Rings = Rings { input: 64, output: 64 };
 
 fn declared() -> Vec<Declared> {
     vec![
@@ -99,11 +96,20 @@ fn what_is_not_declared_or_declared_otherwise_is_refused_and_nothing_is_made() {
     undeclared(open("players"), "declared it as Map<u64, Player> version 2");
     undeclared(Streams::open(&region, "map"), "opens it as Streams<u64, ()>");
     undeclared(Cell::<u32>::open(&region, "cell"), "Cell<u32>");
-    undeclared(Map::<(u8, u64), u64>::open(&region, "map"), "opens it as Map<(u8, u64), u64>");
+    undeclared(
+        Map::<(u8, u64), u64>::open(&region, "map"),
+        "opens it as Map<(u8, u64), u64>",
+    );
     // Other steps: none of the declared ones, more, and without the way back.
     let steps = |steps: Steps<PlayerV2>| Map::<u64, PlayerV2>::open_migrating(&region, "players", steps);
-    undeclared(steps(shapes::to_v2()), "opens it with steps from version 1 and no way back");
-    undeclared(steps(Steps::new().from::<PlayerV3>()), "opens it with steps from version 3");
+    undeclared(
+        steps(shapes::to_v2()),
+        "opens it with steps from version 1 and no way back",
+    );
+    undeclared(
+        steps(Steps::new().from::<PlayerV3>()),
+        "opens it with steps from version 3",
+    );
     // None at all is less than was declared (E2): the refusal is that of the shape.
     let plain = Map::<u64, PlayerV2>::open(&region, "players");
     assert!(matches!(plain, Err(Error::SchemaMismatch { .. })), "{plain:?}");
@@ -144,13 +150,18 @@ fn what_cannot_be_declared_is_named() {
     check(other, "its steps lead to Player");
     let twice = Declared::map::<u64, PlayerV2>("players").steps(&shapes::to_v2().from::<v1::Player>());
     check(twice, "declared twice");
-    check(Declared::streams("streams").steps(&Steps::<()>::new()), "its steps lead to ()");
+    check(
+        Declared::streams("streams").steps(&Steps::<()>::new()),
+        "its steps lead to ()",
+    );
     let mut region = Region::in_memory(4 << 20).expect("region");
     let twice = [Declared::cell::<u64>("a"), Declared::queue::<u64>("a")];
     assert!(matches!(region.expect_only(twice), Err(Error::TableExists { .. })));
     // What was refused is not expected.
     let gate = region.gate().clone();
-    let made = region.write(&gate.enter().expect("pass"), |tx| Cell::create(tx, "b", &1u64).map(drop));
+    let made = region.write(&gate.enter().expect("pass"), |tx| {
+        Cell::create(tx, "b", &1u64).map(drop)
+    });
     made.expect("anything");
     assert_eq!(Declared::timers::<u8>("t").kind(), Kind::Timers);
 }
