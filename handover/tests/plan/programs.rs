@@ -205,6 +205,7 @@ fn write(bytes: &[u8]) {
 }
 
 /// Leaves a child, one of another group, and one whose parent has ended; their pids are where the test finds them.
+#[expect(clippy::zombie_processes, reason = "that nobody waits for them is the point")]
 fn leave_children() {
     let traces = std::env::var(TRACES).expect("a directory");
     for (name, script) in [
