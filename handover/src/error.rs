@@ -173,6 +173,17 @@ pub enum Error {
         problem: &'static str,
     },
 
+    /// A builder declares a table that its region cannot have.
+    #[error("table {table:?} of region {region:?} cannot be declared so: {problem}")]
+    Declaration {
+        /// The region.
+        region: String,
+        /// The table.
+        table: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
     /// A service manager handed descriptors over in a way that is none.
     #[error("socket activation: {0}")]
     Activation(#[from] ActivationProblem),

@@ -25,12 +25,13 @@ mod status;
 pub mod cli;
 
 pub use connections::{Connections, Ended};
+pub use control::Declarations;
 pub use control::DrainPhase;
 pub use drain::{Ask, Busy, DrainEvent, Drained, Held, HeldConnection, HeldKind, InFlight, Work};
 pub use error::{ActivationProblem, ControlProblem, Error, FrameProblem, Result, Side, WhoServes};
 pub use node::{
     Activation, Builder, Carried, Cause, Datagrams, Deadlines, DescriptorPlan, Moved, Mover, Node, Parked, Role,
-    SPIN_SLACK, Starting, Stop, Udp,
+    SPIN_SLACK, Starting, Stop, Udp, is_describing,
 };
 pub use os::dir::base as runtime_base;
 pub use os::sockets::ListenOptions;

@@ -1,6 +1,6 @@
 //! The state of a node, read from its control block: it can be had even if every process of the node hangs.
 
-use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Participant, ParticipantState, Phase};
+use crate::control::{ControlBlock, Declarations, HandoverRecord, NodeIdentity, Participant, ParticipantState, Phase};
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::os::dir::{self, NodeDir};
@@ -29,6 +29,8 @@ pub struct Status {
     pub phase: Phase,
     /// Until when the owner is on probation, ns of CLOCK_MONOTONIC; old or 0 if nobody is parked.
     pub probation_end: u64,
+    /// What the owner has declared beside its regions; `None` if its library is too old to say so.
+    pub declared: Option<Declarations>,
     /// Everybody who takes part.
     pub participants: Vec<Participant>,
     /// Handovers completed.
@@ -70,6 +72,7 @@ pub fn status(base: &Path, node: &str) -> Result<Status> {
         Some(owner) => owner.is_alive()? && lock::is_held(&dir.lock_file()?)?,
         None => false,
     };
+    let owner_process = owner.as_ref().map(|owner| owner.process);
     let mut phase = block.phase();
     if phase == Phase::Draining {
         // One that was killed while it drained could not say that it is over.
@@ -88,6 +91,7 @@ pub fn status(base: &Path, node: &str) -> Result<Status> {
         owner,
         phase,
         probation_end: block.probation_end(),
+        declared: owner_process.and_then(|owner| block.declarations(owner)),
         participants,
         completed,
         aborted,

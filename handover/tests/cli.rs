@@ -32,6 +32,7 @@ fn help() {
     Usage: handover <COMMAND>
 
     Commands:
+      plan      Show what an upgrade would do, before it is done: tables, descriptors, the way back
       upgrade   Start the new version of a node's server, watch the handover, report who serves
       rollback  Give a node on probation back to its old version, which is parked
       confirm   End the probation of a node: the new version is well, the old one ends
@@ -47,6 +48,7 @@ fn help() {
 
     Examples:
       handover status                                      all nodes of this user
+      handover plan arena -- ./arena-v2 --port 4000        what would become of tables and sockets
       handover upgrade arena -- ./arena-v2 --port 4000     start the new version, report who serves
       handover confirm arena                               the new version is well
       handover rollback arena                              the old version takes the node back
@@ -67,6 +69,9 @@ fn help() {
     After the handover CMD is on probation, if the old version grants one: that stays parked and takes
     the node back if CMD dies or hangs, or on `handover rollback`. Without --watch this command does not
     wait for that.
+
+    If CMD declares its tables, the plan of `handover plan` goes to stderr first. CMD is not started if
+    it would be refused, or if there is no way back.
 
     Usage: handover upgrade [OPTIONS] <NODE> -- <CMD>...
 
@@ -90,6 +95,9 @@ fn help() {
           --start
               If nobody serves the node, start CMD as its first process instead of refusing
 
+          --one-way
+              Upgrade also if the plan says that nobody could take the node back after the cutover
+
           --watch[=<SECONDS>]
               Once CMD serves, stay and watch its probation: to its end, or for so long. What happens
               meanwhile goes to stderr
@@ -98,7 +106,7 @@ fn help() {
               Once CMD serves, and has been watched, end its probation: the old version ends then
 
           --json
-              Print one JSON object at the end; CMD's stdout then goes to stderr
+              Print one JSON object at the end, with the plan in it; CMD's stdout then goes to stderr
 
       -h, --help
               Print help (see a summary with '-h')
@@ -109,11 +117,12 @@ fn help() {
       handover upgrade arena --start -- ./arena-v2         also if nothing runs yet
       handover upgrade arena --watch -- ./arena-v2         stay until its probation is over
       handover upgrade arena --watch=5 --confirm -- ./arena-v2
+      handover upgrade arena --one-way -- ./arena-v3       also if nobody could take the node back
 
     Exit codes:
       0  CMD serves now
       1  CMD does not serve, or not any more; the node is served, as a rule by the old version
-      2  wrong usage, nothing was done
+      2  wrong usage, or no way back and no --one-way; nothing was done
       3  nobody serves
       4  it could not be found out who serves; see `handover status NODE`
     [exit 0]
@@ -568,6 +577,7 @@ fn an_upgrade_says_who_serves_now() {
       "exit_status": null,
       "signal": null,
       "waited_ms": N,
+      "plan": null,
       "handover": {
         "sequence": 2,
         "outcome": "handed_over",
@@ -636,6 +646,7 @@ fn a_successor_that_ends_leaves_the_old_one() {
       "exit_status": 3,
       "signal": null,
       "waited_ms": N,
+      "plan": null,
       "handover": null,
       "confirmed": false,
       "probation": null,
@@ -938,6 +949,7 @@ fn a_new_version_on_probation_is_rolled_back() {
       "exit_status": null,
       "signal": null,
       "waited_ms": N,
+      "plan": null,
       "handover": {
         "sequence": 3,
         "outcome": "handed_over",
@@ -1110,6 +1122,7 @@ fn a_probation_that_is_watched_ends_well() {
       "exit_status": null,
       "signal": null,
       "waited_ms": N,
+      "plan": null,
       "handover": {
         "sequence": 1,
         "outcome": "handed_over",
@@ -1179,6 +1192,7 @@ fn a_new_version_that_dies_on_probation_is_reported() {
       "exit_status": null,
       "signal": 6,
       "waited_ms": N,
+      "plan": null,
       "handover": {
         "sequence": 4,
         "outcome": "taken_back",

@@ -203,6 +203,14 @@ pub enum Error {
         /// The table.
         table: Box<str>,
     },
+    /// The program declared which tables it opens ([`Region::expect_only`](crate::Region::expect_only)), and opens another one, or one otherwise.
+    #[error("table {table} is not what was declared: {why}")]
+    Undeclared {
+        /// The table.
+        table: Box<str>,
+        /// What differs.
+        why: Box<str>,
+    },
     /// There is no such table.
     #[error("there is no table {name}; create it in a transaction")]
     NoTable {

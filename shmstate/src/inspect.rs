@@ -10,8 +10,8 @@ use crate::os::shm::Place;
 use crate::region::header::{Activity, FIRST_LOG, FormatVersion, LOG_TABLE_ROWS, at};
 use crate::region::{MemoryInfo, check_name, read_birth};
 use crate::table::catalog::{Kind, Row};
-use crate::table::mixed;
-use crate::table::{cell, map, ordered, queue, slab, timers};
+use crate::table::mixed::{self, Companion};
+use crate::table::{cell, map, moving, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -82,6 +82,38 @@ pub struct TableInfo {
     pub archived_bytes: u64,
     /// Shape of keys and records, as text.
     pub description: String,
+    /// The other shapes that its records have, or had, as the catalog knows them.
+    pub shapes: Vec<ShapeInfo>,
+    /// The move of its records to other tables, while it is not over.
+    pub moving: Option<MoveInfo>,
+    /// Whether its records have moved for good: only the move itself opens it.
+    pub moved: bool,
+    /// How many moves that are not over bring records here.
+    pub incoming: u64,
+}
+
+/// How far a move of a table's records to others has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoveInfo {
+    /// Records that have not moved yet.
+    pub left: u64,
+    /// Whether the table follows what becomes of its records, so that a program before can go on with it.
+    pub way_back: bool,
+    /// Whether a program that does not know the move has worked since: it begins anew.
+    pub outdated: bool,
+}
+
+/// A shape of a table's records beside the one that its owner writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeInfo {
+    /// Declared version of its schema.
+    pub version: u16,
+    /// Fingerprint of the shape.
+    pub fingerprint: u128,
+    /// Records that have it.
+    pub records: u64,
+    /// Whether a program that knows only this shape could go on with the table: a way back is open to it.
+    pub way_back: bool,
 }
 
 impl Inspection {
@@ -200,7 +232,11 @@ fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>>
         };
         let others = mixed::companions(view, &row.name)?;
         infos.push(TableInfo {
+            moving: moving::progress(view, &row.name, records)?,
+            moved: row.moved,
+            incoming: row.moves,
             older: others.iter().map(|companion| companion.left).sum(),
+            shapes: others.iter().map(shape_info).collect(),
             description,
             name: row.name,
             kind,
@@ -211,6 +247,15 @@ fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>>
         });
     }
     Ok(infos)
+}
+
+fn shape_info(companion: &Companion) -> ShapeInfo {
+    ShapeInfo {
+        version: companion.row.version,
+        fingerprint: companion.row.value,
+        records: companion.left,
+        way_back: companion.good,
+    }
 }
 
 impl From<Error> for std::io::Error {

@@ -53,7 +53,7 @@ pub use checkpoint::{
 pub use error::{Error, Result};
 pub use gate::{Gate, Pass};
 pub use heap::{ClassStats, HeapStats};
-pub use inspect::{Inspection, TableInfo};
+pub use inspect::{Inspection, MoveInfo, ShapeInfo, TableInfo};
 pub use observe::{
     AnyRecord, AnyTable, BadRecord, Copied, GENTLE_RATE, Naming, ObservedCell, ObservedIter, ObservedMap,
     ObservedOrderedMap, ObservedQueue, ObservedQueueIter, ObservedRange, ObservedSlab, ObservedSlabIter,
@@ -63,13 +63,14 @@ pub use os::clock::monotonic_ns;
 pub use os::mount::MountKind;
 pub use os::tcp::Positions;
 pub use region::{
-    Activity, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region,
+    Activity, Asked, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region,
     Trimmed, View,
 };
 pub use schema::{Migrate, Schema};
 pub use shmstate_derive::Schema;
-pub use table::catalog::{Kind, MAX_TABLE_NAME, TableOptions};
+pub use table::catalog::{Kind, MAX_TABLE_NAME, MAX_TABLES, TableOptions};
 pub use table::cell::Cell;
+pub use table::declared::{Declared, DeclaredMove};
 pub use table::key::{Form as KeyForm, Key, MAX_KEY, MAX_LONG_KEY, Sink as KeySink};
 pub use table::map::{Entry, Handle, Iter, Map, OccupiedEntry, VacantEntry};
 pub use table::mixed::Swept;

@@ -1,6 +1,7 @@
 //! What the bad upgrades have in common: they join a node as any new version would, and go no further.
 
 use super::error::DemoError;
+use crate::server::{Rules, tables};
 use clap::Parser;
 use handover::{Node, Role, Starting, WhoServes, runtime_base};
 use std::error::Error;
@@ -21,14 +22,17 @@ struct Args {
 /// Nobody serves the node: then there is nothing to be upgraded badly, and no node is made. Those of the handover.
 pub fn offered() -> Result<Starting, Box<dyn Error>> {
     let Args { node } = Args::parse();
-    let status = handover::status(&runtime_base(), &node).map_err(DemoError::Node)?;
-    if !status.alive {
-        return Err(format!("nobody serves node {node}; start arena-v1 --node {node} first").into());
+    if !handover::is_describing() {
+        let status = handover::status(&runtime_base(), &node).map_err(DemoError::Node)?;
+        if !status.alive {
+            return Err(format!("nobody serves node {node}; start arena-v1 --node {node} first").into());
+        }
     }
     let mut starting = Node::builder(&node)
         .build_id("arena-bad")
         .listener("game", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .region("world", shmstate::DEFAULT_CAPACITY)
+        .tables("world", tables(Rules::V2))
         .start()?;
     let Role::Successor { .. } = starting.role() else {
         return Err(format!("{}; this program takes no node of its own", WhoServes::Nobody).into());

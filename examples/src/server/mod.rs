@@ -24,6 +24,7 @@ mod tallies;
 mod world;
 
 pub use fault::Fault;
+pub(crate) use run::tables;
 pub use run::{Options, TICK, main, main_with};
 pub use sabotage::Sabotage;
 

@@ -6,7 +6,7 @@
 use crate::protocol::{inventory_digest, words_digest};
 use crate::server::world::{ArchivedItem, Item};
 use rkyv::Archived;
-use shmstate::{Map, OwnedValue, RecordMut, Region, Result, Steps, Tx};
+use shmstate::{Declared, Map, OwnedValue, RecordMut, Region, Result, Steps, Tx};
 
 /// The name of the table.
 const TABLE: &str = "players";
@@ -65,8 +65,18 @@ pub(crate) trait Player: OwnedValue {
     /// Whether this version keeps its tallies by guild.
     const GUILDS: bool;
 
+    /// How a player of the version before becomes one of this version, and back.
+    fn steps() -> Steps<Self>;
+
+    /// The table, for the plan of an upgrade.
+    fn declared() -> Declared {
+        Declared::map::<u64, Self>(TABLE).steps(&Self::steps())
+    }
+
     /// Finds the table, while another process may serve it.
-    fn open(region: &Region) -> Result<Map<u64, Self>>;
+    fn open(region: &Region) -> Result<Map<u64, Self>> {
+        Map::open_migrating(region, TABLE, Self::steps())
+    }
 
     /// Makes the table, or finds it.
     fn create(tx: &mut Tx<'_>) -> Result<Map<u64, Self>> {
@@ -98,8 +108,8 @@ macro_rules! player {
         impl Player for $version::Player {
             const GUILDS: bool = $guilds;
 
-            fn open(region: &Region) -> Result<Map<u64, Self>> {
-                Map::open_migrating(region, TABLE, $steps)
+            fn steps() -> Steps<Self> {
+                $steps
             }
 
             fn new(name: &str, told: u64) -> Self {

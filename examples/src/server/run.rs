@@ -10,7 +10,7 @@ use crate::server::tallies::{self, Tallies, Tally};
 use crate::server::world::World;
 use clap::Parser;
 use handover::{Connections, Deadlines, Ended, Node, Parked, Role, Starting, Stop};
-use shmstate::{Moving, Region, StreamId, Tx, monotonic_ns};
+use shmstate::{Declared, Moving, Region, StreamId, Tx, monotonic_ns};
 use std::collections::HashSet;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
@@ -105,7 +105,7 @@ fn serve(rules: Rules, fault: Option<Fault>, options: &Options) -> Result<()> {
         deadlines.watchdog = Duration::from_millis(options.watchdog_ms);
         deadlines.give_back = deadlines.watchdog;
     }
-    if fault.is_some() && !is_served(&options.node)? {
+    if fault.is_some() && !handover::is_describing() && !is_served(&options.node)? {
         return Err(format!(
             "nobody serves node {}, and this version takes no node of its own",
             options.node
@@ -118,6 +118,7 @@ fn serve(rules: Rules, fault: Option<Fault>, options: &Options) -> Result<()> {
         .deadlines(deadlines)
         .listener("game", options.listen)
         .region("world", options.world_mib * (2 << 20) + HEADROOM)
+        .tables("world", tables(rules))
         .start()?;
     // Two versions of a game are two programs; here they share one.
     let own = if rules.version == 1 {
@@ -130,6 +131,15 @@ fn serve(rules: Rules, fault: Option<Fault>, options: &Options) -> Result<()> {
         starting = back;
     }
     Ok(())
+}
+
+/// What a version opens in its world.
+pub(crate) fn tables(rules: Rules) -> Vec<Declared> {
+    if rules.version == 1 {
+        World::<v1::Player>::declared()
+    } else {
+        World::<v2::Player>::declared()
+    }
 }
 
 /// Whether a living process serves the node.

@@ -3,7 +3,7 @@
 //! Two versions of a game would be two states of one file: the newer one has the [`Move`] in place of the older one's table.
 
 use rkyv::{Archive, Deserialize, Serialize};
-use shmstate::{Error, Map, Move, Moving, Region, Result, Schema, Tx, View};
+use shmstate::{Declared, Error, Map, Move, Moving, Region, Result, Schema, Tx, View};
 
 /// The table of the first version, and of the second.
 const BY_PLAYER: &str = "tallies";
@@ -45,6 +45,15 @@ fn to_guilds() -> Move<u64, Tally> {
                 letters: tally.letters.to_native(),
             }))
         })
+}
+
+/// What this version opens, for the plan of an upgrade.
+pub(crate) fn declared(guilds: bool) -> Vec<Declared> {
+    if guilds {
+        vec![to_guilds().declared(), Declared::map::<(u8, u64), Tally>(BY_GUILD)]
+    } else {
+        vec![Declared::map::<u64, Tally>(BY_PLAYER)]
+    }
 }
 
 /// What there is to do before this version serves: the first is refused here if it cannot go on, the second declares its move.

@@ -1,9 +1,9 @@
 //! The world: its records and the tables they are in.
 
 use crate::server::player::Player;
-use crate::server::tallies::Tallies;
+use crate::server::tallies::{self, Tallies};
 use rkyv::{Archive, Deserialize, Serialize};
-use shmstate::{Cell, Map, Region, Result, Rings, Schema, Streams, Tx, View};
+use shmstate::{Cell, Declared, Map, Region, Result, Rings, Schema, Streams, Tx, View};
 
 /// A kind of item and how many of it.
 #[derive(Archive, Serialize, Deserialize, Schema, Clone, Copy, Debug)]
@@ -71,6 +71,18 @@ impl<P> Clone for World<P> {
 impl<P> Copy for World<P> {}
 
 impl<P: Player> World<P> {
+    /// The tables, for the plan of an upgrade.
+    pub(crate) fn declared() -> Vec<Declared> {
+        let mut tables = vec![
+            P::declared(),
+            Declared::map::<u64, Monster>("monsters"),
+            Declared::cell::<Clock>("clock"),
+            Declared::streams("streams"),
+        ];
+        tables.extend(tallies::declared(P::GUILDS));
+        tables
+    }
+
     /// Finds the tables while another process may serve them: a different shape is refused here, before the cutover.
     pub(crate) fn open(region: &Region) -> Result<Self> {
         Ok(Self {

@@ -16,6 +16,8 @@ pub(super) enum Exit {
     Usage = 2,
     Nobody = 3,
     Unknown = 4,
+    /// It can be done, and there is no way back.
+    OneWay = 5,
 }
 
 /// What a command leaves behind.

@@ -4,7 +4,7 @@
 //! would take something back is a question of two facts, both shown: what the undo log holds, and whether an owner lives.
 
 use serde::Serialize;
-use shmstate::{Activity, Inspection, Kind, TableInfo};
+use shmstate::{Activity, Inspection, TableInfo};
 use std::path::{Path, PathBuf};
 
 use super::args;
@@ -15,6 +15,7 @@ use super::region::Name;
 use super::status::json;
 use super::text::{self, Align, Table};
 use crate::error::Result;
+pub(super) use crate::node::manifest::kind;
 use crate::os::dir::NodeId;
 
 /// What is asked for.
@@ -176,19 +177,6 @@ fn table(found: TableInfo, schemas: bool) -> TableView {
 }
 
 /// What a kind of table is called.
-pub(super) const fn kind(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Map => Some("map"),
-        Kind::Slab => Some("slab"),
-        Kind::Cell => Some("cell"),
-        Kind::Queue => Some("queue"),
-        Kind::OrderedMap => Some("ordered"),
-        Kind::Timers => Some("timers"),
-        Kind::Streams => Some("streams"),
-        _ => None,
-    }
-}
-
 const fn activity(activity: Activity) -> &'static str {
     match activity {
         Activity::Idle => "idle",

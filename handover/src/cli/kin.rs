@@ -56,11 +56,34 @@ pub(super) fn is_kin(root: u32, pid: u32) -> bool {
 /// # Errors
 /// /proc cannot be read.
 pub(super) fn living(root: u32) -> Result<Vec<Pidfd>> {
+    living_if(|pid| is_kin(root, pid))
+}
+
+/// A hold on every living process that `root` is an ancestor of.
+///
+/// # Errors
+/// /proc cannot be read.
+pub(super) fn below(root: u32) -> Result<Vec<Pidfd>> {
+    living_if(|pid| is_below(root, pid))
+}
+
+fn is_below(root: u32, mut pid: u32) -> bool {
+    for _ in 0..MAX_DEPTH {
+        match number(pid, PARENT) {
+            Some(parent) if parent == root => return true,
+            Some(parent) if parent > 1 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn living_if(wanted: impl Fn(u32) -> bool) -> Result<Vec<Pidfd>> {
     let entries = fs::read_dir("/proc").map_err(|e| Error::io("list", "/proc", e))?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let mut living = Vec::new();
     for pid in pids {
-        if !is_kin(root, pid) {
+        if !wanted(pid) {
             continue;
         }
         let held = ProcessId::of(pid)?.map(Pidfd::open).transpose()?.flatten();
@@ -129,6 +152,7 @@ mod tests {
 
         assert!(is_kin(me, me) && is_kin(me, child.id()));
         assert!(!is_kin(child.id(), me));
+        assert!(is_below(me, child.id()) && !is_below(child.id(), me) && !is_below(me, me));
         let kin = living(child.id()).expect("proc");
         assert_eq!(kin.len(), 2, "{kin:?}");
         signal(&kin, Signal::STOP).expect("stop");

@@ -1,15 +1,18 @@
-//! The `handover` command: starts an upgrade and says who serves now, ends a probation either way, shows nodes, looks into regions.
+//! The `handover` command: says what an upgrade would do, starts it and says who serves now, ends a probation either way, shows nodes, looks into regions.
 //!
 //! | exit code | `upgrade` | `status` | `inspect` |
 //! |---|---|---|---|
 //! | 0 | CMD serves now | every node asked for has a living owner | the region could be read |
 //! | 1 | CMD does not serve, or not any more; the node is served all the same, as a rule by the old version | – | – |
-//! | 2 | wrong usage; nothing was done | wrong usage | wrong usage |
+//! | 2 | wrong usage, or no way back and no `--one-way`; nothing was done | wrong usage | wrong usage |
 //! | 3 | nobody serves | a node has no living owner | – |
 //! | 4 | it could not be found out | a node is unknown or cannot be read (goes before 3) | there is no such region, or it cannot be read |
 //!
 //! `rollback` and `confirm`: 0 done, 1 not done and the node is served all the same, 2 wrong usage, 3 nobody serves, 4 the node is unknown or it
 //! could not be found out.
+//!
+//! `plan`: 0 CMD would serve, and the old version could take the node back, 1 CMD would be refused, 2 wrong usage, 3 nobody serves, 4 it could not be found
+//! out, or not whether there is a way back, 5 CMD would serve, and there is no way back.
 //!
 //! `schema`, `dump`, `diff`: 0 done (`diff`: no difference), 1 no record has the key that was asked for (`diff`: there are differences), 2 wrong usage, a key or a
 //! condition that the table cannot have among it, 4 there is no such region or table, or not all of it could be read.
@@ -32,6 +35,7 @@ mod kin;
 mod look;
 mod objects;
 mod outcome;
+mod plan;
 mod probation;
 mod region;
 mod schema;
@@ -58,6 +62,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(usage) => return exit::usage(&usage),
     };
     let done = match args.command {
+        Command::Plan(raw) => plan::run(raw),
         Command::Upgrade(raw) => upgrade::run(raw),
         Command::Rollback(raw) => wish::run(raw, Request::Rollback),
         Command::Confirm(raw) => wish::run(raw, Request::Confirm),

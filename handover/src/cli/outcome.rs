@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::exit::{Exit, Report};
 use super::look::Found;
+use super::plan::Plan;
 use super::started::Ended;
 use super::status::json;
 use super::text::roughly;
@@ -54,6 +55,7 @@ pub(super) struct LastLook<'a> {
     pub(super) probation: Option<ProbationView>,
     pub(super) word: Word,
     pub(super) waited: Duration,
+    pub(super) plan: Option<&'a Plan>,
 }
 
 /// `--json` (X1).
@@ -62,17 +64,20 @@ struct Outcome<'a> {
     node: &'a str,
     /// Whether CMD, or what it started, serves now.
     upgraded: bool,
-    /// `upgraded`, `started`, `called_off`, `given_back`, `exited` or `timeout`.
+    /// `upgraded`, `started`, `called_off`, `given_back`, `exited` or `timeout`; `not_started` if the plan was against it.
     result: &'static str,
     /// The exit code.
     exit_code: u8,
     /// Who serves now; null if nobody does, or if it cannot be found out.
     serving: Option<Serving>,
-    started_pid: u32,
+    /// Null if CMD was not started.
+    started_pid: Option<u32>,
     /// How CMD ended, if it has.
     exit_status: Option<i32>,
     signal: Option<i32>,
     waited_ms: u64,
+    /// What was to be expected, as in `handover plan --json`; null if CMD does not declare its tables.
+    plan: Option<&'a Plan>,
     /// The record of this handover, as in `handover status --json`.
     handover: Option<&'a HandoverView>,
     /// Whether it was confirmed: nobody takes the node back any more.
@@ -86,9 +91,9 @@ struct Outcome<'a> {
 /// The process that serves.
 #[derive(Debug, Serialize)]
 pub(super) struct Serving {
-    pid: u32,
-    build_id: String,
-    generation: u64,
+    pub(super) pid: u32,
+    pub(super) build_id: String,
+    pub(super) generation: u64,
 }
 
 impl Serving {
@@ -98,6 +103,38 @@ impl Serving {
             build_id: owner.build_id.clone(),
             generation: status.lease.generation(),
         })
+    }
+}
+
+/// The report of an upgrade that was not begun, because of its plan. `problem` says why.
+pub(super) fn not_begun(exit: Exit, found: &Found, plan: &Plan, mut problem: Vec<String>, as_json: bool) -> Report {
+    problem.push(format!("now: {}", found.who_serves()));
+    if !as_json {
+        return Report {
+            problem,
+            exit,
+            ..Report::done(String::new())
+        };
+    }
+    let outcome = Outcome {
+        node: &plan.node,
+        upgraded: false,
+        result: "not_started",
+        exit_code: exit as u8,
+        serving: Serving::of(found),
+        started_pid: None,
+        exit_status: None,
+        signal: None,
+        waited_ms: 0,
+        plan: Some(plan),
+        handover: None,
+        confirmed: false,
+        probation: None,
+        message: problem.join("\n"),
+    };
+    Report {
+        exit,
+        ..Report::done(json(&outcome))
     }
 }
 
@@ -146,7 +183,7 @@ impl LastLook<'_> {
             },
             exit_code: exit as u8,
             serving: Serving::of(&self.found),
-            started_pid: self.pid,
+            started_pid: Some(self.pid),
             exit_status: match self.ended {
                 Some(Ended::Status(status)) => Some(status),
                 _ => None,
@@ -156,6 +193,7 @@ impl LastLook<'_> {
                 _ => None,
             },
             waited_ms: u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX),
+            plan: self.plan,
             handover: self.handover.as_ref(),
             confirmed: self.word == Word::Confirmed,
             probation: self.probation.as_ref(),

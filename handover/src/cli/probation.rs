@@ -225,6 +225,7 @@ mod tests {
             alive: true,
             phase: Phase::Probation,
             probation_end: u64::MAX,
+            declared: None,
             completed: 1,
             aborted: 0,
             history: Vec::new(),

@@ -8,7 +8,9 @@
 //! - **U4** A new version that is lost while this command still looks is waited for until its predecessor serves again, and is reported as what it
 //!   was: given back.
 //!
-//! With `--json` one object is printed once CMD was started, unless the exit code is 4: see [`super::outcome`].
+//! - **U5** What the plan says against it ends it before CMD is started; that there is no plan does not.
+//!
+//! With `--json` one object is printed once CMD was started, or was not because of the plan, unless the exit code is 4: see [`super::outcome`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,7 +21,8 @@ use std::time::Duration;
 use super::args;
 use super::exit::{Exit, Failure, Report};
 use super::look::Found;
-use super::outcome::{Ending, LastLook, Word};
+use super::outcome::{Ending, LastLook, Word, not_begun};
+use super::plan::{self, Plan, Prospect};
 use super::probation::{Became, Probation, Watched};
 use super::started::{Ended, GRACE, Standing, Started};
 use super::status::unknown;
@@ -53,6 +56,8 @@ struct Options {
     /// Whether to watch the probation, and for how long at most.
     watch: Option<Option<Duration>>,
     confirm: bool,
+    /// Whether nobody has to be able to take the node back.
+    one_way: bool,
     json: bool,
     command: Vec<OsString>,
 }
@@ -69,6 +74,7 @@ impl Options {
             start: raw.start,
             watch: raw.watch,
             confirm: raw.confirm,
+            one_way: raw.one_way,
             json: raw.json,
             command: raw.command,
         })
@@ -91,6 +97,10 @@ pub(super) fn run(raw: args::Upgrade) -> std::result::Result<Report, Failure> {
     let found = options.look()?;
     point(Point::CommandLooked);
     check(&options, &found)?;
+    let plan = match planned(&options, &found) {
+        Ok(plan) => plan,
+        Err(report) => return Ok(report),
+    };
     let before = Before::of(found.status());
     let begun = Deadline::after(options.timeout);
     let started = Started::spawn(&options.command, options.told.as_deref(), options.json)
@@ -98,6 +108,7 @@ pub(super) fn run(raw: args::Upgrade) -> std::result::Result<Report, Failure> {
     point(Point::CommandStarted);
     let mut watch = Watch {
         options: &options,
+        plan: plan.as_deref(),
         before,
         started,
         seen: BTreeSet::new(),
@@ -130,6 +141,45 @@ fn check(options: &Options, found: &Found) -> std::result::Result<(), Failure> {
     )))
 }
 
+/// Shows the plan, if there is one, and does not begin an upgrade that would be refused, or that has no way back unless it needs none.
+fn planned(options: &Options, found: &Found) -> std::result::Result<Option<Box<Plan>>, Report> {
+    if found.owner().is_none() {
+        return Ok(None);
+    }
+    let plan = match plan::before(&options.base, &options.node, &options.command) {
+        plan::Before::Silent => return Ok(None),
+        plan::Before::NoPlan(why) => {
+            // Nobody has to listen.
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "{}: no plan: {}",
+                options.node,
+                why.join("; ")
+            );
+            return Ok(None);
+        }
+        plan::Before::Planned(plan) => plan,
+    };
+    if !options.json {
+        // As above.
+        let _ = writeln!(std::io::stderr().lock(), "{}", plan.shown());
+    }
+    let what = format!(
+        "the node {:?} was not upgraded: {}",
+        options.node,
+        plan.verdict_in_words()
+    );
+    let (exit, hint) = match plan.verdict {
+        Prospect::Refused => (Exit::NotDone, "CMD was not started".to_owned()),
+        Prospect::OneWay if !options.one_way => {
+            let hint = "CMD was not started; register a way back (`Steps::back`), or give --one-way";
+            (Exit::Usage, hint.to_owned())
+        }
+        Prospect::OneWay | Prospect::Works | Prospect::Unknown => return Ok(Some(plan)),
+    };
+    Err(not_begun(exit, found, &plan, vec![what, hint], options.json))
+}
+
 fn not_started(options: &Options, found: &Found, error: &std::io::Error) -> Failure {
     let exit = match found.owner() {
         Some(_) => Exit::NotDone,
@@ -143,6 +193,7 @@ fn not_started(options: &Options, found: &Found, error: &std::io::Error) -> Fail
 /// An upgrade that is being watched.
 struct Watch<'a> {
     options: &'a Options,
+    plan: Option<&'a Plan>,
     before: Before,
     started: Started,
     /// Pids that belong, or belonged, to CMD; those that are dead can be asked no more.
@@ -408,6 +459,7 @@ impl Watch<'_> {
             handover: record.as_ref().map(HandoverView::of),
             waited,
             ending,
+            plan: self.plan,
         };
         Ok(last.report(self.options.json))
     }

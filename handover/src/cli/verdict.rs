@@ -180,6 +180,7 @@ mod tests {
             alive: true,
             phase: Phase::None,
             probation_end: 0,
+            declared: None,
             completed: 0,
             aborted: 0,
             history: Vec::new(),

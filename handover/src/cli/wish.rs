@@ -339,6 +339,7 @@ mod tests {
             alive: false,
             phase: Phase::None,
             probation_end: 0,
+            declared: None,
             completed: 0,
             aborted: 0,
             history: Vec::new(),

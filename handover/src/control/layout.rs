@@ -23,6 +23,8 @@ pub const HISTORY: usize = 64;
 pub const NAME_LEN: usize = 64;
 /// Bytes of a build id.
 pub const BUILD_ID_LEN: usize = 64;
+/// Words for the names of what the owner has declared.
+pub const DECLARATIONS: usize = 256;
 /// Bytes of a reason in the history.
 pub const REASON_LEN: usize = 112;
 /// Bytes of the name of what a drain waits for.
@@ -82,7 +84,8 @@ pub struct Layout {
     pub participants: [ParticipantRow; PARTICIPANTS],
     /// The last handovers.
     pub history: [HistoryRow; HISTORY],
-    _reserved: [AtomicU64; 256],
+    /// What the owner has declared, see `declarations`.
+    pub declarations: [AtomicU64; DECLARATIONS],
 }
 
 /// One process.
@@ -175,7 +178,7 @@ const _: () = {
     assert!(offset_of!(Layout, probation_end) == 352);
     assert!(offset_of!(Layout, participants) == 512);
     assert!(offset_of!(Layout, history) == 2048);
-    assert!(offset_of!(Layout, _reserved) == 14336);
+    assert!(offset_of!(Layout, declarations) == 14336);
 
     assert!(size_of::<ParticipantRow>() == 192);
     assert!(offset_of!(ParticipantRow, state) == 0);

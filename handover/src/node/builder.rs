@@ -5,8 +5,9 @@ use crate::control::{ControlBlock, HandoverRecord, NodeIdentity, Origin, Outcome
 use crate::error::{Error, Result};
 use crate::node::carry;
 use crate::node::config::{Config, Deadlines, RegionSpec};
+use crate::node::describe;
 use crate::node::descriptors::activation::Activation;
-use crate::node::descriptors::set::{self, Descriptors};
+use crate::node::descriptors::set::Descriptors;
 use crate::node::join::{self, Door, Joined};
 use crate::node::new_regions::NewRegions;
 use crate::node::orphan::{Inheritance, Orphan};
@@ -22,7 +23,7 @@ use crate::wire::channel::{Channel, Listener};
 use crate::wire::frame::{HIGHEST, LOWEST};
 use crate::wire::message::MAX_BUILD_ID;
 use shmstate::lease::{self, Lease, LeaseCell};
-use shmstate::{Gate, Options, Region};
+use shmstate::{Declared, Gate, Options, Region};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ impl Builder {
             build_id: env!("CARGO_PKG_VERSION").into(),
             tick: DEFAULT_TICK,
             regions: Vec::new(),
+            tables: Vec::new(),
             descriptors: Vec::new(),
             activation: Activation::default(),
             deadlines: Deadlines::default(),
@@ -93,8 +95,37 @@ impl Builder {
         self.0.regions.push(RegionSpec {
             name: name.into(),
             options,
+            tables: Vec::new(),
         });
         self
+    }
+
+    /// A table that this program opens or makes in a region, so that `handover plan` can tell what an upgrade to it would do. Once one table of a
+    /// region is declared, all have to be: another one, one of another shape, or one opened by other steps is refused
+    /// ([`shmstate::Error::Undeclared`]). A region without declared tables may hold anything, and nothing is said of it.
+    ///
+    /// ```no_run
+    /// use shmstate::Declared;
+    /// let starting = handover::Node::builder("arena")
+    ///     .region("world", 1 << 30)
+    ///     .table("world", Declared::map::<u64, String>("players"))
+    ///     .table("world", Declared::cell::<u64>("clock"))
+    ///     .start()?;
+    /// # Ok::<(), handover::Error>(())
+    /// ```
+    #[must_use]
+    pub fn table(mut self, region: &str, table: Declared) -> Self {
+        describe::declares();
+        self.0.tables.push((region.into(), table));
+        self
+    }
+
+    /// The same for several tables of a region.
+    #[must_use]
+    pub fn tables(self, region: &str, tables: impl IntoIterator<Item = Declared>) -> Self {
+        tables
+            .into_iter()
+            .fold(self, |builder, table| builder.table(region, table))
     }
 
     /// Room for blobs that are carried over (see [`Node::carry`](crate::Node::carry)), `bytes` in all, at most 1 GiB. It lies in a region of its
@@ -130,21 +161,16 @@ impl Builder {
     /// Finds out what this process is to the node, and gets everything: as first it makes it, as successor it receives it
     /// from the predecessor, which goes on serving meanwhile.
     ///
+    /// If the environment has `HANDOVER_DESCRIBE`, as under `handover plan`, it only writes down what was declared and ends the process with
+    /// status 0, before anything is touched. So a program comes here before it does anything else that others could notice; see
+    /// [`is_describing`](crate::is_describing).
+    ///
     /// # Errors
     /// Anything from the runtime directory to the predecessor's refusal. Where it matters, [`Error::who_serves`] tells.
     pub fn start(self) -> Result<Starting> {
-        let config = self.0;
-        for region in &config.regions {
-            dir::check_node_name(&region.name)?;
-        }
-        for (i, spec) in config.regions.iter().enumerate() {
-            if config.regions[..i].iter().any(|other| other.name == spec.name) {
-                let problem = "two regions of the node have this name (`carry` is that of Builder::carry)";
-                let name = spec.name.clone();
-                return Err(Error::NodeName { name, problem });
-            }
-        }
-        set::check(&config.descriptors)?;
+        let mut config = self.0;
+        config.check()?;
+        describe::if_asked(&config)?;
         for _ in 0..MAX_STARTS {
             let dir = NodeDir::open(&config.base, &config.name)?;
             let connect = Deadline::after(config.deadlines.connect);
@@ -245,7 +271,7 @@ fn first(config: Config, dir: NodeDir, inheritance: Inheritance) -> Result<Start
         let options = options.node_id([id as u64, (id >> 64) as u64]);
         let held = |path: &Path| path.file_name() == Some(OsStr::new(&name));
         let left = estate.file(held, lock::is_of).map(|fd| options.recover(&name, fd));
-        let (region, new) = match left {
+        let (mut region, new) = match left {
             // None, or one that its maker had not finished.
             None | Some(Err(shmstate::Error::NotFound { .. })) => options.open_or_create(&name)?,
             Some(region) => (region?, false),
@@ -253,6 +279,7 @@ fn first(config: Config, dir: NodeDir, inheritance: Inheritance) -> Result<Start
         if new {
             made.regions.push((name, options));
         }
+        spec.expect(&mut region)?;
         regions.push((spec.name.clone(), region));
     }
     let control = Listener::bind(&dir.control_path())?;
@@ -343,7 +370,9 @@ pub(crate) fn attach(
     gate: &Gate,
 ) -> Result<Region> {
     let options = spec.options.clone().gate(gate);
-    Ok(options.attach(&region_object(identity, &spec.name), fd)?)
+    let mut region = options.attach(&region_object(identity, &spec.name), fd)?;
+    spec.expect(&mut region)?;
+    Ok(region)
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! What a node is made of: names, sizes, deadlines.
 
+use crate::error::{Error, Result};
+use crate::node::carry;
 use crate::node::descriptors::activation::Activation;
+use crate::node::descriptors::set;
 use crate::node::descriptors::spec::Spec;
-use shmstate::Options;
+use crate::os::dir::check_node_name;
+use shmstate::{Declared, Options, Region};
 use std::time::Duration;
 
 /// How long a spinning successor outlasts a tick (H4).
@@ -69,6 +73,18 @@ pub(crate) struct RegionSpec {
     pub(crate) name: String,
     /// How it is made or opened; gate and node are the node's.
     pub(crate) options: Options,
+    /// Its tables, if the program declares them; filled by [`Config::check`].
+    pub(crate) tables: Vec<Declared>,
+}
+
+impl RegionSpec {
+    /// Holds a region to what was declared of it.
+    pub(crate) fn expect(&self, region: &mut Region) -> Result<()> {
+        if self.tables.is_empty() {
+            return Ok(());
+        }
+        Ok(region.expect_only(self.tables.iter().cloned())?)
+    }
 }
 
 /// All a builder collects.
@@ -78,10 +94,48 @@ pub(crate) struct Config {
     pub(crate) build_id: String,
     pub(crate) tick: Duration,
     pub(crate) regions: Vec<RegionSpec>,
+    /// Declared tables, each with the name of its region.
+    pub(crate) tables: Vec<(String, Declared)>,
     pub(crate) descriptors: Vec<Spec>,
     pub(crate) activation: Activation,
     pub(crate) deadlines: Deadlines,
     pub(crate) base: std::path::PathBuf,
     /// The highest protocol version that is spoken.
     pub(crate) speaks: u16,
+}
+
+impl Config {
+    /// Whether all that was declared can be meant; then every region has its tables.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        for region in &self.regions {
+            check_node_name(&region.name)?;
+        }
+        for (i, spec) in self.regions.iter().enumerate() {
+            if self.regions[..i].iter().any(|other| other.name == spec.name) {
+                let problem = "two regions of the node have this name (`carry` is that of Builder::carry)";
+                let name = spec.name.clone();
+                return Err(Error::NodeName { name, problem });
+            }
+        }
+        set::check(&self.descriptors)?;
+        for (region, table) in std::mem::take(&mut self.tables) {
+            let bad = |problem: String| Error::Declaration {
+                region: region.clone(),
+                table: table.name().into(),
+                problem,
+            };
+            if region == carry::REGION {
+                return Err(bad("what is carried has no tables of the program's".into()));
+            }
+            let Some(spec) = self.regions.iter_mut().find(|spec| spec.name == region) else {
+                return Err(bad("no such region is declared; declare it with Builder::region".into()));
+            };
+            table.check().map_err(|error| bad(error.to_string()))?;
+            if spec.tables.iter().any(|other| other.name() == table.name()) {
+                return Err(bad("it is declared twice".into()));
+            }
+            spec.tables.push(table);
+        }
+        Ok(())
+    }
 }

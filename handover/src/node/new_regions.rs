@@ -60,7 +60,7 @@ impl NewRegions {
         let name = region_object(block.identity(), &spec.name);
         let options = spec.options.clone().gate(gate);
         let options = options.node_id([id as u64, (id >> 64) as u64]);
-        let region = match options.create(&name) {
+        let mut region = match options.create(&name) {
             Err(shmstate::Error::Exists { .. }) => {
                 if let Err(held @ shmstate::Error::InUse { .. }) = options.open(&name)
                     && !is_left(block, &name)?
@@ -73,6 +73,7 @@ impl NewRegions {
             made => made?,
         };
         self.lock().push((name, options));
+        spec.expect(&mut region)?;
         Ok(region)
     }
 

@@ -16,6 +16,7 @@ use crate::node::{probation, reception};
 use crate::os::clock;
 use crate::os::dir::NodeDir;
 use crate::os::lock::OwnedLock;
+use crate::os::pidfd::ProcessId;
 pub use crate::phase::parked::Cause;
 use crate::points::{Point, point};
 use crate::registry::Registry;
@@ -280,6 +281,12 @@ impl Starting {
                 point(Point::NewProbation);
                 shared.leave_over(leftover);
             }
+        }
+        // For who plans the next upgrade. Nobody waits for it, so it comes last.
+        if let Ok(me) = ProcessId::current() {
+            let declared = shared.descriptors.declared();
+            let declared = declared.iter().map(|(name, mark)| (name.as_str(), *mark));
+            shared.block.declare(me, declared);
         }
         shared.set_complete();
         Ok(Node::new(shared, role, inherited))

@@ -23,10 +23,10 @@ pub(crate) const ROLE: &str = "HANDOVER_TEST_ROLE";
 /// The build id of an actor.
 const BUILD: &str = "v2";
 /// How long an actor lives at most; it ends with its scene's directory, too.
-const LIFETIME: Duration = Duration::from_secs(120);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(120);
 /// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_millis(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TICK: Duration = Duration::from_millis(2);
 const CAPACITY: u64 = 4 << 20;
 /// In the scene's directory: actors that wait for it go wrong now.
 const STRIKE: &str = ".strike";
@@ -281,11 +281,11 @@ impl Scene {
         assert_eq!(nix::unistd::getsid(Some(own)).expect("a session"), own);
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_handover"));
         let (name, rest) = args.split_first().expect("a command");
         command.arg(name);
-        if ["upgrade", "status", "inspect", "rollback", "confirm"].contains(name) {
+        if ["plan", "upgrade", "status", "inspect", "schema", "rollback", "confirm"].contains(name) {
             command.arg("--directory").arg(self.path());
         }
         command.args(rest);
@@ -297,7 +297,7 @@ impl Scene {
     }
 
     /// Output and exit code, with all that is another thing in each run made the same.
-    fn filter(&self, output: &Output) -> String {
+    pub(crate) fn filter(&self, output: &Output) -> String {
         let mut text = String::from_utf8(output.stdout.clone()).expect("UTF-8");
         let problem = String::from_utf8_lossy(&output.stderr);
         if !problem.is_empty() {

@@ -29,7 +29,7 @@ pub use ahead::DEFAULT_AHEAD;
 pub use figures::MemoryInfo;
 pub use header::{Activity, FormatVersion};
 pub(crate) use options::check_name;
-pub use options::{DEFAULT_CAPACITY, MAX_NAME, Options};
+pub use options::{Asked, DEFAULT_CAPACITY, MAX_NAME, Options};
 pub use trim::Trimmed;
 use view::Places;
 pub use view::View;

@@ -35,6 +35,18 @@ pub struct Options {
     pub(crate) prefault: bool,
 }
 
+/// What [`Options`] ask for, before sizes are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Asked<'o> {
+    /// What the region may hold, in bytes.
+    pub capacity: u64,
+    /// Address space to reserve, in bytes.
+    pub reserve: u64,
+    /// The directory of the user's choice that it lies in.
+    pub directory: Option<&'o Path>,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -104,6 +116,19 @@ impl Options {
     pub fn prefault(mut self, yes: bool) -> Self {
         self.prefault = yes;
         self
+    }
+
+    /// What was asked for: for who shows it before there is a region.
+    #[must_use]
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            capacity: self.capacity,
+            reserve: self.reserve.unwrap_or(self.capacity),
+            directory: match &self.place {
+                Place::Shm => None,
+                Place::Directory(path) => Some(path),
+            },
+        }
     }
 
     /// These options with the gate decided: the region and its reserve-ahead thread look at the same one.

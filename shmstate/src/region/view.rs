@@ -19,6 +19,7 @@ use crate::region::mixed::Mixed;
 use crate::region::moves::Moves;
 use crate::region::seal;
 use crate::schema::Plain;
+use crate::table::declared::Expected;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -48,6 +49,7 @@ pub struct View {
     limit: AtomicU64,
     mixed: Mixed,
     moves: Moves,
+    expected: Expected,
     #[cfg(test)]
     stores: std::sync::Mutex<Option<Vec<Store>>>,
 }
@@ -81,6 +83,7 @@ impl View {
             limit: AtomicU64::new(limit),
             mixed: Mixed::default(),
             moves: Moves::default(),
+            expected: Expected::default(),
             #[cfg(test)]
             stores: std::sync::Mutex::new(None),
         }
@@ -109,6 +112,16 @@ impl View {
     /// What this process knows of tables whose records move to others.
     pub(crate) fn moves(&self) -> &Moves {
         &self.moves
+    }
+
+    /// Which tables the program declared.
+    pub(crate) fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// Says which.
+    pub(crate) fn expect(&mut self, expected: Expected) {
+        self.expected = expected;
     }
 
     /// What this process knows of them, to forget what was converted.

@@ -98,8 +98,7 @@ pub use fingerprint::Fingerprint;
 pub use migrate::Migrate;
 pub use model::{Case, Form, Member, Model, Scalar, Type, TypeIndex, Unreadable};
 pub use plain::Plain;
-pub use refusal::mismatch;
-pub(crate) use refusal::refusal;
+pub use refusal::{mismatch, refusal};
 pub use with::SchemaWith;
 
 /// A type whose archived form can be described.

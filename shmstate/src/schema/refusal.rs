@@ -20,8 +20,8 @@ pub fn mismatch(table: &str, stored: &str, expected: &str) -> String {
     refusal(table, &[], stored, expected)
 }
 
-/// The same; `more` are sentences about what else differs.
-pub(crate) fn refusal(table: &str, more: &[String], stored: &str, expected: &str) -> String {
+/// The same as [`mismatch`]; `more` are sentences about what else differs.
+pub fn refusal(table: &str, more: &[String], stored: &str, expected: &str) -> String {
     let mut out = format!(
         "table \"{}\" holds records of another shape than this program expects\n",
         table.escape_debug()

@@ -17,6 +17,7 @@ use crate::region::Region;
 use crate::region::header::{HEADER, ROW, ROWS, at};
 use crate::region::view::View;
 use crate::schema::{self, Description, Fingerprint, Model};
+use crate::table::declared;
 use crate::tx::Tx;
 use crate::tx::undo::Log;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 const WHAT: &str = "catalog";
 /// Longest name of a table, in bytes.
 pub const MAX_TABLE_NAME: usize = 64;
+/// Most tables of a region, those among them that are made for records of older shapes.
+pub const MAX_TABLES: u64 = ROWS;
 /// Longest text of both descriptions, in bytes.
 pub(crate) const MAX_DESCRIPTION: u64 = 1 << 20;
 /// Roots of a row.
@@ -94,7 +97,7 @@ impl Kind {
 }
 
 /// What a program says that a table is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Spec {
     pub(crate) kind: Kind,
     pub(crate) key: String,
@@ -165,6 +168,13 @@ fn sum_of(words: &[u64]) -> u64 {
 }
 
 impl Spec {
+    /// Whether two programs mean the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let version = |spec: &Self| spec.value.version();
+        let print = |spec: &Self| spec.value.fingerprint();
+        (self.kind, &self.key, version(self), print(self)) == (other.kind, &other.key, version(other), print(other))
+    }
+
     pub(crate) fn key_print(&self) -> u128 {
         xxh3_128(self.key.as_bytes())
     }
@@ -353,6 +363,7 @@ pub(crate) fn named(view: &View, name: &str) -> Result<Row> {
 
 /// Finds the table and compares its shape with what the program says. Gives the row's offset.
 pub(crate) fn find(view: &View, name: &str, spec: &Spec) -> Result<u64> {
+    declared::admit(view, name, spec)?;
     let row = named(view, name)?;
     check_there(&row)?;
     compare(&row, spec, || description(view, &row))?;
@@ -486,10 +497,11 @@ pub(crate) fn parts(text: &str) -> (&str, &str) {
 /// Makes a row. `roots` are its first roots, the rest are zero. Gives the row's offset.
 pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOptions, roots: &[u64]) -> Result<u64> {
     check_name(name)?;
+    declared::admit(tx, name, spec)?;
     add(tx, name, &Shape::of(spec), options, roots)
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let fits = !name.is_empty()
         && name.len() <= MAX_TABLE_NAME
         && !name.starts_with('.')

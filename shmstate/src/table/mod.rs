@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 pub(crate) mod cell;
+pub(crate) mod declared;
 pub(crate) mod dropped;
 pub(crate) mod hash;
 pub(crate) mod key;

@@ -192,6 +192,16 @@ impl<V: Value> Steps<V> {
         self
     }
 
+    /// The shapes that records may have, in the order in which they were said.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = &Description> {
+        self.sources.iter().map(|source| &source.shape)
+    }
+
+    /// The shape that the program before reads.
+    pub(crate) fn back_shape(&self) -> Option<&Description> {
+        self.back.as_ref().map(|back| &back.shape)
+    }
+
     fn refuse(mut self, why: String) -> Self {
         self.wrong.get_or_insert(why);
         self

@@ -2,6 +2,7 @@
 
 mod back;
 mod chains;
+mod declared;
 mod kinds;
 mod random;
 mod refused;

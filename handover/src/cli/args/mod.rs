@@ -19,6 +19,8 @@ use crate::os::dir::check_node_name;
 const DEFAULT_TIMEOUT: &str = "120";
 /// How long a word on a probation is waited for unless `--timeout` says otherwise: more than the library's own deadlines for it.
 const DEFAULT_ANSWER: &str = "30";
+/// How long a program may take to describe itself unless `--timeout` says otherwise.
+const DEFAULT_DESCRIBE: &str = "10";
 /// Longest `--timeout`, in seconds: a week.
 const MAX_TIMEOUT: f64 = 604_800.0;
 /// Handovers that `status` shows unless `--last` says otherwise.
@@ -29,6 +31,7 @@ const HELP_WIDTH: usize = 100;
 const EXAMPLES: &str = "\
 Examples:
   handover status                                      all nodes of this user
+  handover plan arena -- ./arena-v2 --port 4000        what would become of tables and sockets
   handover upgrade arena -- ./arena-v2 --port 4000     start the new version, report who serves
   handover confirm arena                               the new version is well
   handover rollback arena                              the old version takes the node back
@@ -37,6 +40,28 @@ Examples:
 
 Nodes are found in $HANDOVER_DIR, else $XDG_RUNTIME_DIR/handover, else /tmp/handover-<uid>.";
 
+const PLAN: &str = "\
+Examples:
+  handover plan arena -- ./arena-v2 --port 4000
+  handover plan arena --json -- ./arena-v2 | jq .way_back
+  handover plan arena -- ./arena-v2 && handover upgrade arena -- ./arena-v2
+
+CMD is run with HANDOVER_DESCRIBE in its environment, and ends when it has said what it declares.
+It is not run if its file does not show that it can do that.
+
+What a table is: unchanged; migrates, by the steps that CMD declares; new; orphaned, which CMD does
+not open; refused. Records migrate while CMD serves, after the cutover; SWEEP is what a sweep of all
+of them costs one thread, if they are small. Not known are: descriptors that were kept at run time,
+and all of an owner with an older library; regions in a directory that CMD does not name.
+
+Exit codes:
+  0  CMD would serve, and the old version could take the node back
+  1  CMD would be refused
+  2  wrong usage
+  3  nobody serves
+  4  it could not be found out: CMD does not describe itself, or not the tables of a region
+  5  CMD would serve, and there is no way back after cutover";
+
 const UPGRADE: &str = "\
 Examples:
   handover upgrade arena -- ./arena-v2 --port 4000
@@ -44,11 +69,12 @@ Examples:
   handover upgrade arena --start -- ./arena-v2         also if nothing runs yet
   handover upgrade arena --watch -- ./arena-v2         stay until its probation is over
   handover upgrade arena --watch=5 --confirm -- ./arena-v2
+  handover upgrade arena --one-way -- ./arena-v3       also if nobody could take the node back
 
 Exit codes:
   0  CMD serves now
   1  CMD does not serve, or not any more; the node is served, as a rule by the old version
-  2  wrong usage, nothing was done
+  2  wrong usage, or no way back and no --one-way; nothing was done
   3  nobody serves
   4  it could not be found out who serves; see `handover status NODE`";
 
@@ -122,6 +148,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    Plan(Plan),
     Upgrade(Upgrade),
     /// Give a node on probation back to its old version, which is parked.
     #[command(after_help = ROLLBACK)]
@@ -136,6 +163,37 @@ pub(super) enum Command {
     Diff(Diff),
 }
 
+/// Show what an upgrade would do, before it is done: tables, descriptors, the way back.
+///
+/// Nothing is changed, and neither the node's processes nor its clients notice.
+#[derive(Debug, Group)]
+#[command(after_help = PLAN)]
+pub(super) struct Plan {
+    /// Name of the node.
+    #[arg(value_parser = node)]
+    pub(super) node: String,
+
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// How long CMD may take to describe itself; then it is killed with all that it has started.
+    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_DESCRIBE, value_parser = seconds)]
+    pub(super) timeout: Duration,
+
+    /// Run CMD also if its file does not show that it only describes itself: a script that ends in the server. One that
+    /// does not know HANDOVER_DESCRIBE starts for real, with a node of its own, until the time is over.
+    #[arg(long)]
+    pub(super) ask_anyway: bool,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// The new version's program and its arguments, as `upgrade` would start it.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
 /// Start the new version of a node's server, watch the handover, report who serves.
 ///
 /// CMD runs in a session of its own, so that neither Ctrl-C nor the end of this terminal reaches it; its stdin is
@@ -144,6 +202,8 @@ pub(super) enum Command {
 ///
 /// After the handover CMD is on probation, if the old version grants one: that stays parked and takes the node back if CMD dies or
 /// hangs, or on `handover rollback`. Without --watch this command does not wait for that.
+///
+/// If CMD declares its tables, the plan of `handover plan` goes to stderr first. CMD is not started if it would be refused, or if there is no way back.
 #[derive(Debug, Group)]
 #[command(after_help = UPGRADE)]
 pub(super) struct Upgrade {
@@ -163,6 +223,10 @@ pub(super) struct Upgrade {
     #[arg(long)]
     pub(super) start: bool,
 
+    /// Upgrade also if the plan says that nobody could take the node back after the cutover.
+    #[arg(long)]
+    pub(super) one_way: bool,
+
     /// Once CMD serves, stay and watch its probation: to its end, or for so long. What happens meanwhile goes to
     /// stderr.
     #[arg(long, alias = "probation", value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = seconds)]
@@ -172,7 +236,7 @@ pub(super) struct Upgrade {
     #[arg(long)]
     pub(super) confirm: bool,
 
-    /// Print one JSON object at the end; CMD's stdout then goes to stderr.
+    /// Print one JSON object at the end, with the plan in it; CMD's stdout then goes to stderr.
     #[arg(long)]
     pub(super) json: bool,
 

@@ -148,6 +148,13 @@ impl Descriptors {
         plan
     }
 
+    /// What was declared: names and marks.
+    pub(crate) fn declared(&self) -> Vec<(String, u64)> {
+        let inner = self.inner();
+        let declared = inner.entries.iter().filter(|(_, entry)| entry.mark != KEPT);
+        declared.map(|(name, entry)| (name.clone(), entry.mark)).collect()
+    }
+
     /// The descriptor with this name, if it is of the type that `wanted` picks.
     pub(crate) fn get<T>(&self, what: &'static str, name: &str, wanted: impl FnOnce(&Item) -> Option<T>) -> Result<T> {
         let inner = self.inner();

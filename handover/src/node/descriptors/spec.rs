@@ -61,6 +61,16 @@ impl Spec {
         }
     }
 
+    /// Where it is to be found; `None` if it has no address.
+    pub(crate) fn address(&self) -> Option<String> {
+        Some(match &self.what {
+            What::Tcp(address) | What::Udp(address, None) => address.to_string(),
+            What::Udp(address, Some(peer)) => format!("{address}, connected to {peer}"),
+            What::Unix(name) | What::Seqpacket(name) | What::Datagram(name) => shown(name),
+            What::Made(_) => return None,
+        })
+    }
+
     /// What the kernel says about such a socket; `None` if it may be anything.
     fn looks(&self) -> Option<(bool, SocketType, bool)> {
         match self.what {

@@ -34,7 +34,7 @@ mod table;
 mod twins;
 
 pub(crate) use check::{Versions, check};
-pub(crate) use companion::companions;
+pub(crate) use companion::{Companion, companions};
 pub(crate) use companion::{check_plain, companion_of};
 pub(crate) use records::{clear, discard, is_mixed, note, other, read, renew};
 pub use sweep::Swept;
@@ -51,6 +51,7 @@ use crate::region::seal::seal;
 use crate::region::view::View;
 use crate::schema::Schema;
 use crate::table::catalog::{self, Kind, MAX_TABLE_NAME, Row, Shape, TableOptions};
+use crate::table::declared;
 use crate::table::key::Key;
 use crate::table::map::{self, LEFT, Map, WAY};
 use crate::table::moving;
@@ -89,6 +90,17 @@ impl<T: Table> fmt::Debug for Mixture<T> {
     }
 }
 
+/// Refuses a name that leaves no room for those of companions, unless the table stays `plain`.
+pub(crate) fn check_name(name: &str, plain: bool) -> Result<()> {
+    if plain || name.len() <= MOST_NAME {
+        return Ok(());
+    }
+    Err(Error::BadSteps {
+        table: name.into(),
+        why: "a table that migrates has a name of at most 57 bytes".into(),
+    })
+}
+
 /// Opens a table, and enters it among those of several shapes if it is one.
 pub(crate) fn open<T: Table>(region: &Region, name: &str, steps: Steps<T::Value>) -> Result<T> {
     let known = |view: &View, row: &Row| {
@@ -116,9 +128,8 @@ fn open_for<T: Table>(
     if let Some(why) = &steps.wrong {
         return Err(bad(why));
     }
-    if !steps.sources.is_empty() && name.len() > MOST_NAME {
-        return Err(bad("a table that migrates has a name of at most 57 bytes"));
-    }
+    check_name(name, steps.sources.is_empty())?;
+    declared::admit_steps(&region.view, name, &T::spec(), &steps)?;
     let found = |view: &View| {
         let row = catalog::named(view, name)?;
         may(view, &row)?;

@@ -139,6 +139,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         };
         there(mixed::open_source::<Map<K, V>>(region, &self.source, steps).map(|_| ()))?;
         for target in &self.targets {
+            target.admit(&region.view)?;
             there(catalog::live(region, |view| {
                 let row = catalog::named(view, target.name())?;
                 target.compare(view, &row)?;

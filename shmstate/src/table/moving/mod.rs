@@ -24,7 +24,7 @@ mod settle;
 mod sweep;
 mod target;
 
-pub(crate) use settle::{check_idle, check_known, disown, is_move, is_way};
+pub(crate) use settle::{check_idle, check_known, disown, is_move, is_way, progress};
 pub use target::Targets;
 pub(crate) use target::{before, is_whole, pending};
 
@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::region::view::View;
 use crate::table::catalog::MAX_TABLE_NAME;
+use crate::table::declared::{self, Declared, DeclaredMove};
 use crate::table::key::Key;
 use crate::table::mixed::Swept;
 use crate::table::steps::Steps;
@@ -158,6 +159,20 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
         self
     }
 
+    /// What a program says of the source before it opens anything ([`Region::expect_only`]); the targets are declared like any other table.
+    #[must_use]
+    pub fn declared(&self) -> Declared {
+        let declared = Declared::map::<K, V>(&self.source).steps(&self.steps);
+        declared.moving(self.declared_move())
+    }
+
+    fn declared_move(&self) -> DeclaredMove {
+        DeclaredMove {
+            targets: self.targets.iter().map(|target| target.name().into()).collect(),
+            way_back: self.back.is_some() || self.targets.is_empty(),
+        }
+    }
+
     /// Enters the move in the region, before its targets are opened there, and before the first transaction of this owner. Needs no pass: a successor does this while the predecessor
     /// is at work.
     ///
@@ -188,6 +203,7 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
                 twice[0]
             )));
         }
+        declared::admit_move(&region.view, &self.source, &self.declared_move())?;
         let core = Arc::new(Core::new(self.source, self.targets, self.back, region.view.tag()));
         core.compare(region, self.steps)?;
         region.view.moves().enter(Arc::<Core<K, V>>::clone(&core));

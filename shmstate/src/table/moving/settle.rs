@@ -5,13 +5,14 @@ use super::{ASIDE, MARKS, WHAT, aside, marks_of};
 use crate::archive::OwnedValue;
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
+use crate::inspect::MoveInfo;
 use crate::region::header::at;
 use crate::region::seal::seal;
 use crate::region::view::View;
 use crate::table::catalog::{self, Row};
 use crate::table::dropped;
 use crate::table::key::Key;
-use crate::table::map::{Map, WAY};
+use crate::table::map::{self, Map, WAY};
 use crate::tx::Tx;
 use std::sync::atomic::Ordering;
 
@@ -184,6 +185,24 @@ pub(crate) fn disown(tx: &mut Tx<'_>) -> Result<()> {
         tx.put(row.offset + WAY, OUTDATED, WHAT)?;
     }
     Ok(())
+}
+
+/// How far the move that empties a table has come; `None` if there is none. `records` is how many the table has.
+pub(crate) fn progress(view: &View, source: &str, records: u64) -> Result<Option<MoveInfo>> {
+    let Some(marks) = marks_row(view, source)? else {
+        return Ok(None);
+    };
+    let way = view.load(marks.offset + WAY, WHAT)?;
+    let moved = if way == OUTDATED {
+        0
+    } else {
+        map::counts(view, marks.offset)?.0
+    };
+    Ok(Some(MoveInfo {
+        left: records.saturating_sub(moved),
+        way_back: way != 0,
+        outdated: way == OUTDATED,
+    }))
 }
 
 /// Whether a row is that of a move which is not over.

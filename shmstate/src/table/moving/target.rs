@@ -4,6 +4,7 @@ use crate::archive::{self, OwnedValue, Value};
 use crate::error::{Error, Result};
 use crate::region::view::View;
 use crate::table::catalog::{self, Row};
+use crate::table::declared;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::map::Map;
 use crate::table::mixed;
@@ -21,6 +22,7 @@ type Make<K, V, K2, V2> = Box<dyn Fn(&View, &K, &V) -> Result<Vec<(K2, V2)>> + S
 
 /// What of a target depends on its types; `K` and `V` are those of the source.
 trait Work<K, V>: Send + Sync {
+    fn admit(&self, view: &View, name: &str) -> Result<()>;
     fn compare(&self, view: &View, row: &Row) -> Result<()>;
     fn create(&self, tx: &mut Tx<'_>, name: &str) -> Result<u64>;
     fn put(&self, tx: &mut Tx<'_>, row: u64, key: &K, value: &V) -> Result<()>;
@@ -35,6 +37,10 @@ struct Typed<K, V, K2, V2> {
 }
 
 impl<K: Key, V: OwnedValue, K2: Key, V2: OwnedValue> Work<K, V> for Typed<K, V, K2, V2> {
+    fn admit(&self, view: &View, name: &str) -> Result<()> {
+        declared::admit(view, name, &Map::<K2, V2>::spec())
+    }
+
     fn compare(&self, view: &View, row: &Row) -> Result<()> {
         // One whose records have another shape is compared by who opens it with the steps.
         if row.key == Map::<K2, V2>::spec().key_print() && row.kind == catalog::Kind::Map as u16 {
@@ -158,6 +164,11 @@ impl<K: Key, V: OwnedValue> Target<K, V> {
 
     pub(super) fn set_row(&self, row: u64) {
         self.row.store(row, Ordering::Relaxed);
+    }
+
+    /// Refuses to make it if it was not declared, before it is too late for that.
+    pub(super) fn admit(&self, view: &View) -> Result<()> {
+        self.work.admit(view, &self.name)
     }
 
     pub(super) fn compare(&self, view: &View, row: &Row) -> Result<()> {

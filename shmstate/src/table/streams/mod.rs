@@ -151,7 +151,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    fn spec() -> Spec {
+    pub(crate) fn spec() -> Spec {
         Spec {
             kind: Kind::Streams,
             key: "u64".into(),
