@@ -138,11 +138,11 @@ fn pids(traces: &Path) -> Vec<u32> {
 fn one_that_hangs_is_killed_with_all_that_it_started() {
     let node = Served::by("v1");
     let traces = tempfile::tempdir().expect("a directory");
-    let mut command = node.command(&["plan", "--timeout", "3"], "hang");
+    let mut command = node.command(&["plan", "--timeout", "10"], "hang");
     let Ran { code, err, .. } = ran(command.env(TRACES, traces.path()));
     assert_eq!(code, 4, "{err}");
     assert!(
-        err.contains("did not describe itself within 3 s; it and what it had started were killed"),
+        err.contains("did not describe itself within 10 s; it and what it had started were killed"),
         "{err}"
     );
     pids(traces.path()).into_iter().for_each(dies);
@@ -162,10 +162,10 @@ fn what_one_leaves_behind_that_ends_well_is_killed_too() {
 fn one_that_starts_for_real_is_ended_and_leaves_nothing() {
     let node = Served::by("v1");
     let traces = tempfile::tempdir().expect("a directory");
-    let mut command = node.command(&["plan", "--timeout", "5", "--ask-anyway"], "deaf");
+    let mut command = node.command(&["plan", "--timeout", "10", "--ask-anyway"], "deaf");
     let Ran { code, err, .. } = ran(command.env(TRACES, traces.path()));
     assert_eq!(code, 4, "{err}");
-    assert!(err.contains("did not describe itself within 5 s"), "{err}");
+    assert!(err.contains("did not describe itself within 10 s"), "{err}");
     let id = std::fs::read_to_string(traces.path().join("id")).expect("it had a node of its own");
     assert!(!id.is_empty() && !node.scene.object("arena", "").contains(&id));
     for entry in std::fs::read_dir("/dev/shm").expect("listed").flatten() {
