@@ -68,6 +68,7 @@ points! {
     ShapeDescribed "shape: row describes another",
     ShapeWritten "shape: record written in another",
     ShapeCounted "shape: record counted",
+    TwinKept "shape: twin kept",
     TwinWritten "shape: twin written",
     Marked "checkpoint: marked",
     MarkSaved "checkpoint: page saved by the writer",

@@ -18,6 +18,8 @@
 //!   described until then becomes all that is not counted elsewhere.
 //! - **M6** A record that migrates keeps its name, and what its table keeps of it beside the archive: the key or the period before its
 //!   header, and its place in the table's order.
+//! - **M7** A record that migrates from the companion's shape is copied first, and is its own twin until it is changed, if the sweep migrates
+//!   it or the step back takes from what a record was. Every later twin is made of the record and the twin before.
 //!
 //! A program that goes back needs no code of the one that it follows: it finds the shapes in the catalog, and what it reads in the
 //! companion of its own version.
@@ -51,12 +53,13 @@ use crate::region::seal::seal;
 use crate::region::view::View;
 use crate::schema::Schema;
 use crate::table::catalog::{self, Kind, MAX_TABLE_NAME, Row, Shape, TableOptions};
-use crate::table::key::Key;
+use crate::table::key::{Encoded, Key};
 use crate::table::map::{self, LEFT, Map, WAY};
+use crate::table::record::{self, Home};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
 use companion::{companions as all_companions, name_of, set_left};
-use state::{State, is_like};
+use state::{Older, State, is_like};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -150,6 +153,30 @@ impl<T: Table> Mixture<T> {
             return Ok(None);
         };
         Twins::of(view, row, (back.geometry)(T::Name::SIZE)).map(Some)
+    }
+
+    /// Copies a record of the shape that there is a way back to, as its own twin (M7). Says whether it did.
+    fn keep(
+        &self,
+        tx: &mut Tx<'_>,
+        state: &State,
+        (from, older): (Home, Older),
+        record: (u64, u64),
+        name: &Encoded<'_, T::Name>,
+    ) -> Result<bool> {
+        let Some(twins) = self.back(tx, state)? else {
+            return Ok(false);
+        };
+        let back = self.steps.back.as_ref();
+        if back.is_none_or(|back| back.shape.version() as u8 != older.version) {
+            return Ok(false);
+        }
+        twins.remove(tx, name)?;
+        twins.put(tx, name, |tx, home, key, _| {
+            record::adopt(tx, (from, home), record, key).map(|written| (written, 0))
+        })?;
+        crash::point(Point::TwinKept);
+        Ok(true)
     }
 
     /// The companion for the shape that a row describes; makes it if there is none.

@@ -13,7 +13,7 @@ use crate::table::steps::Steps;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Older {
     /// Low byte of its version.
-    version: u8,
+    pub(super) version: u8,
     pub(super) geometry: Geometry,
     /// Which of the steps reads it.
     pub(super) source: Option<usize>,

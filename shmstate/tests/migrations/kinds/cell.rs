@@ -1,6 +1,6 @@
 //! Cells: one value.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, as_version, versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, as_version, put, versions_follow_each_other};
 use crate::world::player_v1;
 use shmstate::{Cell, Reader, Region, Steps, Swept, Tx, Value};
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ impl Kind for Cells {
         if random.bool() {
             let value = V::random(random);
             table.set(tx, &value)?;
-            model.insert((), ((), value.is()));
+            put::<Self, V>(model, (), (), value);
         } else {
             let score = random.u32(..);
             V::set(&mut table.get_mut(tx)?, score)?;

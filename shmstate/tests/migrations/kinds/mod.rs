@@ -22,14 +22,25 @@ const TABLE: &str = "table";
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Is {
     One(v1::Player),
-    Two(PlayerV2),
+    /// With the title that version 1 finds again, which version 2 does not have.
+    Two(PlayerV2, u8),
+}
+
+impl Is {
+    fn title(&self) -> u8 {
+        match self {
+            Self::One(player) => player.title,
+            Self::Two(_, title) => *title,
+        }
+    }
 }
 
 /// A version of the records.
 pub(crate) trait Version: Value + OwnedValue + Clone + PartialEq + Debug {
     fn random(random: &mut Random) -> Self;
     fn of(is: &Is) -> Self;
-    fn is(self) -> Is;
+    /// What a record is when it becomes this, and what it was before if there was one.
+    fn is(self, before: Option<&Is>) -> Is;
     fn read(archived: &Self::Archived) -> Self;
     /// Changes one field in place, in the region and in the model.
     fn set(record: &mut RecordMut<'_, '_, Self>, score: u32) -> Result<()>;
@@ -48,11 +59,14 @@ impl Version for v1::Player {
     fn of(is: &Is) -> Self {
         match is.clone() {
             Is::One(player) => player,
-            Is::Two(player) => Self::migrate(player),
+            Is::Two(player, title) => Self {
+                title,
+                ..Self::migrate(player)
+            },
         }
     }
 
-    fn is(self) -> Is {
+    fn is(self, _: Option<&Is>) -> Is {
         Is::One(self)
     }
 
@@ -85,12 +99,12 @@ impl Version for PlayerV2 {
     fn of(is: &Is) -> Self {
         match is.clone() {
             Is::One(player) => Self::migrate(player),
-            Is::Two(player) => player,
+            Is::Two(player, _) => player,
         }
     }
 
-    fn is(self) -> Is {
-        Is::Two(self)
+    fn is(self, before: Option<&Is>) -> Is {
+        Is::Two(self, before.map_or(0, Is::title))
     }
 
     fn read(p: &Self::Archived) -> Self {
@@ -159,7 +173,13 @@ pub(crate) fn any<K: Kind>(model: &Model<K>, random: &mut Random) -> Option<K::I
 pub(crate) fn as_version<V: Version, B>(of: &mut (B, Is), change: impl FnOnce(&mut V)) {
     let mut own = V::of(&of.1);
     change(&mut own);
-    of.1 = own.is();
+    of.1 = own.is(Some(&of.1));
+}
+
+/// Puts a record into the model, in place of the one that is there. Says whether there was one.
+pub(crate) fn put<K: Kind, V: Version>(model: &mut Model<K>, id: K::Id, beside: K::Beside, value: V) -> bool {
+    let is = value.is(model.get(&id).map(|(_, is)| is));
+    model.insert(id, (beside, is)).is_some()
 }
 
 /// Some transactions of one version; the last may be left open, as by a kill.
@@ -240,7 +260,7 @@ fn live<K: Kind, V: Version>(world: &World, model: &mut Model<K>, random: &mut R
 fn check_twins<K: Kind>(world: &World, model: &Model<K>) {
     let tables = Inspection::of(world.name()).expect("inspection").tables;
     let twins = tables.iter().find(|table| table.name == format!(".1.{TABLE}"));
-    let newer = model.values().filter(|(_, is)| matches!(is, Is::Two(_))).count();
+    let newer = model.values().filter(|(_, is)| matches!(is, Is::Two(..))).count();
     assert_eq!(twins.map_or(0, |twins| twins.records), newer as u64);
 }
 

@@ -1,6 +1,6 @@
 //! Ordered maps: keys of fixed and of variable length.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
 use crate::world::player_v1;
 use shmstate::ordered::Entry;
 use shmstate::{Key, OrderedMap, Reader, Region, Steps, Swept, TableOptions, Tx, Value};
@@ -60,7 +60,7 @@ impl<K: Name> Kind for Ordered<K> {
             0 | 1 => {
                 let value = V::random(random);
                 let there = table.insert(tx, &key, &value)?;
-                assert_eq!(there, model.insert(key, ((), value.is())).is_some());
+                assert_eq!(there, put::<Self, V>(model, key, (), value));
             }
             2 => {
                 let there = table.remove(tx, &key)?;
@@ -80,7 +80,7 @@ impl<K: Name> Kind for Ordered<K> {
                 Entry::Occupied(mut entry) if random.bool() => {
                     let value = V::random(random);
                     entry.insert(&value)?;
-                    model.insert(key, ((), value.is()));
+                    put::<Self, V>(model, key, (), value);
                 }
                 Entry::Occupied(entry) => {
                     assert_eq!(V::read(entry.get()?), V::of(&model[&key].1));
@@ -91,7 +91,7 @@ impl<K: Name> Kind for Ordered<K> {
                     let mut value = V::random(random);
                     V::set(&mut entry.insert(&value)?, score)?;
                     value.set_own(score);
-                    model.insert(key, ((), value.is()));
+                    put::<Self, V>(model, key, (), value);
                 }
             },
             6 if random.u8(..) < 40 => {

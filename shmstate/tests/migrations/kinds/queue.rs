@@ -1,6 +1,6 @@
 //! Queues: serial numbers stay what they are, and go on where they were.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, put, versions_follow_each_other};
 use crate::world::player_v1;
 use shmstate::{Queue, Reader, Region, Steps, Swept, Tx, Value};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl Kind for Queues {
             0..4 => {
                 let value = V::random(random);
                 let serial = table.push_back(tx, &value)?;
-                assert!(model.insert(serial, ((), value.is())).is_none());
+                assert!(!put::<Self, V>(model, serial, (), value));
             }
             4 if random.u8(..) < 20 => {
                 let mut drained = BTreeMap::new();

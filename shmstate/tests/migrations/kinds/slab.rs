@@ -1,6 +1,6 @@
 //! Slabs: ids stay what they are.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
 use crate::world::player_v1;
 use shmstate::{Reader, Region, Slab, SlabId, Steps, Swept, Tx, Value};
 use std::collections::BTreeMap;
@@ -36,12 +36,12 @@ impl Kind for Slabs {
         match (random.u8(..12), id) {
             (0..3, _) | (_, None) => {
                 let value = V::random(random);
-                model.insert(table.insert(tx, &value)?, ((), value.is()));
+                put::<Self, V>(model, table.insert(tx, &value)?, (), value);
             }
             (3, Some(id)) => {
                 let value = V::random(random);
                 assert!(table.replace(tx, id, &value)?);
-                model.insert(id, ((), value.is()));
+                put::<Self, V>(model, id, (), value);
             }
             (4 | 5, Some(id)) => {
                 assert!(table.remove(tx, id)?);

@@ -1,6 +1,6 @@
 //! Timers: ids, deadlines and periods stay what they are.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
 use crate::world::player_v1;
 use shmstate::{Gap, Reader, Region, Steps, Swept, TimerId, Timers, Tx, Value};
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ impl Kind for Clocks {
             (0 | 1, _) | (_, None) => {
                 let (value, beside) = (V::random(random), (deadline(model, random), random.u64(..3) * 10_007));
                 let id = add(table, tx, beside.0, beside.1, &value)?;
-                model.insert(id, (beside, value.is()));
+                put::<Self, V>(model, id, beside, value);
             }
             (2, Some(id)) => {
                 assert!(table.cancel(tx, id)?);
