@@ -11,7 +11,8 @@
 //!   shape. As long as `WAY` is set, every record of the table that is not of the companion's shape, and was written by a program that
 //!   knew the way back, has a twin that is as new as itself: both are changed by one transaction.
 //! - **M3** Whoever meets a record of another version takes the twin in the companion of its own version if that is good, else its steps, else it
-//!   has no business with the table: `open` refuses.
+//!   has no business with the table: `open` refuses, also where only some records without a twin are of such a version: twins are
+//!   as many as records that are not of their shape, or those without one are all of versions that the steps lead from.
 //! - **M4** A record is changed only after it was given the owner's shape, in the same transaction. So no program changes what it cannot read.
 //!   To be taken away it needs no other shape, so that takes no memory.
 //! - **M5** The row is rewritten in a transaction before the first that changes the table (B2 of `region::mixed`), and `LEFT` of what it
@@ -110,10 +111,19 @@ pub(crate) fn open<T: Table>(region: &Region, name: &str, steps: Steps<T::Value>
     if steps.sources.is_empty() && mixture(&table, &region.view).is_some() {
         return Ok(table);
     }
-    let state = catalog::live(region, |view| {
+    let look = |view: &View, doubtful: bool| {
         let row = catalog::named(view, name)?;
-        Ok((row.offset, State::of::<T>(view, &row, &steps)?))
-    })?;
+        let state = State::of::<T>(view, &row, &steps)?;
+        if let (false, Some(state)) = (doubtful, &state) {
+            state.check_twins(&table, view, &row)?;
+        }
+        Ok((row.offset, state))
+    };
+    let state = match catalog::live(region, |view| look(view, false)) {
+        // A transaction that its owner does not end, or cannot any more: whether all have twins is seen when it was taken back (`settle`).
+        Err(Error::Busy { .. }) => catalog::live(region, |view| look(view, true)),
+        looked => looked,
+    }?;
     match state {
         None => region.view.mixed().leave(row),
         Some(state) => {
@@ -225,7 +235,9 @@ impl<T: Table> Mixture<T> {
 impl<T: Table> Bridge for Mixture<T> {
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
         let row = catalog::named(tx, &self.name)?;
-        State::of::<T>(tx, &row, &self.steps)?;
+        if let Some(state) = State::of::<T>(tx, &row, &self.steps)? {
+            state.check_twins(&self.table, tx, &row)?;
+        }
         let own = is_like(&row, &T::spec().value);
         if !own {
             self.take_over(tx, &row)?;

@@ -38,7 +38,14 @@ pub(crate) fn other<'v, T: Table>(table: &T, view: &'v View, at: At) -> Result<O
         return archive::root::<T::Value>(view, twin, twins.home.geometry).map(Some);
     }
     let older = state.shape_of(at.header, word)?;
-    let read = &mixture.steps.sources[older.source.ok_or_else(unknown)?].read;
+    let Some(source) = older.source else {
+        return Err(Error::OtherVersion {
+            at: at.header,
+            version: archive::version_in(word),
+            expected: archive::version::<T::Value>(),
+        });
+    };
+    let read = &mixture.steps.sources[source].read;
     let key = [table.row(), at.header, word];
     archive::converted::<T::Value>(view, key, || read(view, at.header, older.geometry)).map(Some)
 }

@@ -2,14 +2,17 @@
 //! `MIGRATIONS_ROUNDS` say which.
 
 mod cell;
+mod chains;
 mod ordered;
 mod queue;
 mod slab;
 mod timers;
 
-use crate::shapes::{PlayerV2, to_v2, v1};
+use crate::shapes::{PlayerV2, PlayerV3, to_v2, v1};
 use crate::world::{self, World};
-use shmstate::{Inspection, Migrate, OwnedValue, Reader, RecordMut, Region, Steps, Swept, Tx, Value};
+use shmstate::{
+    Inspection, Migrate, Observer, OwnedValue, Reader, RecordMut, Region, Steps, Swept, Tx, Unverified, Value,
+};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -24,6 +27,7 @@ pub(crate) enum Is {
     One(v1::Player),
     /// With the title that version 1 finds again, which version 2 does not have.
     Two(PlayerV2, u8),
+    Three(PlayerV3),
 }
 
 impl Is {
@@ -31,6 +35,8 @@ impl Is {
         match self {
             Self::One(player) => player.title,
             Self::Two(_, title) => *title,
+            // From there is no way back to version 1.
+            Self::Three(_) => 0,
         }
     }
 }
@@ -63,6 +69,7 @@ impl Version for v1::Player {
                 title,
                 ..Self::migrate(player)
             },
+            Is::Three(player) => Self::migrate(PlayerV2::migrate(player)),
         }
     }
 
@@ -100,6 +107,7 @@ impl Version for PlayerV2 {
         match is.clone() {
             Is::One(player) => Self::migrate(player),
             Is::Two(player, _) => player,
+            Is::Three(player) => Self::migrate(player),
         }
     }
 
@@ -112,6 +120,46 @@ impl Version for PlayerV2 {
             nick: p.nick.to_string(),
             score: p.score.to_native(),
             mana: p.mana,
+        }
+    }
+
+    fn set(record: &mut RecordMut<'_, '_, Self>, score: u32) -> Result<()> {
+        record.set(|p| &p.score, u64::from(score).into())
+    }
+
+    fn set_own(&mut self, score: u32) {
+        self.score = score.into();
+    }
+}
+
+impl Version for PlayerV3 {
+    fn random(random: &mut Random) -> Self {
+        Self {
+            mana: random.u32(..),
+            nick: name(random),
+            bag: (0..random.usize(..5)).map(|_| random.u16(..)).collect(),
+            score: random.u64(..),
+        }
+    }
+
+    fn of(is: &Is) -> Self {
+        match is.clone() {
+            Is::One(player) => Self::migrate(PlayerV2::migrate(player)),
+            Is::Two(player, _) => Self::migrate(player),
+            Is::Three(player) => player,
+        }
+    }
+
+    fn is(self, _: Option<&Is>) -> Is {
+        Is::Three(self)
+    }
+
+    fn read(p: &Self::Archived) -> Self {
+        Self {
+            mana: p.mana.to_native(),
+            nick: p.nick.to_string(),
+            bag: p.bag.iter().map(|item| item.to_native()).collect(),
+            score: p.score.to_native(),
         }
     }
 
@@ -159,6 +207,10 @@ pub(crate) trait Kind: Sized {
     fn all<V: Version>(table: Self::Of<V>, reader: &Reader<'_>) -> Result<Seen<Self, V>>;
     fn sweep<V: Version>(table: Self::Of<V>, tx: &mut Tx<'_>) -> Result<Swept>;
     fn unswept<V: Version>(table: Self::Of<V>, reader: &Reader<'_>) -> Result<u64>;
+    /// What an observer of version 2 sees of a record: whether it is there.
+    fn peek(observer: &Observer, id: &Self::Id) -> Result<bool>;
+    /// Validates all as records of version 2.
+    fn open_checked(unverified: &mut Unverified) -> Result<()>;
     /// Takes all records away one by one, and gives the bytes of archives that the table then thinks it has.
     fn empty<V: Version>(table: Self::Of<V>, tx: &mut Tx<'_>) -> Result<u64>;
 }
