@@ -221,6 +221,7 @@ fn help() {
     Options:
           --directory <DIR>  Where the nodes' directories are, instead of the usual place
           --schemas          Print the shape of each table's records too
+          --all              Also the library's own tables, whose names begin with a dot
           --json             Print JSON
       -h, --help             Print help
 

@@ -68,6 +68,7 @@ points! {
     ShapeDescribed "shape: row describes another",
     ShapeWritten "shape: record written in another",
     ShapeCounted "shape: record counted",
+    TwinKept "shape: twin kept",
     TwinWritten "shape: twin written",
     TableDying "drop: table gone, not committed",
     TableDead "drop: row given up, not committed",

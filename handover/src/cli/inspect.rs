@@ -11,7 +11,7 @@ use super::args;
 use super::exit::{Failure, Report};
 use super::look::Found;
 use super::objects::{MOUNT, ObjectView, node_of, objects};
-use super::region::Name;
+use super::region::{Name, is_beside};
 use super::status::json;
 use super::text::{self, Align, Table};
 use crate::error::Result;
@@ -23,6 +23,7 @@ struct Options {
     base: PathBuf,
     region: Option<Name>,
     schemas: bool,
+    all: bool,
     json: bool,
 }
 
@@ -101,6 +102,7 @@ impl Options {
             base: raw.place.base(),
             region,
             schemas: raw.schemas,
+            all: raw.all,
             json: raw.json,
         })
     }
@@ -111,7 +113,11 @@ pub(super) fn run(raw: args::Inspect) -> std::result::Result<Report, Failure> {
     let Some(name) = &options.region else {
         return list(&options);
     };
-    let view = view(&options.base, name.inspect(&options.base)?, options.schemas)?;
+    let mut found = name.inspect(&options.base)?;
+    if !options.all {
+        found.tables.retain(|table| !is_beside(&table.name));
+    }
+    let view = view(&options.base, found, options.schemas)?;
     let out = if options.json { json(&view) } else { details(&view) };
     Ok(Report::done(out))
 }

@@ -117,6 +117,11 @@ impl Name {
     }
 }
 
+/// Whether a table of that name is one that the library keeps beside another one: no program's begins so.
+pub(super) fn is_beside(table: &str) -> bool {
+    table.starts_with('.')
+}
+
 fn starts_as_checkpoint(path: &Path) -> bool {
     let mut bytes = [0; 8];
     // A pipe or a device would block, or answer for ever.

@@ -8,7 +8,7 @@ use super::args;
 use super::dump::one;
 use super::exit::{Exit, Failure, Report};
 use super::inspect::kind;
-use super::region::Name;
+use super::region::{Name, is_beside};
 use super::status::json;
 use super::text;
 
@@ -43,7 +43,10 @@ pub(super) fn run(raw: args::Schema) -> Result<Report, Failure> {
         .map_err(|error| Failure::new(Exit::Unknown, error.to_string()))?;
     let wanted: Vec<&AnyTable<'_>> = match &raw.table {
         Some(name) => vec![one(&tables, name)?],
-        None => tables.iter().collect(),
+        None => tables
+            .iter()
+            .filter(|table| raw.all || !is_beside(table.name()))
+            .collect(),
     };
     let views: Vec<TableView> = wanted.iter().map(|table| view(table, raw.rust)).collect();
     if raw.json {

@@ -4,6 +4,7 @@
 //! Each test has a region of its own name, which [`World`] removes also when the test fails; random values come from a seed that is printed.
 #![cfg(feature = "cli")]
 
+mod beside;
 mod damage;
 mod diff;
 mod equal;

@@ -22,6 +22,9 @@ mod attributes;
 mod rkyv;
 
 mod field;
+mod moves;
+
+mod back;
 mod migrate;
 
 mod expand;
@@ -88,7 +91,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// - `back`: also the way back, `Migrate<Self>` for `Old`. A number that became wider saturates on it: `u64::MAX` becomes `u32::MAX`, `-1`
 ///   becomes 0 as `u32`, a fraction is dropped where an integer became a float. Fields that are new are dropped.
 /// - `removed(field, other = VALUE)` on a struct: fields that only `Old` has. Forward they are dropped anyway; on the way back they are
-///   filled, with `Default` if there is no value. Positions stand for the fields of a tuple struct: `removed(0)`.
+///   what they were before, if that is known (`Migrate::migrate_over`: a table with `Steps::back` knows it of every record that was `Old`),
+///   else filled, with `Default` if there is no value. Positions stand for the fields of a tuple struct: `removed(0)`.
 /// - `removed(Gone = VALUE)` on an enum: variants that only `Old` has, and the new value that each becomes.
 ///
 /// On a field. Without a key it comes from the field of the same name, by `Migrate`: the same type, a wider number, a nested type with
@@ -103,13 +107,17 @@ use syn::{DeriveInput, parse_macro_input};
 /// On a variant. Without a key it comes from the variant of the same name, and its fields as those of a struct.
 ///
 /// - `was = "Name"`: the variant's name in `Old`.
-/// - `removed(field, other = VALUE)`: fields that only `Old`'s variant has, for the way back.
+/// - `removed(field, other = VALUE)`: fields that only `Old`'s variant has, for the way back: as those of a struct, if the variant before
+///   was the same.
 /// - `new`: `Old` has no such variant. If the type has a way back, it needs `back = VALUE`, the old value that it becomes, and `new` may
 ///   be left out.
 ///
 /// In each `VALUE` the word `Self` is the type that is made: forward this one, on the way back `Old`. A field of `Old` that is not in
 /// `removed`, or a variant that is nowhere, is a compile error of the generated code at the key that is short of it (E0063, E0004, E0599).
 /// All used fields of both types must be visible where the derive stands, and neither type may implement `Drop`.
+///
+/// The value before reaches fields whose types lost something too, also in `Box`, `Option`, arrays, tuples and the values of maps; not items
+/// of lists, which have no place of their own, nor what `back = FUNCTION` gives.
 ///
 /// The way back goes by what the derives wrote. For a field whose type has a `Schema` or a way back written by hand, name it:
 /// `migrate = Migrate::migrate, back = Migrate::migrate`.

@@ -3,13 +3,14 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{
-    Data, DataEnum, DeriveInput, Error, Expr, Fields, Generics, Member, Result, WhereClause, parse_quote,
-    spanned::Spanned,
+    Data, DataEnum, DeriveInput, Error, Fields, Generics, Member, Result, WhereClause, parse_quote, spanned::Spanned,
 };
 
 use crate::attributes::refuse_schema;
-use crate::field::{self, Lineage, Source};
-use crate::origin::{Origin, Removed};
+use crate::back::{self, WayBack};
+use crate::field::{self, Lineage};
+use crate::moves::{Move, hidden, moves, site};
+use crate::origin::Origin;
 
 const NO_ORIGIN: &str = "of a type without `from = Old`: there it says what the older version has in its place; put \
                          other keys on the type";
@@ -22,15 +23,14 @@ pub(crate) fn implementations(input: &DeriveInput, origin: Option<&Origin>) -> R
         return Ok(identity);
     };
     let value = hidden("value", Span::call_site());
-    let ways = match &input.data {
-        Data::Struct(data) => structure(&data.fields, origin)?,
-        Data::Enum(data) => enumeration(&input.ident, data, origin)?,
-        Data::Union(_) => return Ok(identity),
-    };
-
     let (ident, old) = (&input.ident, &origin.old);
     let (impl_generics, type_generics, _) = input.generics.split_for_impl();
     let this = quote!(#ident #type_generics);
+    let ways = match &input.data {
+        Data::Struct(data) => structure(&this, &data.fields, origin)?,
+        Data::Enum(data) => enumeration(ident, &this, data, origin)?,
+        Data::Union(_) => return Ok(identity),
+    };
     let bounds = bounds(&input.generics, &quote!(::shmstate::schema::Migrate));
     let forward = ways.forward;
     let mut implementations = quote! {
@@ -46,23 +46,10 @@ pub(crate) fn implementations(input: &DeriveInput, origin: Option<&Origin>) -> R
     };
     if origin.back.is_some() {
         let bounds = self::bounds(&input.generics, &quote!(::shmstate::schema::__private::Return));
-        let back = ways.back;
-        implementations.extend(quote! {
-            #[automatically_derived]
-            impl #impl_generics ::shmstate::schema::Migrate<#this> for #old #bounds {
-                #[allow(unused_variables)]
-                fn migrate(#value: #this) -> Self {
-                    #back
-                }
-            }
-
-            #[automatically_derived]
-            impl #impl_generics ::shmstate::schema::__private::Return<#this> for #old #bounds {
-                fn back(#value: #this) -> Self {
-                    <Self as ::shmstate::schema::Migrate<#this>>::migrate(#value)
-                }
-            }
-        });
+        implementations.extend(
+            ways.back
+                .implementations(&quote!(impl #impl_generics), &this, old, bounds.as_ref()),
+        );
     }
     Ok(implementations)
 }
@@ -118,13 +105,14 @@ fn refuse_below(data: &Data) -> Result<()> {
     }
 }
 
-/// The bodies of the two functions; of the way back it is used if there is one.
+/// Both ways; that back is used if there is one.
 struct Ways {
+    /// The body of the function.
     forward: TokenStream,
-    back: TokenStream,
+    back: WayBack,
 }
 
-fn structure(fields: &Fields, origin: &Origin) -> Result<Ways> {
+fn structure(this: &TokenStream, fields: &Fields, origin: &Origin) -> Result<Ways> {
     let removed = match (&origin.removed, origin.back) {
         (None, _) => &[][..],
         (Some((_, removed)), Some(_)) => removed,
@@ -140,18 +128,16 @@ fn structure(fields: &Fields, origin: &Origin) -> Result<Ways> {
         quote_spanned!(value.span() => #value.#member)
     })?;
     let forward = moves.iter().map(Move::forward);
-    let back = back(&moves, removed, origin)?;
-    // What is missing is said there.
-    let at = origin.back.unwrap_or_else(Span::call_site);
     Ok(Ways {
         forward: quote!(Self { #(#forward),* }),
-        back: quote_spanned!(site(at) => Self { #(#back),* }),
+        back: back::of_structure(this, &moves, removed, origin)?,
     })
 }
 
-fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin) -> Result<Ways> {
+fn enumeration(ident: &Ident, this: &TokenStream, data: &DataEnum, origin: &Origin) -> Result<Ways> {
     let older = origin.bare();
-    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    let mut forward = Vec::new();
+    let mut back = back::OfEnumeration::new(ident, this, origin);
     let mut seen: Vec<Ident> = Vec::new();
     let mut once = |was: &Ident| {
         // Forward, the second would never be reached.
@@ -169,7 +155,7 @@ fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin) -> Result<Ways> 
         let (was, removed) = match field::lineage(variant, origin)? {
             Lineage::New(None) => continue,
             Lineage::New(Some(old)) => {
-                backward.push(quote!(#ident::#name { .. } => #old));
+                back.add_new(name, &old);
                 continue;
             }
             Lineage::Old { was, removed } => (was, removed),
@@ -180,17 +166,11 @@ fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin) -> Result<Ways> 
             quote!(#binding)
         })?;
         let old_fields = moves.iter().filter_map(|m| Some(Move::pattern(m.was()?, &m.place)));
-        let new_fields = moves
-            .iter()
-            .filter_map(|m| m.was().map(|_| Move::pattern(&m.member, &m.place)));
         let values = moves.iter().map(Move::forward);
         forward.push(
             quote_spanned!(site(was.span()) => #older::#was { #(#old_fields,)* .. } => Self::#name { #(#values),* }),
         );
-        let values = back(&moves, &removed, origin)?;
-        backward.push(
-            quote_spanned!(site(was.span()) => #ident::#name { #(#new_fields,)* .. } => Self::#was { #(#values),* }),
-        );
+        back.add(name, &was, &moves, &removed)?;
     }
     for removed in origin.removed.iter().flat_map(|(_, removed)| removed) {
         let (Member::Named(name), Some(new)) = (&removed.member, &removed.value) else {
@@ -202,132 +182,10 @@ fn enumeration(ident: &Ident, data: &DataEnum, origin: &Origin) -> Result<Ways> 
         once(name)?;
         forward.push(quote!(#older::#name { .. } => #new));
     }
-    let (at, old) = (origin.back.unwrap_or_else(Span::call_site), origin.old.span());
-    let (value_from, value_back) = (hidden("value", old), hidden("value", at));
+    let old = origin.old.span();
+    let value = hidden("value", old);
     Ok(Ways {
-        forward: quote_spanned!(site(old) => match #value_from { #(#forward,)* }),
-        back: quote_spanned!(site(at) => match #value_back { #(#backward,)* }),
+        forward: quote_spanned!(site(old) => match #value { #(#forward,)* }),
+        back: back.finish(),
     })
-}
-
-/// A field on its way.
-struct Move {
-    /// Its name in the newer version.
-    member: Member,
-    /// Where the value stands that is moved, forward the old one, backward the new one. In a struct the field's name is part of it,
-    /// so each direction has its own.
-    place: TokenStream,
-    place_back: TokenStream,
-    source: Source,
-    span: Span,
-}
-
-fn moves(fields: &Fields, origin: &Origin, place: impl Fn(usize, &Member, Span) -> TokenStream) -> Result<Vec<Move>> {
-    let members = fields.iter().zip(fields.members()).enumerate();
-    members
-        .map(|(position, (field, member))| {
-            let source = field::source(field, origin)?;
-            let span = site(field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span));
-            let (old, at) = match &source {
-                Source::Old { was: Some(was), .. } => (was, was.span()),
-                _ => (&member, span),
-            };
-            Ok(Move {
-                place: place(position, old, at),
-                place_back: place(position, &member, span),
-                source,
-                span,
-                member,
-            })
-        })
-        .collect()
-}
-
-impl Move {
-    /// The field's name in the older version, if it is there.
-    fn was(&self) -> Option<&Member> {
-        match &self.source {
-            Source::New(_) => None,
-            Source::Old { was, .. } => Some(was.as_ref().unwrap_or(&self.member)),
-        }
-    }
-
-    fn pattern(member: &Member, place: &TokenStream) -> TokenStream {
-        quote!(#member: #place)
-    }
-
-    /// `field: value` of the newer version.
-    fn forward(&self) -> TokenStream {
-        let (member, place) = (&self.member, &self.place);
-        let value = match &self.source {
-            Source::New(value) => given(value.as_ref(), self.span),
-            Source::Old {
-                migrate: Some(function),
-                ..
-            } => apply(place, function, self.span),
-            Source::Old { migrate: None, .. } => {
-                quote_spanned!(self.span => ::shmstate::schema::Migrate::migrate(#place))
-            }
-        };
-        quote!(#member: #value)
-    }
-
-    /// `field: value` of the older version, if it is there.
-    fn back(&self) -> Option<TokenStream> {
-        let (was, place) = (self.was()?, &self.place_back);
-        let value = match &self.source {
-            Source::Old {
-                back: Some(function), ..
-            } => apply(place, function, self.span),
-            _ => quote_spanned!(self.span => ::shmstate::schema::__private::Return::back(#place)),
-        };
-        Some(quote!(#was: #value))
-    }
-}
-
-/// All fields of the older version, if there is a way back. Forward two fields of a struct may come from one that can be copied; backward
-/// that one would have two values.
-fn back(moves: &[Move], removed: &[Removed], origin: &Origin) -> Result<Vec<TokenStream>> {
-    if origin.back.is_none() {
-        return Ok(Vec::new());
-    }
-    let mut values: Vec<TokenStream> = moves.iter().filter_map(Move::back).collect();
-    let mut seen: Vec<&Member> = moves.iter().filter_map(Move::was).collect();
-    for removed in removed {
-        let (member, span) = (&removed.member, removed.member.span());
-        let value = given(removed.value.as_ref(), span);
-        values.push(quote!(#member: #value));
-        seen.push(member);
-    }
-    for (position, member) in seen.iter().enumerate() {
-        if seen[..position].contains(member) {
-            return Err(Error::new_spanned(
-                member,
-                "the way back gives this field of the older version two values",
-            ));
-        }
-    }
-    Ok(values)
-}
-
-/// Generated code that points at the user's. A call and its argument need one site, or the compiler's words on them stand at the derive;
-/// and as code of a macro it is none of clippy's.
-fn site(at: Span) -> Span {
-    Span::mixed_site().located_at(at)
-}
-
-/// A name that no expression of the user sees.
-fn hidden(name: &str, at: Span) -> Ident {
-    Ident::new(name, site(at))
-}
-
-fn given(value: Option<&Expr>, span: Span) -> TokenStream {
-    match value {
-        Some(value) => quote!(#value),
-        None => quote_spanned!(span => ::core::default::Default::default()),
-    }
-}
-
-fn apply(place: &TokenStream, function: &Expr, span: Span) -> TokenStream {
-    quote_spanned!(span => ::shmstate::schema::__private::apply(#place, #function))
 }

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 struct One {
     name: String,
     score: u32,
+    /// Version 2 has no place for it.
+    title: u8,
 }
 
 #[derive(Archive, Serialize, Deserialize, Schema)]
@@ -39,8 +41,25 @@ impl Migrate<Two> for One {
         Self {
             name: new.name,
             score: new.score as u32,
+            title: 0,
         }
     }
+
+    fn migrate_over(new: Two, before: Self) -> Self {
+        Self {
+            title: before.title,
+            ..Self::migrate(new)
+        }
+    }
+
+    fn wants_before() -> bool {
+        true
+    }
+}
+
+/// Of the records that version 1 has made.
+fn title(id: u64) -> u8 {
+    id as u8 + 1
 }
 
 /// Everything that committed state says, to either version; nothing to one that it refuses.
@@ -61,7 +80,11 @@ fn world(region: &Region) -> World {
     let one = Map::<u64, One>::open(region, "players").ok().map(|players| {
         let items = players.iter(&reader).expect("iter").map(|item| item.expect("record"));
         items
-            .map(|(id, p)| (id, (p.name.to_string(), p.score.to_native())))
+            .map(|(id, p)| {
+                // Whatever version 2 has done since. What it has made has none.
+                assert_eq!(p.title, if id < MADE_BY_TWO { title(id) } else { 0 });
+                (id, (p.name.to_string(), p.score.to_native()))
+            })
             .collect()
     });
     let steps = Steps::new().from::<One>().back::<One>();
@@ -85,6 +108,9 @@ fn world(region: &Region) -> World {
     World { one, two, companions }
 }
 
+/// The first record that version 2 makes.
+const MADE_BY_TWO: u64 = 100;
+
 fn name(id: u64) -> String {
     format!("player {id} {}", "x".repeat((id % 40) as usize))
 }
@@ -100,6 +126,7 @@ fn filled(players: u64) -> Region {
             let one = One {
                 name: name(id),
                 score: id as u32,
+                title: title(id),
             };
             map.insert(tx, &id, &one)?;
         }
@@ -150,7 +177,7 @@ fn each_record_is_old_or_new() {
         };
         players.insert(tx, &2, &longer)?;
         players.remove(tx, &3)?;
-        players.insert(tx, &100, &longer).map(|_| ())
+        players.insert(tx, &MADE_BY_TWO, &longer).map(|_| ())
     });
     // Twins in place, a twin that needs another block, one that goes.
     as_two(&mut region, |tx, players| {
@@ -161,7 +188,7 @@ fn each_record_is_old_or_new() {
             mana: 4,
         };
         players.insert(tx, &2, &longer)?;
-        players.remove(tx, &100).map(|_| ())
+        players.remove(tx, &MADE_BY_TWO).map(|_| ())
     });
     as_two(&mut region, |tx, players| players.sweep(tx, 1).map(|_| ()));
     // The version before, which has no steps.
@@ -175,6 +202,7 @@ fn each_record_is_old_or_new() {
             &One {
                 name: name(4),
                 score: 4,
+                title: title(4),
             },
         )?;
         Ok(())

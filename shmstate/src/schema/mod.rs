@@ -181,7 +181,7 @@ pub trait Schema: rkyv::Archive + 'static {
 #[doc(hidden)]
 pub mod __private {
     pub use super::layout::{enum_layout_holds, size_and_align};
-    pub use super::migrate::{Return, apply};
+    pub use super::migrate::{Asked, Return, apply};
     pub use rkyv::Archive;
     pub use rkyv::with::ArchiveWith;
 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 type Convert<Old, V> = Arc<dyn Fn(Old) -> V + Send + Sync>;
 /// Reads the record whose header is given, of an older shape.
 type Read<V> = Box<dyn Fn(&View, u64, Geometry) -> Result<V> + Send + Sync>;
-/// Writes the twin of the record whose header is given, with the key given: anew, or in place of the record at an offset. Gives the bytes of
-/// the archive that was there, too.
+/// Writes the twin of the record whose header is given, with the key given: anew, or in place of the one at an offset, of which it takes what
+/// the record has no place for. Gives the bytes of the archive that was there, too.
 type WriteBack =
     Box<dyn Fn(&mut Tx<'_>, (u64, Geometry), Home, Parts<'_>, Option<u64>) -> Result<(Written, u64)> + Send + Sync>;
 
@@ -72,6 +72,8 @@ pub(crate) struct Source<V> {
 pub(crate) struct Back {
     pub(crate) shape: Description,
     pub(crate) geometry: fn(usize) -> Geometry,
+    /// Whether a twin takes something from the one before it.
+    pub(crate) wants_before: bool,
     pub(crate) write: WriteBack,
 }
 
@@ -164,7 +166,9 @@ impl<V: Value> Steps<V> {
     }
 
     /// What this program changes, one that knows only `Old` can read after it, until the way back is closed
-    /// ([`Region::close_ways_back`](crate::Region::close_ways_back)).
+    /// ([`Region::close_ways_back`](crate::Region::close_ways_back)). What only `Old` has is then what it was when the record migrated, if
+    /// the step says so ([`Migrate::migrate_over`]; a derived one does). Of a record that this program has made, it is what
+    /// [`Migrate::migrate`] gives.
     #[must_use]
     pub fn back<Old: OwnedValue + Migrate<V>>(mut self) -> Self
     where
@@ -178,11 +182,19 @@ impl<V: Value> Steps<V> {
                 shape.name()
             ));
         }
+        let wants_before = Old::wants_before();
         self.back = Some(Back {
             shape,
             geometry: Geometry::of::<Old>,
-            write: Box::new(|tx, (header, geometry), home, key, before| {
-                let old = Old::migrate(archive::owned::<V>(tx, header, geometry)?);
+            wants_before,
+            write: Box::new(move |tx, (header, geometry), home, key, before| {
+                let new = archive::owned::<V>(tx, header, geometry)?;
+                let old = match before {
+                    Some(before) if wants_before => {
+                        Old::migrate_over(new, archive::owned::<Old>(tx, before, home.geometry)?)
+                    }
+                    _ => Old::migrate(new),
+                };
                 match before {
                     Some(before) => record::replace(tx, home, before, key, &old),
                     None => record::create(tx, home, key, &old).map(|written| (written, 0)),

@@ -2,6 +2,7 @@
 //!
 //! What the derive refuses is in its own tests; what `Migrate` must not do is a `compile_fail` example of its documentation.
 
+mod before;
 mod built_in;
 mod enums;
 mod generic;

@@ -3,7 +3,8 @@
 use crate::MANY;
 use crate::shapes::{PlayerV2, v1};
 use crate::world::{self, World, player_v1};
-use shmstate::{Map, Region};
+use rkyv::{Archive, Deserialize, Serialize};
+use shmstate::{Map, Region, Schema, Steps, Tx};
 
 fn get_v1(region: &Region, players: &Map<u64, v1::Player>, id: u64) -> Option<(String, u32, u8)> {
     let gate = region.gate().clone();
@@ -61,10 +62,12 @@ fn the_old_version_goes_on_with_all_that_the_new_one_committed() {
     play_v2(&world);
     let (mut region, players) = world.open_v1().expect("the way back");
     let expected = [
-        (1, Some(("p1".to_owned(), 1_000, 0))),
-        (2, Some(("a much longer name than it had before".to_owned(), 2, 0))),
+        // With the title that version 2 does not have.
+        (1, Some(("p1".to_owned(), 1_000, 5))),
+        (2, Some(("a much longer name than it had before".to_owned(), 2, 5))),
         (3, None),
-        (4, Some(("p4".to_owned(), 12, 0))),
+        (4, Some(("p4".to_owned(), 12, 5))),
+        // Taken away, and made anew.
         (5, Some(("five".to_owned(), u32::MAX, 0))),
         // Never committed, and never touched: as it was, with what version 2 does not have.
         (6, Some(("p6".to_owned(), 18, 5))),
@@ -108,6 +111,94 @@ fn the_old_version_goes_on_with_all_that_the_new_one_committed() {
         1_000
     );
     region.write(&pass, |tx| players.remove(tx, &1)).expect("remove");
+    world::check(&mut region);
+}
+
+mod old {
+    use rkyv::{Archive, Deserialize, Serialize};
+    use shmstate::Schema;
+
+    #[derive(Archive, Serialize, Deserialize, Schema, Clone, Debug, PartialEq)]
+    pub(super) struct Item {
+        pub(super) kind: u16,
+        pub(super) wear: u8,
+    }
+
+    #[derive(Archive, Serialize, Deserialize, Schema, Clone, Debug, PartialEq)]
+    pub(super) struct Bag {
+        pub(super) weight: f32,
+        pub(super) items: Vec<Item>,
+    }
+}
+
+#[derive(Archive, Serialize, Deserialize, Schema)]
+#[schema(version = 2, name = "Item", from = old::Item, back, removed(wear))]
+struct Item {
+    kind: u16,
+}
+
+/// Of what it drops nothing has a place of its own, so only what is left alone comes back whole.
+#[derive(Archive, Serialize, Deserialize, Schema)]
+#[schema(version = 2, name = "Bag", from = old::Bag, back)]
+struct Bag {
+    #[schema(migrate = |weight: f32| weight as u32, back = |weight: u32| weight as f32)]
+    weight: u32,
+    items: Vec<Item>,
+}
+
+#[test]
+fn what_the_sweep_migrates_comes_back_exactly() {
+    let bag = |n: u64| old::Bag {
+        weight: n as f32 + 0.5,
+        items: (0..n % 5)
+            .map(|kind| old::Item {
+                kind: kind as u16,
+                wear: n as u8,
+            })
+            .collect(),
+    };
+    let world = World::new("swept");
+    world.make(|tx| {
+        let bags: Map<u64, old::Bag> = Map::create(tx, "bags")?;
+        for n in 0..MANY {
+            bags.insert(tx, &n, &bag(n))?;
+        }
+        Ok(())
+    });
+    {
+        let mut region = world.open();
+        let steps = Steps::new().from::<old::Bag>().back::<old::Bag>();
+        let bags: Map<u64, Bag> = Map::open_migrating(&region, "bags", steps).expect("version 2");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        while region.write(&pass, |tx| bags.sweep(tx, 50)).expect("sweep").left > 0 {
+            world::check(&mut region);
+        }
+        let change = |tx: &mut Tx<'_>| bags.get_mut(tx, &3)?.expect("there").set(|b| &b.weight, 9.into());
+        region.write(&pass, change).expect("change");
+        // Migrated, and changed in the same transaction.
+        let both = |tx: &mut Tx<'_>| {
+            bags.sweep(tx, 1)?;
+            bags.get_mut(tx, &4)?.expect("there").set(|b| &b.weight, 9.into())
+        };
+        region.write(&pass, both).expect("both");
+    }
+    let mut region = world.open();
+    let bags: Map<u64, old::Bag> = Map::open(&region, "bags").expect("the way back");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let reader = region.read(&pass).expect("read");
+    for n in 0..MANY {
+        let mut expected = bag(n);
+        if n == 3 || n == 4 {
+            expected.weight = 9.0;
+            expected.items.iter_mut().for_each(|item| item.wear = 0);
+        }
+        let found = bags.get(&reader, &n).expect("get").expect("there");
+        let found = rkyv::deserialize::<old::Bag, rkyv::rancor::Error>(found).expect("a bag");
+        assert_eq!(found, expected, "{n}");
+    }
+    drop(pass);
     world::check(&mut region);
 }
 

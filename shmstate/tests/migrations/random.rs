@@ -9,22 +9,37 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 enum Is {
     One(v1::Player),
-    Two(PlayerV2),
+    /// With the title that version 1 finds again, which version 2 does not have.
+    Two(PlayerV2, u8),
 }
 
 impl Is {
     fn one(self) -> v1::Player {
         match self {
             Self::One(player) => player,
-            Self::Two(player) => v1::Player::migrate(player),
+            Self::Two(player, title) => v1::Player {
+                title,
+                ..v1::Player::migrate(player)
+            },
         }
     }
 
     fn two(self) -> PlayerV2 {
         match self {
             Self::One(player) => PlayerV2::migrate(player),
-            Self::Two(player) => player,
+            Self::Two(player, _) => player,
         }
+    }
+
+    /// What it is when version 2 has changed it.
+    fn changed(self, change: impl FnOnce(&mut PlayerV2)) -> Self {
+        let title = match &self {
+            Self::One(player) => player.title,
+            Self::Two(_, title) => *title,
+        };
+        let mut player = self.two();
+        change(&mut player);
+        Self::Two(player, title)
     }
 }
 
@@ -152,8 +167,14 @@ fn play_two(world: &World, model: &mut Model, random: &mut fastrand::Rng, back: 
                     score: random.u64(..),
                     mana: random.u8(..),
                 };
-                players.insert(tx, &id, &player)?;
-                model.insert(id, Is::Two(player));
+                let there = players.insert(tx, &id, &player)?;
+                let before = model.remove(&id);
+                assert_eq!(there, before.is_some());
+                let is = match before {
+                    Some(before) => before.changed(|p| *p = player),
+                    None => Is::Two(player, 0),
+                };
+                model.insert(id, is);
             }
             1 => {
                 let there = players.remove(tx, &id)?;
@@ -170,9 +191,7 @@ fn play_two(world: &World, model: &mut Model, random: &mut fastrand::Rng, back: 
                 })?;
                 for id in [id, id + 1] {
                     if let Some(is) = model.get_mut(&id) {
-                        let mut two = is.clone().two();
-                        two.mana = two.mana.wrapping_add(1);
-                        *is = Is::Two(two);
+                        *is = is.clone().changed(|p| p.mana = p.mana.wrapping_add(1));
                     }
                 }
             }
@@ -180,9 +199,8 @@ fn play_two(world: &World, model: &mut Model, random: &mut fastrand::Rng, back: 
                 if let Some(mut player) = players.get_mut(tx, &id)? {
                     let score = random.u64(..);
                     player.set(|p| &p.score, score.into())?;
-                    let mut two = model[&id].clone().two();
-                    two.score = score;
-                    model.insert(id, Is::Two(two));
+                    let is = model[&id].clone().changed(|p| p.score = score);
+                    model.insert(id, is);
                 }
             }
         }
@@ -194,7 +212,7 @@ fn play_two(world: &World, model: &mut Model, random: &mut fastrand::Rng, back: 
     if random.u8(..) < 60 {
         while region.write(&pass, |tx| players.sweep(tx, 5)).expect("sweep").left > 0 {}
         for is in model.values_mut() {
-            *is = Is::Two(is.clone().two());
+            *is = is.clone().changed(|_| {});
         }
     }
     world::check(&mut region);

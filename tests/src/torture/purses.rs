@@ -1,7 +1,8 @@
 //! A table whose records change their shape, for each process that works on it writes its own: what migrates and its twins must hold too.
 //!
 //! - **W15** Purses add up to what they were at the start, read by either version; both find the same in each, and every mark is that of its
-//!   purse. The version before can always go on, for the other keeps its way back.
+//!   purse. The version before can always go on, for the other keeps its way back: it finds the keepsake, which the second has no place for,
+//!   in each purse that the second did not make.
 //!
 //! Of two processes that follow each other one may be of version 1 and the other of version 2, in either order.
 
@@ -23,6 +24,8 @@ pub(super) struct One {
     content: u32,
     /// Says that the record is whole, and whose it is.
     mark: u32,
+    /// Follows from the owner; 0 in a purse that the second version has made.
+    keepsake: u16,
     /// Of a length that follows from the content.
     coins: Vec<u8>,
 }
@@ -34,6 +37,8 @@ pub(super) struct Two {
     owner: u32,
     content: u64,
     mark: u64,
+    /// It was not there before: it has no keepsake.
+    bare: bool,
     coins: Vec<u8>,
 }
 
@@ -45,24 +50,50 @@ fn mark(owner: u32, content: u64) -> u64 {
     (u64::from(owner) << 32 | content).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+fn keepsake(owner: u32) -> u16 {
+    owner as u16 | 0x8000
+}
+
 impl Migrate<One> for Two {
     fn migrate(old: One) -> Self {
         // The owner stands in the mark, so that a record that is not its own shows.
         let owner = old.mark ^ old.content;
-        Two::new(owner, old.content.into())
+        Two {
+            bare: old.keepsake == 0,
+            ..Two::new(owner, old.content.into())
+        }
     }
 }
 
 impl Migrate<Two> for One {
     fn migrate(new: Two) -> Self {
-        One::new(new.owner, new.content)
+        One {
+            keepsake: 0,
+            ..One::new(new.owner, new.content)
+        }
+    }
+
+    fn migrate_over(new: Two, before: Self) -> Self {
+        One {
+            keepsake: before.keepsake,
+            ..Self::migrate(new)
+        }
+    }
+
+    fn wants_before() -> bool {
+        true
     }
 }
 
 /// A purse of either version.
 trait Purse: shmstate::OwnedValue {
+    /// One that is made.
     fn new(owner: u32, content: u64) -> Self;
+    /// The same in place of one that is there.
+    fn renewed(before: &Self::Archived, owner: u32, content: u64) -> Self;
     fn content(purse: &Self::Archived) -> u64;
+    /// What it has for a keepsake, or would have.
+    fn keepsake(purse: &Self::Archived) -> u16;
     /// Whether it is whole, and this key's.
     fn is_whole(purse: &Self::Archived, owner: u32) -> bool;
     /// Changes it in place, to a content with as many coins.
@@ -75,8 +106,20 @@ impl Purse for One {
         Self {
             content: content32,
             mark: owner ^ content32,
+            keepsake: keepsake(owner),
             coins: coins(content),
         }
+    }
+
+    fn renewed(before: &Self::Archived, owner: u32, content: u64) -> Self {
+        Self {
+            keepsake: before.keepsake.to_native(),
+            ..Self::new(owner, content)
+        }
+    }
+
+    fn keepsake(purse: &Self::Archived) -> u16 {
+        purse.keepsake.to_native()
     }
 
     fn content(purse: &Self::Archived) -> u64 {
@@ -104,7 +147,22 @@ impl Purse for Two {
             owner,
             content,
             mark: mark(owner, content),
+            bare: true,
             coins: coins(content),
+        }
+    }
+
+    fn renewed(before: &Self::Archived, owner: u32, content: u64) -> Self {
+        Self {
+            bare: before.bare,
+            ..Self::new(owner, content)
+        }
+    }
+
+    fn keepsake(purse: &Self::Archived) -> u16 {
+        match purse.bare {
+            true => 0,
+            false => keepsake(purse.owner.to_native()),
         }
     }
 
@@ -170,7 +228,7 @@ impl Purses {
         let one: Map<u32, One> = Map::open(region, TABLE)?;
         let of_one = contents(one, reader, "version 1", faults)?;
         let of_two = contents(two(region)?, reader, "version 2", faults)?;
-        let sum: u64 = of_one.values().sum();
+        let sum: u64 = of_one.values().map(|(content, _)| content).sum();
         if sum != u64::from(PURSES) * u64::from(CONTENT) {
             faults.push(format!("purses: {} of them add up to {sum}", of_one.len()));
         }
@@ -186,14 +244,14 @@ fn contents<P: Purse>(
     reader: &Reader<'_>,
     who: &str,
     faults: &mut Vec<String>,
-) -> Result<BTreeMap<u32, u64>> {
+) -> Result<BTreeMap<u32, (u64, u16)>> {
     let mut found = BTreeMap::new();
     for item in map.iter(reader)? {
         let (owner, purse) = item?;
         if !P::is_whole(purse, owner) {
             faults.push(format!("purses: {who} finds that of {owner} torn"));
         }
-        found.insert(owner, P::content(purse));
+        found.insert(owner, (P::content(purse), P::keepsake(purse)));
     }
     Ok(found)
 }
@@ -241,5 +299,9 @@ fn give<P: Purse>(
     {
         return P::set(&mut purse, owner, content);
     }
-    map.insert(tx, &owner, &P::new(owner, content)).map(|_| ())
+    let purse = match map.get(tx, &owner)? {
+        Some(before) => P::renewed(before, owner, content),
+        None => P::new(owner, content),
+    };
+    map.insert(tx, &owner, &purse).map(|_| ())
 }

@@ -298,6 +298,10 @@ pub(super) struct Inspect {
     #[arg(long)]
     pub(super) schemas: bool,
 
+    /// Also the library's own tables, whose names begin with a dot.
+    #[arg(long)]
+    pub(super) all: bool,
+
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

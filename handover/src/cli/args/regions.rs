@@ -68,6 +68,10 @@ pub(in crate::cli) struct Schema {
     #[command(flatten)]
     pub(in crate::cli) place: Place,
 
+    /// Also the library's own tables, whose names begin with a dot.
+    #[arg(long, conflicts_with = "table")]
+    pub(in crate::cli) all: bool,
+
     /// Print Rust types that would read the records.
     #[arg(long)]
     pub(in crate::cli) rust: bool,
@@ -90,6 +94,10 @@ pub(in crate::cli) struct Dump {
 
     #[command(flatten)]
     pub(in crate::cli) place: Place,
+
+    /// Also the library's own tables, whose names begin with a dot.
+    #[arg(long, conflicts_with = "table")]
+    pub(in crate::cli) all: bool,
 
     /// Only the record with this key, id or serial number.
     #[arg(long, value_name = "K", requires = "table", allow_hyphen_values = true)]
@@ -160,6 +168,10 @@ pub(in crate::cli) struct Diff {
 
     #[command(flatten)]
     pub(in crate::cli) place: Place,
+
+    /// Also the library's own tables, whose names begin with a dot.
+    #[arg(long, conflicts_with = "table")]
+    pub(in crate::cli) all: bool,
 
     /// At most so many records of each table; the others are only counted.
     #[arg(long, value_name = "N", default_value = DEFAULT_RECORDS)]

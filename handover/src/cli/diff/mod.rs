@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::args;
 use super::exit::{Exit, Failure, Report};
 use super::inspect::kind;
-use super::region::Name;
+use super::region::{Name, is_beside};
 use super::status::json;
 use super::text;
 use fields::{Difference, json_of};
@@ -129,11 +129,14 @@ pub(super) fn run(raw: args::Diff) -> Result<Report, Failure> {
     let mut names: BTreeSet<&str> = old.iter().chain(&new).map(AnyTable::name).collect();
     if let Some(wanted) = &raw.table {
         if !names.contains(wanted.as_str()) {
-            let there: Vec<String> = names.iter().map(|name| text::clean(name)).collect();
+            let there = names.iter().filter(|name| !is_beside(name));
+            let there: Vec<String> = there.map(|name| text::clean(name)).collect();
             return Err(Failure::new(Exit::Unknown, format!("neither has a table {wanted:?}"))
                 .and(format!("there are: {}", there.join(", "))));
         }
         names.retain(|name| name == wanted);
+    } else if !raw.all {
+        names.retain(|name| !is_beside(name));
     }
     let mut tables = Vec::new();
     for name in names {

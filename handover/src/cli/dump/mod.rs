@@ -15,7 +15,7 @@ use super::args::{self, Shown};
 use super::exit::{Exit, Failure, Report};
 use super::inspect::kind;
 use super::json::Json;
-use super::region::Name;
+use super::region::{Name, is_beside};
 use super::text;
 use csv::Csv;
 use filter::Filter;
@@ -30,6 +30,7 @@ struct Options {
     base: PathBuf,
     name: Name,
     table: Option<String>,
+    all: bool,
     key: Option<String>,
     conditions: Vec<String>,
     limit: u64,
@@ -44,6 +45,7 @@ impl Options {
             name,
             shown: raw.form.shown(),
             table: raw.table,
+            all: raw.all,
             key: raw.key,
             conditions: raw.conditions,
             limit: raw.limit.unwrap_or(u64::MAX),
@@ -100,7 +102,8 @@ pub(super) fn one<'t, 'o>(tables: &'t [AnyTable<'o>], name: &str) -> Result<&'t 
         match tables {
             [] => failure.and("the region has no tables"),
             tables => {
-                let names: Vec<String> = tables.iter().map(|table| text::clean(table.name())).collect();
+                let names = tables.iter().map(AnyTable::name).filter(|name| !is_beside(name));
+                let names: Vec<String> = names.map(text::clean).collect();
                 failure.and(format!("the region has: {}", names.join(", ")))
             }
         }
@@ -111,7 +114,10 @@ fn dump(options: &Options, observer: &Observer, to: &mut dyn Write) -> Result<Re
     let tables = observer.any_tables().map_err(|error| unread(&error))?;
     let wanted: Vec<&AnyTable<'_>> = match &options.table {
         Some(name) => vec![one(&tables, name)?],
-        None => tables.iter().collect(),
+        None => tables
+            .iter()
+            .filter(|table| options.all || !is_beside(table.name()))
+            .collect(),
     };
     let mut output = Output {
         to,

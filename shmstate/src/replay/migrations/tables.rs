@@ -27,6 +27,7 @@ impl Version for One {
         Self {
             name: name(n),
             score: n as u32,
+            title: 7,
         }
     }
 
@@ -35,7 +36,7 @@ impl Version for One {
     }
 
     fn show(p: &Self::Archived) -> String {
-        format!("{} {}", p.name, p.score)
+        format!("{} {} {}", p.name, p.score, p.title)
     }
 
     fn steps() -> Steps<Self> {

@@ -1,9 +1,9 @@
-//! Identities and containers, the same in both directions.
+//! Identities, and containers of what has no place of its own, the same in both directions.
 //!
 //! The types are those of `schema/types.rs`, and those that the wrappers of `schema/with.rs` archive.
 
 use std::cell::UnsafeCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
@@ -57,12 +57,6 @@ shared!(Rc, Arc);
 /// Containers of `A` that become those of `B`, by `$trait::$step` of each value.
 macro_rules! containers {
     ($trait:ident::$step:ident) => {
-        impl<A, B: $trait<A>> $trait<Box<A>> for Box<B> {
-            fn $step(from: Box<A>) -> Self {
-                Box::new(B::$step(*from))
-            }
-        }
-
         impl<A, B: $trait<A>> $trait<Box<[A]>> for Box<[B]> {
             fn $step(from: Box<[A]>) -> Self {
                 from.into_iter().map(B::$step).collect()
@@ -72,18 +66,6 @@ macro_rules! containers {
         impl<A, B: $trait<A>> $trait<Vec<A>> for Vec<B> {
             fn $step(from: Vec<A>) -> Self {
                 from.into_iter().map(B::$step).collect()
-            }
-        }
-
-        impl<A, B: $trait<A>> $trait<Option<A>> for Option<B> {
-            fn $step(from: Option<A>) -> Self {
-                from.map(B::$step)
-            }
-        }
-
-        impl<A, B: $trait<A>, const N: usize> $trait<[A; N]> for [B; N] {
-            fn $step(from: [A; N]) -> Self {
-                from.map(B::$step)
             }
         }
 
@@ -100,31 +82,6 @@ macro_rules! containers {
             }
         }
 
-        impl<J, U, K, V> $trait<BTreeMap<J, U>> for BTreeMap<K, V>
-        where
-            K: $trait<J> + Ord,
-            V: $trait<U>,
-        {
-            fn $step(from: BTreeMap<J, U>) -> Self {
-                from.into_iter()
-                    .map(|(key, value)| (K::$step(key), V::$step(value)))
-                    .collect()
-            }
-        }
-
-        impl<J, U, R, K, V, S> $trait<HashMap<J, U, R>> for HashMap<K, V, S>
-        where
-            K: $trait<J> + Hash + Eq,
-            V: $trait<U>,
-            S: BuildHasher + Default,
-        {
-            fn $step(from: HashMap<J, U, R>) -> Self {
-                from.into_iter()
-                    .map(|(key, value)| (K::$step(key), V::$step(value)))
-                    .collect()
-            }
-        }
-
         impl<A, B: $trait<A> + Ord> $trait<BTreeSet<A>> for BTreeSet<B> {
             fn $step(from: BTreeSet<A>) -> Self {
                 from.into_iter().map(B::$step).collect()
@@ -138,28 +95,6 @@ macro_rules! containers {
         {
             fn $step(from: HashSet<A, R>) -> Self {
                 from.into_iter().map(B::$step).collect()
-            }
-        }
-
-        tuples! { $trait::$step
-            A J 0;
-            A J 0, B K 1;
-            A J 0, B K 1, C L 2;
-            A J 0, B K 1, C L 2, D M 3;
-            A J 0, B K 1, C L 2, D M 3, E N 4;
-            A J 0, B K 1, C L 2, D M 3, E N 4, F O 5;
-        }
-    };
-}
-
-macro_rules! tuples {
-    ($trait:ident::$step:ident $($($old:ident $new:ident $index:tt),+;)*) => {
-        $(tuples! { @one $trait $step $($old $new $index),+ })*
-    };
-    (@one $trait:ident $step:ident $($old:ident $new:ident $index:tt),+) => {
-        impl<$($old, $new: $trait<$old>),+> $trait<($($old,)+)> for ($($new,)+) {
-            fn $step(from: ($($old,)+)) -> Self {
-                ($($new::$step(from.$index),)+)
             }
         }
     };

@@ -7,15 +7,19 @@
 //! - **Z3** No blanket implementation: each type has its identity. Containers migrate what they hold. So the pair of two types
 //!   of one's own can always be written by hand.
 //! - **Z4** A value is moved, not copied; what the new version does not take is dropped.
+//! - **Z5** Backward, what the newer version has no place for is what it was in the older value before, if there is one. A part of a
+//!   value is known again by its place: a field of a struct or of the same variant, an item of an array or a tuple, what a `Box` or an
+//!   `Option` holds, a key's value in a map. Items of lists and sets have no place of their own: they have no value before.
 //!
 //! It does not know archives, tables or version numbers: only values. `#[derive(Schema)]` writes the implementations for structs and
 //! enums (`from = …`, `back`).
 
 mod back;
 mod containers;
+mod places;
 mod width;
 
-pub use back::{Return, apply};
+pub use back::{Asked, Return, apply};
 
 /// How a value of an older shape becomes one of this shape.
 ///
@@ -44,6 +48,10 @@ pub use back::{Return, apply};
 /// assert_eq!((new.nick.as_str(), new.score, new.lives), ("Ada", 41, 3));
 /// let old = PlayerV1::migrate(Player { score: u64::MAX, ..new });
 /// assert_eq!((old.name.as_str(), old.score, old.level), ("Ada", u32::MAX, 1));
+/// // Where it is known what the older value was, nothing of it is lost.
+/// let before = PlayerV1 { level: 9, ..old };
+/// let old = PlayerV1::migrate_over(Player { nick: "Eve".to_owned(), score: 5, lives: 2 }, before);
+/// assert_eq!((old.name.as_str(), old.score, old.level), ("Eve", 5, 9));
 /// ```
 ///
 /// Implemented are
@@ -123,4 +131,40 @@ pub use back::{Return, apply};
 pub trait Migrate<Old>: Sized {
     /// The value that `old` becomes.
     fn migrate(old: Old) -> Self;
+
+    /// The same on a way back, where `Old` is the newer version and `before` is what the older value was when it migrated, or what the
+    /// last way back made of it: so that what only the older version has is not lost when the newer one changes the rest. Unless it is
+    /// written, `before` is dropped.
+    ///
+    /// ```
+    /// # use shmstate::Migrate;
+    /// # struct PlayerV1 { score: u32, title: u8 }
+    /// # struct Player { score: u64 }
+    /// impl Migrate<Player> for PlayerV1 {
+    ///     fn migrate(new: Player) -> Self {
+    ///         Self { score: new.score as u32, title: 0 }
+    ///     }
+    ///
+    ///     fn migrate_over(new: Player, before: Self) -> Self {
+    ///         Self { title: before.title, ..Self::migrate(new) }
+    ///     }
+    ///
+    ///     fn wants_before() -> bool {
+    ///         true
+    ///     }
+    /// }
+    /// # let before = PlayerV1 { score: 1, title: 5 };
+    /// # let old = PlayerV1::migrate_over(Player { score: 2 }, before);
+    /// # assert!(old.score == 2 && old.title == 5 && <PlayerV1 as Migrate<Player>>::wants_before());
+    /// ```
+    fn migrate_over(old: Old, before: Self) -> Self {
+        drop(before);
+        Self::migrate(old)
+    }
+
+    /// Whether [`migrate_over`](Self::migrate_over) is another thing than [`migrate`](Self::migrate). Only then a table with a way back
+    /// keeps each older record as it was before it is changed.
+    fn wants_before() -> bool {
+        false
+    }
 }

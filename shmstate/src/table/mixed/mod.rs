@@ -11,13 +11,16 @@
 //!   shape. As long as `WAY` is set, every record of the table that is not of the companion's shape, and was written by a program that
 //!   knew the way back, has a twin that is as new as itself: both are changed by one transaction.
 //! - **M3** Whoever meets a record of another version takes the twin in the companion of its own version if that is good, else its steps, else it
-//!   has no business with the table: `open` refuses.
+//!   has no business with the table: `open` refuses, also where only some records without a twin are of such a version: twins are
+//!   as many as records that are not of their shape, or those without one are all of versions that the steps lead from.
 //! - **M4** A record is changed only after it was given the owner's shape, in the same transaction. So no program changes what it cannot read.
 //!   To be taken away it needs no other shape, so that takes no memory.
 //! - **M5** The row is rewritten in a transaction before the first that changes the table (B2 of `region::mixed`), and `LEFT` of what it
 //!   described until then becomes all that is not counted elsewhere.
 //! - **M6** A record that migrates keeps its name, and what its table keeps of it beside the archive: the key or the period before its
 //!   header, and its place in the table's order.
+//! - **M7** A record that migrates from the companion's shape is copied first, and is its own twin until it is changed, if the sweep migrates
+//!   it or the step back takes from what a record was. Every later twin is made of the record and the twin before.
 //!
 //! A program that goes back needs no code of the one that it follows: it finds the shapes in the catalog, and what it reads in the
 //! companion of its own version.
@@ -52,13 +55,14 @@ use crate::region::view::View;
 use crate::schema::Schema;
 use crate::table::catalog::{self, Kind, MAX_TABLE_NAME, Row, Shape, TableOptions};
 use crate::table::declared;
-use crate::table::key::Key;
+use crate::table::key::{Encoded, Key};
 use crate::table::map::{self, LEFT, Map, WAY};
 use crate::table::moving;
+use crate::table::record::{self, Home};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
 use companion::{companions as all_companions, name_of, set_left};
-use state::{State, is_like};
+use state::{Older, State, is_like};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -141,10 +145,19 @@ fn open_for<T: Table>(
     if steps.sources.is_empty() && mixture(&table, &region.view).is_some() {
         return Ok(table);
     }
-    let state = catalog::live(region, |view| {
+    let look = |view: &View, doubtful: bool| {
         let row = catalog::named(view, name)?;
-        Ok((row.offset, State::of::<T>(view, &row, &steps)?))
-    })?;
+        let state = State::of::<T>(view, &row, &steps)?;
+        if let (false, Some(state)) = (doubtful, &state) {
+            state.check_twins(&table, view, &row)?;
+        }
+        Ok((row.offset, state))
+    };
+    let state = match catalog::live(region, |view| look(view, false)) {
+        // A transaction that its owner does not end, or cannot any more: whether all have twins is seen when it was taken back (`settle`).
+        Err(Error::Busy { .. }) => catalog::live(region, |view| look(view, true)),
+        looked => looked,
+    }?;
     match state {
         None => region.view.mixed().leave(row),
         Some(state) => {
@@ -184,6 +197,30 @@ impl<T: Table> Mixture<T> {
             return Ok(None);
         };
         Twins::of(view, row, (back.geometry)(T::Name::SIZE)).map(Some)
+    }
+
+    /// Copies a record of the shape that there is a way back to, as its own twin (M7). Says whether it did.
+    fn keep(
+        &self,
+        tx: &mut Tx<'_>,
+        state: &State,
+        (from, older): (Home, Older),
+        record: (u64, u64),
+        name: &Encoded<'_, T::Name>,
+    ) -> Result<bool> {
+        let Some(twins) = self.back(tx, state)? else {
+            return Ok(false);
+        };
+        let back = self.steps.back.as_ref();
+        if back.is_none_or(|back| back.shape.version() as u8 != older.version) {
+            return Ok(false);
+        }
+        twins.remove(tx, name)?;
+        twins.put(tx, name, |tx, home, key, _| {
+            record::adopt(tx, (from, home), record, key).map(|written| (written, 0))
+        })?;
+        crash::point(Point::TwinKept);
+        Ok(true)
     }
 
     /// The companion for the shape that a row describes; makes it if there is none.
@@ -232,7 +269,9 @@ impl<T: Table> Mixture<T> {
 impl<T: Table> Bridge for Mixture<T> {
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
         let row = catalog::named(tx, &self.name)?;
-        State::of::<T>(tx, &row, &self.steps)?;
+        if let Some(state) = State::of::<T>(tx, &row, &self.steps)? {
+            state.check_twins(&self.table, tx, &row)?;
+        }
         let own = is_like(&row, &T::spec().value);
         if !own {
             self.take_over(tx, &row)?;

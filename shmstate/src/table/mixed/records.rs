@@ -39,7 +39,14 @@ pub(crate) fn other<'v, T: Table>(table: &T, view: &'v View, at: At) -> Result<O
         return archive::root::<T::Value>(view, twin, twins.home.geometry).map(Some);
     }
     let older = state.shape_of(at.header, word)?;
-    let read = &mixture.steps.sources[older.source.ok_or_else(unknown)?].read;
+    let Some(source) = older.source else {
+        return Err(Error::OtherVersion {
+            at: at.header,
+            version: archive::version_in(word),
+            expected: archive::version::<T::Value>(),
+        });
+    };
+    let read = &mixture.steps.sources[source].read;
     let key = [table.row(), at.header, word];
     archive::converted::<T::Value>(view, key, || read(view, at.header, older.geometry)).map(Some)
 }
@@ -74,7 +81,8 @@ pub(crate) fn renew<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64>
     let word = tx.load(at.header, HEADER)?;
     let state = mixture.state();
     if archive::version_in(word) != archive::version::<T::Value>() {
-        return migrate(&mixture, &state, tx, at);
+        let keep = mixture.steps.back.as_ref().is_some_and(|back| back.wants_before);
+        return migrate(&mixture, &state, tx, at, keep);
     }
     if state.back.is_some() {
         tx.touch(table.row(), at, word);
@@ -82,14 +90,25 @@ pub(crate) fn renew<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64>
     Ok(at.header)
 }
 
-/// Gives a record of another version this program's shape. Gives its header.
-pub(super) fn migrate<T: Table>(mixture: &Mixture<T>, state: &State, tx: &mut Tx<'_>, at: At) -> Result<u64> {
+/// Gives a record of another version this program's shape, and keeps it as its twin if it is to (M7). Gives its header.
+pub(super) fn migrate<T: Table>(
+    mixture: &Mixture<T>,
+    state: &State,
+    tx: &mut Tx<'_>,
+    at: At,
+    keep: bool,
+) -> Result<u64> {
     let table = &mixture.table;
     let word = tx.load(at.header, HEADER)?;
     let older = state.shape_of(at.header, word)?;
     let home = table.home();
     let (carried, name) = (T::carried(tx, at.header)?, table.name(tx, at)?);
     let key = carried.parts();
+    let from = Home {
+        geometry: older.geometry,
+        ..home
+    };
+    let kept = keep && mixture.keep(tx, state, (from, older), (at.header, key.head()), &name)?;
     let twins = mixture.mine(tx, state)?;
     let twin = match &twins {
         Some(twins) => twins.find(tx, &name)?.map(|twin| (twins, twin)),
@@ -100,10 +119,6 @@ pub(super) fn migrate<T: Table>(mixture: &Mixture<T>, state: &State, tx: &mut Tx
             let head = keyed::head_of::<T::Name>(tx, twin)?;
             let new = record::adopt(tx, (twins.home, home), (twin, head), key)?;
             twins.remove(tx, &name)?;
-            let from = Home {
-                geometry: older.geometry,
-                ..home
-            };
             (new, record::discard(tx, from, at.header, key.head())?)
         }
         (None, Some(source)) => {
@@ -124,7 +139,9 @@ pub(super) fn migrate<T: Table>(mixture: &Mixture<T>, state: &State, tx: &mut Tx
         ..at
     };
     if state.back.is_some() {
-        tx.touch(table.row(), at, 0);
+        // The twin that was kept is that of the record as it is now.
+        let word = if kept { tx.load(at.header, HEADER)? } else { 0 };
+        tx.touch(table.row(), at, word);
     }
     Ok(at.header)
 }

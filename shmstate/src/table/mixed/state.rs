@@ -7,13 +7,14 @@ use crate::error::{Error, Result};
 use crate::region::view::View;
 use crate::schema::{self, Model, Schema};
 use crate::table::catalog::{self, Row, Spec};
+use crate::table::map;
 use crate::table::steps::Steps;
 
 /// A shape that records may have beside the owner's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Older {
     /// Low byte of its version.
-    version: u8,
+    pub(super) version: u8,
     pub(super) geometry: Geometry,
     /// Which of the steps reads it.
     pub(super) source: Option<usize>,
@@ -68,7 +69,7 @@ impl State {
                 return Err(match catalog::compare(row, &spec, text) {
                     Err(refusal) => refusal,
                     // The table is of the program's shape, but some of its records are not.
-                    Ok(()) => left_over(view, of, &spec)?,
+                    Ok(()) => left_over(view, of, &spec, None)?,
                 });
             }
             let geometry = match source {
@@ -89,6 +90,41 @@ impl State {
         Ok((!state.older.is_empty() || wanted).then_some(state))
     }
 
+    /// Refuses a table with records that have neither a twin in this program's shape nor a step from theirs (M3): such as were there when
+    /// the way back was opened, of versions that the program before read by its steps.
+    pub(super) fn check_twins<T: Table>(&self, table: &T, view: &View, row: &Row) -> Result<()> {
+        let (Some(mine), true) = (self.mine, self.older.iter().any(|older| older.source.is_none())) else {
+            return Ok(());
+        };
+        let (mut of_own, mut by_steps, mut without) = (0, 0, None);
+        let companions = companions(view, &row.name)?;
+        let counted: u64 = companions.iter().map(|companion| companion.left).sum();
+        let records = table.records(view)?;
+        // What is counted nowhere is of the row's shape.
+        let of_row = records.saturating_sub(counted);
+        for (of, records) in companions
+            .iter()
+            .map(|companion| (&companion.row, companion.left))
+            .chain([(row, of_row)])
+        {
+            let older = self.older.iter().find(|older| older.version == of.version as u8);
+            match older.map(|older| older.source) {
+                None => of_own += records,
+                Some(Some(_)) => by_steps += records,
+                Some(None) if records > 0 => {
+                    without.get_or_insert(of);
+                }
+                Some(None) => {}
+            }
+        }
+        let (twins, _) = map::counts(view, mine)?;
+        let bare = records.saturating_sub(of_own).saturating_sub(twins);
+        match without {
+            Some(of) if bare > by_steps => Err(left_over(view, of, &T::spec(), Some(bare))?),
+            _ => Ok(()),
+        }
+    }
+
     /// The shape of the record whose header is given, and its word, which is not of this program's version.
     pub(super) fn shape_of(&self, header: u64, word: u64) -> Result<Older> {
         let version = archive::version_in(word);
@@ -98,11 +134,18 @@ impl State {
     }
 }
 
-/// The refusal of a table of which some records are still of another shape.
-fn left_over(view: &View, of: &Row, spec: &Spec) -> Result<Error> {
+/// The refusal of a table of which some records are still of another shape, or so many of them without a twin.
+fn left_over(view: &View, of: &Row, spec: &Spec, bare: Option<u64>) -> Result<Error> {
     let text = catalog::description(view, of)?;
     let (_, table) = companion_of(&of.name).unwrap_or((0, &of.name));
-    let more = [format!("some of its records are still of version {}", of.version)];
+    let more = [match bare {
+        None => format!("some of its records are still of version {}", of.version),
+        Some(bare) => format!(
+            "some of its records are of version {}, and {bare} of all have no twin in version {}: the way back to it does not lead from them",
+            of.version,
+            spec.value.version()
+        ),
+    }];
     let report = schema::refusal(table, &more, catalog::parts(&text).1, spec.value.text());
     Ok(Error::SchemaMismatch {
         table: table.into(),

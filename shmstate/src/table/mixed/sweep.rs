@@ -89,7 +89,7 @@ impl<T: Table> Mixture<T> {
                 let word = tx.load(at.header, HEADER)?;
                 // One that this transaction took away is none.
                 if word as u32 != 0 && archive::version_in(word) != archive::version::<T::Value>() {
-                    migrate(self, &state, tx, at)?;
+                    migrate(self, &state, tx, at, true)?;
                     done += 1;
                 }
             }

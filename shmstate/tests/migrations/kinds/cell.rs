@@ -1,8 +1,10 @@
 //! Cells: one value.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, as_version, versions_follow_each_other};
+use super::chains::{refusals, three_versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, as_version, put, versions_follow_each_other};
+use crate::shapes::PlayerV2;
 use crate::world::player_v1;
-use shmstate::{Cell, Reader, Region, Steps, Swept, Tx, Value};
+use shmstate::{Cell, Observer, Reader, Region, Steps, Swept, Tx, Unverified, Value};
 use std::collections::BTreeMap;
 
 struct Cells;
@@ -30,7 +32,7 @@ impl Kind for Cells {
         if random.bool() {
             let value = V::random(random);
             table.set(tx, &value)?;
-            model.insert((), ((), value.is()));
+            put::<Self, V>(model, (), (), value);
         } else {
             let score = random.u32(..);
             V::set(&mut table.get_mut(tx)?, score)?;
@@ -51,6 +53,14 @@ impl Kind for Cells {
         table.unswept(reader)
     }
 
+    fn peek(observer: &Observer, _: &Self::Id) -> Result<bool> {
+        observer.cell::<PlayerV2>(TABLE)?.peek().map(|_| true)
+    }
+
+    fn open_checked(unverified: &mut Unverified) -> Result<()> {
+        unverified.table::<Cell<PlayerV2>>(TABLE).map(|_| ())
+    }
+
     fn empty<V: Version>(table: Cell<V>, _tx: &mut Tx<'_>) -> Result<u64> {
         // There always is one.
         let _ = table;
@@ -61,4 +71,14 @@ impl Kind for Cells {
 #[test]
 fn cells() {
     versions_follow_each_other::<Cells>();
+}
+
+#[test]
+fn cells_in_three_versions() {
+    three_versions_follow_each_other::<Cells>();
+}
+
+#[test]
+fn cells_are_refused() {
+    refusals::<Cells>();
 }

@@ -2,14 +2,17 @@
 //! `MIGRATIONS_ROUNDS` say which.
 
 mod cell;
+mod chains;
 mod ordered;
 mod queue;
 mod slab;
 mod timers;
 
-use crate::shapes::{PlayerV2, to_v2, v1};
+use crate::shapes::{PlayerV2, PlayerV3, to_v2, v1};
 use crate::world::{self, World};
-use shmstate::{Inspection, Migrate, OwnedValue, Reader, RecordMut, Region, Steps, Swept, Tx, Value};
+use shmstate::{
+    Inspection, Migrate, Observer, OwnedValue, Reader, RecordMut, Region, Steps, Swept, Tx, Unverified, Value,
+};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -22,14 +25,28 @@ const TABLE: &str = "table";
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Is {
     One(v1::Player),
-    Two(PlayerV2),
+    /// With the title that version 1 finds again, which version 2 does not have.
+    Two(PlayerV2, u8),
+    Three(PlayerV3),
+}
+
+impl Is {
+    fn title(&self) -> u8 {
+        match self {
+            Self::One(player) => player.title,
+            Self::Two(_, title) => *title,
+            // From there is no way back to version 1.
+            Self::Three(_) => 0,
+        }
+    }
 }
 
 /// A version of the records.
 pub(crate) trait Version: Value + OwnedValue + Clone + PartialEq + Debug {
     fn random(random: &mut Random) -> Self;
     fn of(is: &Is) -> Self;
-    fn is(self) -> Is;
+    /// What a record is when it becomes this, and what it was before if there was one.
+    fn is(self, before: Option<&Is>) -> Is;
     fn read(archived: &Self::Archived) -> Self;
     /// Changes one field in place, in the region and in the model.
     fn set(record: &mut RecordMut<'_, '_, Self>, score: u32) -> Result<()>;
@@ -48,11 +65,15 @@ impl Version for v1::Player {
     fn of(is: &Is) -> Self {
         match is.clone() {
             Is::One(player) => player,
-            Is::Two(player) => Self::migrate(player),
+            Is::Two(player, title) => Self {
+                title,
+                ..Self::migrate(player)
+            },
+            Is::Three(player) => Self::migrate(PlayerV2::migrate(player)),
         }
     }
 
-    fn is(self) -> Is {
+    fn is(self, _: Option<&Is>) -> Is {
         Is::One(self)
     }
 
@@ -85,12 +106,13 @@ impl Version for PlayerV2 {
     fn of(is: &Is) -> Self {
         match is.clone() {
             Is::One(player) => Self::migrate(player),
-            Is::Two(player) => player,
+            Is::Two(player, _) => player,
+            Is::Three(player) => Self::migrate(player),
         }
     }
 
-    fn is(self) -> Is {
-        Is::Two(self)
+    fn is(self, before: Option<&Is>) -> Is {
+        Is::Two(self, before.map_or(0, Is::title))
     }
 
     fn read(p: &Self::Archived) -> Self {
@@ -98,6 +120,46 @@ impl Version for PlayerV2 {
             nick: p.nick.to_string(),
             score: p.score.to_native(),
             mana: p.mana,
+        }
+    }
+
+    fn set(record: &mut RecordMut<'_, '_, Self>, score: u32) -> Result<()> {
+        record.set(|p| &p.score, u64::from(score).into())
+    }
+
+    fn set_own(&mut self, score: u32) {
+        self.score = score.into();
+    }
+}
+
+impl Version for PlayerV3 {
+    fn random(random: &mut Random) -> Self {
+        Self {
+            mana: random.u32(..),
+            nick: name(random),
+            bag: (0..random.usize(..5)).map(|_| random.u16(..)).collect(),
+            score: random.u64(..),
+        }
+    }
+
+    fn of(is: &Is) -> Self {
+        match is.clone() {
+            Is::One(player) => Self::migrate(PlayerV2::migrate(player)),
+            Is::Two(player, _) => Self::migrate(player),
+            Is::Three(player) => player,
+        }
+    }
+
+    fn is(self, _: Option<&Is>) -> Is {
+        Is::Three(self)
+    }
+
+    fn read(p: &Self::Archived) -> Self {
+        Self {
+            mana: p.mana.to_native(),
+            nick: p.nick.to_string(),
+            bag: p.bag.iter().map(|item| item.to_native()).collect(),
+            score: p.score.to_native(),
         }
     }
 
@@ -145,6 +207,10 @@ pub(crate) trait Kind: Sized {
     fn all<V: Version>(table: Self::Of<V>, reader: &Reader<'_>) -> Result<Seen<Self, V>>;
     fn sweep<V: Version>(table: Self::Of<V>, tx: &mut Tx<'_>) -> Result<Swept>;
     fn unswept<V: Version>(table: Self::Of<V>, reader: &Reader<'_>) -> Result<u64>;
+    /// What an observer of version 2 sees of a record: whether it is there.
+    fn peek(observer: &Observer, id: &Self::Id) -> Result<bool>;
+    /// Validates all as records of version 2.
+    fn open_checked(unverified: &mut Unverified) -> Result<()>;
     /// Takes all records away one by one, and gives the bytes of archives that the table then thinks it has.
     fn empty<V: Version>(table: Self::Of<V>, tx: &mut Tx<'_>) -> Result<u64>;
 }
@@ -159,7 +225,13 @@ pub(crate) fn any<K: Kind>(model: &Model<K>, random: &mut Random) -> Option<K::I
 pub(crate) fn as_version<V: Version, B>(of: &mut (B, Is), change: impl FnOnce(&mut V)) {
     let mut own = V::of(&of.1);
     change(&mut own);
-    of.1 = own.is();
+    of.1 = own.is(Some(&of.1));
+}
+
+/// Puts a record into the model, in place of the one that is there. Says whether there was one.
+pub(crate) fn put<K: Kind, V: Version>(model: &mut Model<K>, id: K::Id, beside: K::Beside, value: V) -> bool {
+    let is = value.is(model.get(&id).map(|(_, is)| is));
+    model.insert(id, (beside, is)).is_some()
 }
 
 /// Some transactions of one version; the last may be left open, as by a kill.
@@ -240,7 +312,7 @@ fn live<K: Kind, V: Version>(world: &World, model: &mut Model<K>, random: &mut R
 fn check_twins<K: Kind>(world: &World, model: &Model<K>) {
     let tables = Inspection::of(world.name()).expect("inspection").tables;
     let twins = tables.iter().find(|table| table.name == format!(".1.{TABLE}"));
-    let newer = model.values().filter(|(_, is)| matches!(is, Is::Two(_))).count();
+    let newer = model.values().filter(|(_, is)| matches!(is, Is::Two(..))).count();
     assert_eq!(twins.map_or(0, |twins| twins.records), newer as u64);
 }
 

@@ -1,9 +1,11 @@
 //! Ordered maps: keys of fixed and of variable length.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, versions_follow_each_other};
+use super::chains::{refusals, three_versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
+use crate::shapes::PlayerV2;
 use crate::world::player_v1;
 use shmstate::ordered::Entry;
-use shmstate::{Key, OrderedMap, Reader, Region, Steps, Swept, TableOptions, Tx, Value};
+use shmstate::{Key, Observer, OrderedMap, Reader, Region, Steps, Swept, TableOptions, Tx, Unverified, Value};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -60,7 +62,7 @@ impl<K: Name> Kind for Ordered<K> {
             0 | 1 => {
                 let value = V::random(random);
                 let there = table.insert(tx, &key, &value)?;
-                assert_eq!(there, model.insert(key, ((), value.is())).is_some());
+                assert_eq!(there, put::<Self, V>(model, key, (), value));
             }
             2 => {
                 let there = table.remove(tx, &key)?;
@@ -80,7 +82,7 @@ impl<K: Name> Kind for Ordered<K> {
                 Entry::Occupied(mut entry) if random.bool() => {
                     let value = V::random(random);
                     entry.insert(&value)?;
-                    model.insert(key, ((), value.is()));
+                    put::<Self, V>(model, key, (), value);
                 }
                 Entry::Occupied(entry) => {
                     assert_eq!(V::read(entry.get()?), V::of(&model[&key].1));
@@ -91,7 +93,7 @@ impl<K: Name> Kind for Ordered<K> {
                     let mut value = V::random(random);
                     V::set(&mut entry.insert(&value)?, score)?;
                     value.set_own(score);
-                    model.insert(key, ((), value.is()));
+                    put::<Self, V>(model, key, (), value);
                 }
             },
             6 if random.u8(..) < 40 => {
@@ -150,6 +152,14 @@ impl<K: Name> Kind for Ordered<K> {
         table.unswept(reader)
     }
 
+    fn peek(observer: &Observer, id: &Self::Id) -> Result<bool> {
+        Ok(observer.ordered_map::<K, PlayerV2>(TABLE)?.peek(id)?.is_some())
+    }
+
+    fn open_checked(unverified: &mut Unverified) -> Result<()> {
+        unverified.table::<OrderedMap<K, PlayerV2>>(TABLE).map(|_| ())
+    }
+
     fn empty<V: Version>(table: OrderedMap<K, V>, tx: &mut Tx<'_>) -> Result<u64> {
         while table.pop_last(tx)?.is_some() {}
         table.archived_bytes(tx)
@@ -164,4 +174,19 @@ fn keys_of_fixed_length() {
 #[test]
 fn keys_of_variable_length() {
     versions_follow_each_other::<Ordered<(String, u16)>>();
+}
+
+#[test]
+fn keys_of_fixed_length_in_three_versions() {
+    three_versions_follow_each_other::<Ordered<i64>>();
+}
+
+#[test]
+fn keys_of_variable_length_in_three_versions() {
+    three_versions_follow_each_other::<Ordered<(String, u16)>>();
+}
+
+#[test]
+fn ordered_maps_are_refused() {
+    refusals::<Ordered<(String, u16)>>();
 }

@@ -1,8 +1,10 @@
 //! Queues: serial numbers stay what they are, and go on where they were.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, versions_follow_each_other};
+use super::chains::{refusals, three_versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, put, versions_follow_each_other};
+use crate::shapes::PlayerV2;
 use crate::world::player_v1;
-use shmstate::{Queue, Reader, Region, Steps, Swept, Tx, Value};
+use shmstate::{Observer, Queue, Reader, Region, Steps, Swept, Tx, Unverified, Value};
 use std::collections::BTreeMap;
 
 /// More than one page.
@@ -41,7 +43,7 @@ impl Kind for Queues {
             0..4 => {
                 let value = V::random(random);
                 let serial = table.push_back(tx, &value)?;
-                assert!(model.insert(serial, ((), value.is())).is_none());
+                assert!(!put::<Self, V>(model, serial, (), value));
             }
             4 if random.u8(..) < 20 => {
                 let mut drained = BTreeMap::new();
@@ -93,6 +95,14 @@ impl Kind for Queues {
         table.unswept(reader)
     }
 
+    fn peek(observer: &Observer, id: &Self::Id) -> Result<bool> {
+        Ok(observer.queue::<PlayerV2>(TABLE)?.peek(*id)?.is_some())
+    }
+
+    fn open_checked(unverified: &mut Unverified) -> Result<()> {
+        unverified.table::<Queue<PlayerV2>>(TABLE).map(|_| ())
+    }
+
     fn empty<V: Version>(table: Queue<V>, tx: &mut Tx<'_>) -> Result<u64> {
         table.drain(tx, |_, _| {})?;
         table.archived_bytes(tx)
@@ -102,4 +112,14 @@ impl Kind for Queues {
 #[test]
 fn queues() {
     versions_follow_each_other::<Queues>();
+}
+
+#[test]
+fn queues_in_three_versions() {
+    three_versions_follow_each_other::<Queues>();
+}
+
+#[test]
+fn queues_are_refused() {
+    refusals::<Queues>();
 }

@@ -1,8 +1,10 @@
 //! Slabs: ids stay what they are.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, versions_follow_each_other};
+use super::chains::{refusals, three_versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
+use crate::shapes::PlayerV2;
 use crate::world::player_v1;
-use shmstate::{Reader, Region, Slab, SlabId, Steps, Swept, Tx, Value};
+use shmstate::{Observer, Reader, Region, Slab, SlabId, Steps, Swept, Tx, Unverified, Value};
 use std::collections::BTreeMap;
 
 /// More than one page of slots.
@@ -36,12 +38,12 @@ impl Kind for Slabs {
         match (random.u8(..12), id) {
             (0..3, _) | (_, None) => {
                 let value = V::random(random);
-                model.insert(table.insert(tx, &value)?, ((), value.is()));
+                put::<Self, V>(model, table.insert(tx, &value)?, (), value);
             }
             (3, Some(id)) => {
                 let value = V::random(random);
                 assert!(table.replace(tx, id, &value)?);
-                model.insert(id, ((), value.is()));
+                put::<Self, V>(model, id, (), value);
             }
             (4 | 5, Some(id)) => {
                 assert!(table.remove(tx, id)?);
@@ -95,6 +97,14 @@ impl Kind for Slabs {
         table.unswept(reader)
     }
 
+    fn peek(observer: &Observer, id: &Self::Id) -> Result<bool> {
+        Ok(observer.slab::<PlayerV2>(TABLE)?.peek(*id)?.is_some())
+    }
+
+    fn open_checked(unverified: &mut Unverified) -> Result<()> {
+        unverified.table::<Slab<PlayerV2>>(TABLE).map(|_| ())
+    }
+
     fn empty<V: Version>(table: Slab<V>, tx: &mut Tx<'_>) -> Result<u64> {
         table.retain(tx, |_, _| false)?;
         table.archived_bytes(tx)
@@ -104,4 +114,14 @@ impl Kind for Slabs {
 #[test]
 fn slabs() {
     versions_follow_each_other::<Slabs>();
+}
+
+#[test]
+fn slabs_in_three_versions() {
+    three_versions_follow_each_other::<Slabs>();
+}
+
+#[test]
+fn slabs_are_refused() {
+    refusals::<Slabs>();
 }

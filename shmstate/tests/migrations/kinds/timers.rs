@@ -1,8 +1,10 @@
 //! Timers: ids, deadlines and periods stay what they are.
 
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, versions_follow_each_other};
+use super::chains::{refusals, three_versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
+use crate::shapes::PlayerV2;
 use crate::world::player_v1;
-use shmstate::{Gap, Reader, Region, Steps, Swept, TimerId, Timers, Tx, Value};
+use shmstate::{Gap, Observer, Reader, Region, Steps, Swept, TimerId, Timers, Tx, Unverified, Value};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
@@ -62,7 +64,7 @@ impl Kind for Clocks {
             (0 | 1, _) | (_, None) => {
                 let (value, beside) = (V::random(random), (deadline(model, random), random.u64(..3) * 10_007));
                 let id = add(table, tx, beside.0, beside.1, &value)?;
-                model.insert(id, (beside, value.is()));
+                put::<Self, V>(model, id, beside, value);
             }
             (2, Some(id)) => {
                 assert!(table.cancel(tx, id)?);
@@ -125,6 +127,14 @@ impl Kind for Clocks {
         table.unswept(reader)
     }
 
+    fn peek(observer: &Observer, id: &Self::Id) -> Result<bool> {
+        Ok(observer.timers::<PlayerV2>(TABLE)?.peek(*id)?.is_some())
+    }
+
+    fn open_checked(unverified: &mut Unverified) -> Result<()> {
+        unverified.table::<Timers<PlayerV2>>(TABLE).map(|_| ())
+    }
+
     fn empty<V: Version>(table: Timers<V>, tx: &mut Tx<'_>) -> Result<u64> {
         let ids: Vec<_> = table
             .iter(tx)?
@@ -140,4 +150,14 @@ impl Kind for Clocks {
 #[test]
 fn timers() {
     versions_follow_each_other::<Clocks>();
+}
+
+#[test]
+fn timers_in_three_versions() {
+    three_versions_follow_each_other::<Clocks>();
+}
+
+#[test]
+fn timers_are_refused() {
+    refusals::<Clocks>();
 }
