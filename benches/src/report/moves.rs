@@ -88,7 +88,7 @@ impl World {
             |_, id, small| Ok(vec![((*id as u8, *id), small.clone())]),
         );
         let declared = if back {
-            declared.back(|targets, id| {
+            declared.back(|targets, id, _| {
                 let placed: Placed = targets.map("placed")?;
                 let found = placed.get(targets, &(*id as u8, *id))?;
                 Ok(found.map(|small| Small {

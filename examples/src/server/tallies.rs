@@ -38,7 +38,7 @@ fn to_guilds() -> Move<u64, Tally> {
             |(_, player)| Some(*player),
             |_, player, tally| Ok(vec![(place(*player), tally.clone())]),
         )
-        .back(|targets, player| {
+        .back(|targets, player, _| {
             let tallies: Map<(u8, u64), Tally> = targets.map(BY_GUILD)?;
             Ok(tallies.get(targets, &place(*player))?.map(|tally| Tally {
                 times: tally.times.to_native(),

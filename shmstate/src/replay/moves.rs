@@ -48,7 +48,7 @@ fn declared(back: bool) -> Move<u32, u64> {
     if !back {
         return declared;
     }
-    declared.back(|targets, id| {
+    declared.back(|targets, id, _| {
         let twice: Twice = targets.map("twice")?;
         Ok(twice.get(targets, &(0, *id))?.map(|value| value.to_native()))
     })

@@ -192,3 +192,55 @@ fn play_little(world: &World) {
     })
     .expect("play");
 }
+
+/// What only the source has a place for stays there, also in records that were changed.
+#[test]
+fn what_the_targets_have_no_place_for_stays() {
+    let world = World::of_players("before", 20);
+    let declared = || {
+        shmstate::Move::<u32, Player>::of("players")
+            .to::<u64, u32>(
+                "scores",
+                |id| Some(*id as u32),
+                |_, id, player| Ok(vec![(u64::from(*id), player.score)]),
+            )
+            .back(|targets, id, before| {
+                let scores: shmstate::Map<u64, u32> = targets.map("scores")?;
+                let score = scores.get(targets, &u64::from(*id))?.map(|score| score.to_native());
+                Ok(score.map(|score| match before {
+                    Some(player) => Player { score, ..player },
+                    None => Player {
+                        name: "somebody".into(),
+                        score,
+                        bag: Vec::new(),
+                    },
+                }))
+            })
+    };
+    {
+        let mut region = world.open();
+        let _moving = declared().open(&region).expect("open");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                let scores: shmstate::Map<u64, u32> = shmstate::Map::open_or_create(tx, "scores")?;
+                for score in [100, 200] {
+                    scores.get_mut(tx, &3)?.expect("there").set(|s| s, score.into())?;
+                }
+                scores.insert(tx, &50, &7)?;
+                scores.remove(tx, &4).map(|_| ())
+            })
+            .expect("play");
+        drop(pass);
+        check(&mut region);
+    }
+    let (region, players) = world.one().expect("version 1");
+    let expected = Player {
+        score: 200,
+        ..player(3)
+    };
+    assert_eq!(get_one(&region, &players, 3), Some(expected));
+    assert_eq!(get_one(&region, &players, 50).map(|p| p.name), Some("somebody".into()));
+    assert_eq!(get_one(&region, &players, 4), None);
+}

@@ -38,8 +38,10 @@ fn dogs() -> Move<u32, Thing> {
     )
 }
 
-fn back(offset: u64) -> impl Fn(&shmstate::Targets<'_>, &u32) -> Result<Option<Thing>> + Send + Sync + 'static {
-    move |targets, id| {
+fn back(
+    offset: u64,
+) -> impl Fn(&shmstate::Targets<'_>, &u32, Option<Thing>) -> Result<Option<Thing>> + Send + Sync + 'static {
+    move |targets, id, _| {
         let animals: Things<u64> = targets.map("animals")?;
         let found = animals.get(targets, &(u64::from(*id) * 2 + offset))?;
         Ok(found.map(|found| thing(found.kind.to_native())))
@@ -256,7 +258,7 @@ fn records_change_their_shape_on_the_way() {
                 |id| Some(*id as u32),
                 |_, id, item| Ok(vec![(u64::from(*id) | 1 << 40, item.clone())]),
             )
-            .back(|targets, id| {
+            .back(|targets, id, _| {
                 let wide: Map<u64, newer::Item> = targets.map("wide")?;
                 Ok(wide.get(targets, &(u64::from(*id) | 1 << 40))?.map(|item| newer::Item {
                     kind: item.kind.to_native(),

@@ -70,7 +70,7 @@ pub(crate) fn one_way() -> Move<u32, Player> {
 
 /// The same with a way back.
 pub(crate) fn two_way() -> Move<u32, Player> {
-    one_way().back(|targets, id| player_of(targets, *id))
+    one_way().back(|targets, id, _| player_of(targets, *id))
 }
 
 /// What version 1 would call what version 2 has.

@@ -97,7 +97,7 @@ fn of_vaults() -> Move<u32, Vault> {
             |owner| Some(*owner),
             |_, owner, vault| Ok(vec![(*owner, label(vault.content))]),
         )
-        .back(|targets, owner| {
+        .back(|targets, owner, _| {
             let safes: Safes = targets.map("safes")?;
             let found = safes.get(targets, &place(*owner))?;
             Ok(found.map(|safe| vault(*owner, safe.content.to_native())))

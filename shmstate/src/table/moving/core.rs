@@ -2,7 +2,7 @@
 
 use super::target::{Target, Targets};
 use super::{WHAT, marks_of};
-use crate::archive::OwnedValue;
+use crate::archive::{ArchivedOf, OwnedValue};
 use crate::broken;
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// What the source had for a key, from what the targets have.
-pub(super) type Back<K, V> = Box<dyn Fn(&Targets<'_>, &K) -> Result<Option<V>> + Send + Sync>;
+pub(super) type Back<K, V> = Box<dyn Fn(&Targets<'_>, &K, Option<V>) -> Result<Option<V>> + Send + Sync>;
 
 /// A table of a move that may go by a transaction, which may be taken back.
 #[derive(Clone, Copy)]
@@ -164,9 +164,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             let Some(root) = open.source.get(view, key.borrowed())? else {
                 return Ok(None);
             };
-            let value = rkyv::deserialize::<V, Failure>(root).map_err(|Failure| Error::Archive {
-                why: "its Deserialize failed",
-            })?;
+            let value = owned::<V>(root)?;
             return Ok(Some(([header, view.load(header, WHAT)?], value)));
         }
         // It may be on its way to the source.
@@ -277,7 +275,11 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         if self.pending(tx, &open, &key)?.is_some() {
             return Ok(());
         }
-        let value = back(&Targets::new(tx, &self.targets), &key)?;
+        let before = match open.source.get(tx, key.borrowed())? {
+            Some(root) => Some(owned::<V>(root)?),
+            None => None,
+        };
+        let value = back(&Targets::new(tx, &self.targets), &key, before)?;
         match value {
             Some(value) => {
                 open.source.insert(tx, key.borrowed(), &value)?;
@@ -315,6 +317,12 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.as_ref().is_some_and(|open| open.way_back)
     }
+}
+
+fn owned<V: OwnedValue>(root: &ArchivedOf<V>) -> Result<V> {
+    rkyv::deserialize::<V, Failure>(root).map_err(|Failure| Error::Archive {
+        why: "its Deserialize failed",
+    })
 }
 
 /// The marks of the move that empties a table, if there is one.

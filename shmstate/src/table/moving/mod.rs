@@ -145,7 +145,8 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
         self
     }
 
-    /// With a way back: `back` gives the record of the source for a key, from what the targets hold now; `None` if it is gone. It is called when a
+    /// With a way back: `back` gives the record of the source for a key, from what the targets hold now, and from the record as the source has it, for what only
+    /// that has a place for; `None` if it is gone. It is called when a
     /// transaction commits, for each record of which that transaction has changed something there.
     ///
     /// The version before can then go on with the source after this one, until the way back is closed
@@ -154,7 +155,10 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
     ///
     /// A move without targets needs none: its source stays as it is until the ways back are closed.
     #[must_use]
-    pub fn back(mut self, back: impl Fn(&Targets<'_>, &K) -> Result<Option<V>> + Send + Sync + 'static) -> Self {
+    pub fn back(
+        mut self,
+        back: impl Fn(&Targets<'_>, &K, Option<V>) -> Result<Option<V>> + Send + Sync + 'static,
+    ) -> Self {
         self.back = Some(Box::new(back));
         self
     }

@@ -424,7 +424,11 @@ fn descriptors_are_compared_as_a_successor_does() {
 /// Records that move to another table, with a way back or without.
 fn moves(back: bool) -> [Declared; 2] {
     let declared = Move::<u64, V1>::of("players").to::<u32, V2>("citizens", |_| None, |_, _, _| Ok(Vec::new()));
-    let declared = if back { declared.back(|_, _| Ok(None)) } else { declared };
+    let declared = if back {
+        declared.back(|_, _, _| Ok(None))
+    } else {
+        declared
+    };
     [declared.declared(), Declared::map::<u32, V2>("citizens")]
 }
 
