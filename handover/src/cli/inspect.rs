@@ -82,6 +82,8 @@ struct TableView {
     records: u64,
     /// Those of them that are still of an older version.
     older_records: u64,
+    /// Those that are still to move to other tables.
+    to_move: u64,
     archived_bytes: u64,
     schema_version: u16,
     /// 32 hex digits.
@@ -175,6 +177,7 @@ fn table(found: TableInfo, schemas: bool) -> TableView {
         kind: found.kind.and_then(kind),
         records: found.records,
         older_records: found.older,
+        to_move: found.moving.map_or(0, |moving| moving.left),
         archived_bytes: found.archived_bytes,
         schema_version: found.version,
         fingerprint: format!("{:032x}", found.fingerprint),
@@ -284,7 +287,10 @@ fn details(view: &RegionView) -> String {
         table.row([
             t.name.clone(),
             t.kind.unwrap_or("unknown").into(),
-            t.records.to_string(),
+            match t.to_move {
+                0 => t.records.to_string(),
+                left => format!("{} ({left} to move)", t.records),
+            },
             text::short_bytes(t.archived_bytes),
             t.archived_bytes.to_string(),
             match t.older_records {
