@@ -48,7 +48,10 @@ fn dump_shows_them_when_asked() {
     assert_eq!(names(&json(&["dump", name, "--json"]), "table"), ["players"]);
     assert_eq!(names(&json(&["dump", name, "--json", "--all"]), "table"), ALL);
     let shown = done(&["dump", name]);
-    assert!(shown.starts_with("players (map)\n") && shown.lines().count() == 4, "{shown}");
+    assert!(
+        shown.starts_with("players (map)\n") && shown.lines().count() == 4,
+        "{shown}"
+    );
     assert_eq!(done(&["dump", name, ".1.players"]), "1  {\"score\":8}\n");
     let lost = run(&["dump", name, "monsters"]);
     assert_eq!(lost.code, 4);
