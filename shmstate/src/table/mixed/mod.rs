@@ -49,6 +49,7 @@ use crate::broken;
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::Region;
+use crate::region::header::at;
 use crate::region::mixed::Bridge;
 use crate::region::seal::seal;
 use crate::region::view::View;
@@ -66,6 +67,7 @@ use state::{Older, State, is_like};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use twins::Twins;
 
 const COMPANION: &str = "companion of a table";
@@ -73,6 +75,8 @@ const VERSION: &str = "schema version of a record";
 const HEADER: &str = "record header";
 /// Longest name of a table that can have companions: `.65535.` stands before it.
 const MOST_NAME: usize = MAX_TABLE_NAME - 7;
+/// How long a table in which records seem to have no twins is looked at for a moment between two transactions: more than a tick.
+const MOMENT: Duration = Duration::from_millis(20);
 /// In `WAY`: the twins are good.
 const GOOD: u64 = seal(1);
 
@@ -145,19 +149,22 @@ fn open_for<T: Table>(
     if steps.sources.is_empty() && mixture(&table, &region.view).is_some() {
         return Ok(table);
     }
-    let look = |view: &View, doubtful: bool| {
-        let row = catalog::named(view, name)?;
-        let state = State::of::<T>(view, &row, &steps)?;
-        if let (false, Some(state)) = (doubtful, &state) {
-            state.check_twins(&table, view, &row)?;
+    let until = Instant::now() + MOMENT;
+    let state = loop {
+        let (state, doubt, is_open) = catalog::live(region, |view| {
+            let row = catalog::named(view, name)?;
+            let state = State::of::<T>(view, &row, &steps)?;
+            let checked = state.as_ref().map(|state| state.check_twins(&table, view, &row));
+            let is_open = view.header(at::LOG_LENGTH) != 0;
+            Ok((row.offset, (state, checked.and_then(Result::err), is_open)))
+        })?;
+        match doubt {
+            Some(refusal) if !is_open => return Err(refusal),
+            // The twins of a transaction come at its end. If it does not end, its owner may be dead: `settle` decides when it was taken back.
+            Some(_) if Instant::now() < until => std::thread::yield_now(),
+            _ => break state,
         }
-        Ok((row.offset, state))
     };
-    let state = match catalog::live(region, |view| look(view, false)) {
-        // A transaction that its owner does not end, or cannot any more: whether all have twins is seen when it was taken back (`settle`).
-        Err(Error::Busy { .. }) => catalog::live(region, |view| look(view, true)),
-        looked => looked,
-    }?;
     match state {
         None => region.view.mixed().leave(row),
         Some(state) => {
