@@ -209,6 +209,7 @@ fn parts(region: &Region) -> Parts {
     p.add("free runs", HEAP, (at::RUN_BINS, BINS * 8), true);
     p.add("holes", HEAP, (at::HOLES, 16), true);
     p.add("memory given back: figures", HEAD, (at::HOLES_STALE, 16), false);
+    p.add("moves", HEAD, (at::MOVES, 8), true);
     let layout = region.layout();
     let used = (view.size(at::HEAP_END) - layout.heap) / CHUNK;
     chunk_parts(&mut p, region, used);

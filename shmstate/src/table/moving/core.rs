@@ -2,7 +2,7 @@
 
 use super::target::{Target, Targets};
 use super::{WHAT, marks_of};
-use crate::archive::{ArchivedOf, OwnedValue};
+use crate::archive::{self, ArchivedOf, OwnedValue};
 use crate::broken;
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
@@ -161,11 +161,16 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             return Ok(None);
         }
         if let Some(header) = open.source.find_record(view, &encoded)? {
-            let Some(root) = open.source.get(view, key.borrowed())? else {
-                return Ok(None);
+            let word = view.load(header, WHAT)?;
+            let value = if archive::version_in(word) == archive::version::<V>() {
+                archive::owned::<V>(view, header, Map::<K, V>::GEOMETRY)?
+            } else {
+                match open.source.get(view, key.borrowed())? {
+                    Some(root) => owned::<V>(root)?,
+                    None => return Ok(None),
+                }
             };
-            let value = owned::<V>(root)?;
-            return Ok(Some(([header, view.load(header, WHAT)?], value)));
+            return Ok(Some(([header, word], value)));
         }
         // It may be on its way to the source.
         for (_, mover) in view.moves().into(open.source.row()) {
