@@ -4,7 +4,7 @@
 mod torture_outcome;
 
 /// Kills that are enough to notice, with much to spare.
-const KILLS: u32 = 60;
+const KILLS: u32 = 200;
 
 #[test]
 fn the_torture_shows_violations() {
