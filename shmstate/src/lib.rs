@@ -13,7 +13,10 @@ compile_error!("shmstate needs 64-bit little-endian Linux");
 )]
 extern crate self as shmstate;
 
+#[cfg(not(broken))]
 mod broken;
+#[cfg(broken)]
+pub mod broken;
 #[cfg(not(crash_points))]
 mod crash;
 #[cfg(crash_points)]

@@ -9,7 +9,7 @@
 
 pub(crate) mod undo;
 
-use crate::broken;
+use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::gate::Pass;
@@ -211,7 +211,7 @@ impl<'a> Tx<'a> {
         if !self.region.frees.is_empty() {
             self.region.view.set_header(at::ACTIVITY, Activity::Commit as u64);
             crash::point(Point::CommitBegins);
-            if !broken::FREE
+            if !broken::is(Broken::Free)
                 && let Err(e) = self.apply_frees()
             {
                 self.take_back();
@@ -334,7 +334,7 @@ impl<'a> Tx<'a> {
                 // It had changed nothing before.
                 region.progress.enter(UNTOUCHED);
             }
-            if !broken::SAVEPOINT {
+            if !broken::is(Broken::Savepoint) {
                 region.frees.truncate(frees);
             }
             let undone = region.log.undo_to(&region.view, mark);

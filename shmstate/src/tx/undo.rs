@@ -19,7 +19,7 @@
 //! - **U4** `undo` checks the whole log before it writes the first byte, needs no memory, and may be killed and repeated
 //!   at any point: it restores the same bytes to the same places, and empties the log last (T1).
 
-use crate::broken;
+use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::backing::{Backing, Taking};
@@ -221,10 +221,10 @@ impl Log {
     #[inline(always)]
     fn publish(view: &View, before: u64, length: u64) {
         crash::point(Point::LogWritten);
-        if !broken::PUBLISH {
+        if !broken::is(Broken::Publish) {
             // LOG pair: whoever sees the new length, in this boot, sees the entry: the release store keeps the compiler from
             // moving the entry's stores below it, and the fence keeps the change itself from moving above it (T6).
-            let published = if broken::FENCE { before } else { length };
+            let published = if broken::is(Broken::Fence) { before } else { length };
             view.publish_header(at::LOG_LENGTH, seal(published));
         }
         compiler_fence(Ordering::SeqCst);

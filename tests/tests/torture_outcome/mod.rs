@@ -26,8 +26,15 @@ impl Outcome {
 }
 
 /// Runs `program` with so many kills.
+#[allow(dead_code, reason = "each test that includes this file uses one of them")]
 pub(crate) fn of(program: &str, kills: u32) -> Outcome {
+    with(program, kills, &[])
+}
+
+/// The same, with these variables in its environment.
+pub(crate) fn with(program: &str, kills: u32, variables: &[(&str, &str)]) -> Outcome {
     let mut run = Command::new(program)
+        .envs(variables.iter().copied())
         .args(["--json", "--kills", &kills.to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -45,7 +45,7 @@ pub(crate) use sweep::{drop_records, sweep, unswept};
 pub(crate) use table::{At, Table, ends_at, in_chunk};
 
 use crate::archive;
-use crate::broken;
+use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -315,7 +315,7 @@ impl<T: Table> Bridge for Mixture<T> {
         let (Some(twins), Some(back)) = (self.back(tx, &state)?, &self.steps.back) else {
             return Ok(());
         };
-        if broken::TWIN {
+        if broken::is(Broken::Twin) {
             return Ok(());
         }
         // It may have been replaced or taken away since it was noted.

@@ -3,7 +3,7 @@
 use super::target::{Target, Targets};
 use super::{WHAT, marks_of};
 use crate::archive::{self, ArchivedOf, OwnedValue};
-use crate::broken;
+use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::Region;
@@ -271,7 +271,7 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         let (Some(open), Some(back)) = (self.open(tx)?, &self.back) else {
             return Ok(());
         };
-        if !open.way_back || broken::FOLLOW {
+        if !open.way_back || broken::is(Broken::Follow) {
             return Ok(());
         }
         let key = key::decode::<K>(Form::Hashed, bytes);

@@ -11,7 +11,7 @@
 //! It does not know records, except through [`Stored`](crate::table::keyed::Stored), nor how many there are.
 
 use super::node::{HEAD, MAX_ENTRY, NODE, Node, Probe, Shape, WHAT, WORDS, head};
-use crate::broken;
+use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::heap;
@@ -244,7 +244,7 @@ impl Tree {
         node.copy(start, shape.start(level, count), &mut words[behind..]);
         let end = shape.start(level, count + 1);
         if count < shape.most(level) {
-            if broken::ENTRY {
+            if broken::is(Broken::Entry) {
                 tx.write_fresh_words(at + from as u64 * 8, &words[from..end], WHAT)?;
             } else {
                 tx.put_all(at + from as u64 * 8, &words[from..end], WHAT)?;
