@@ -4,7 +4,10 @@
 //! starts. In the library that users link, none is, and the question costs nothing.
 
 /// What can be broken.
-#[cfg_attr(not(broken), expect(unreachable_pub, reason = "only the broken build lets others say which"))]
+#[cfg_attr(
+    not(broken),
+    expect(unreachable_pub, reason = "only the broken build lets others say which")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Broken {

@@ -210,11 +210,23 @@ fn each_record_has_moved_or_not() {
         if left.expect("left") == 0 {
             break;
         }
+        if world(&region)
+            .rows
+            .iter()
+            .all(|row| row.2 == State::Dead || !row.0.contains("old"))
+        {
+            // All is gone, and the last call only sees that it is.
+            let gate = region.gate().clone();
+            let pass = gate.enter().expect("pass");
+            region.write(&pass, |tx| moving.sweep(tx, 10)).expect("seen");
+            continue;
+        }
         change(&mut region, |tx| moving.sweep(tx, 10).map(|_| ()));
         steps += 1;
     }
     assert!(steps > 1, "{steps}");
-    assert!(world(&region).old.is_empty());
+    let names: Vec<String> = world(&region).rows.into_iter().map(|row| row.0).collect();
+    assert_eq!(names, ["old", "new", "twice"], "nothing of the library's own is left");
 }
 
 /// Every kind of table that goes, in two transactions.

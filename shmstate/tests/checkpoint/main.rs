@@ -182,7 +182,8 @@ fn streams_are_ended_and_their_table_stays() {
     let mut running = region.checkpoint(&pass, &path, &options(1 << 20)).expect("mark");
     // Bytes come in and go out while it is copied, some of them outside of any transaction.
     let mut rounds = 0u64;
-    while !running.is_done() {
+    // On a busy machine it may be done before the first.
+    while rounds == 0 || !running.is_done() {
         for (client, server, id) in &mut ends {
             client.write_all(&[9; 50]).expect("write");
             let mut io = region.io(&pass).expect("io");
@@ -208,7 +209,6 @@ fn streams_are_ended_and_their_table_stays() {
         }
         rounds += 1;
     }
-    assert!(rounds > 0);
     running.wait(soon()).expect("report");
     let mut restored = Region::restore(&path, &copy.0).expect("restore");
     let gate = restored.gate().clone();

@@ -135,6 +135,7 @@ fn after_the_version_before_the_move_begins_anew() {
     assert_eq!(two.get(7).map(|(p, mana)| (p.score, mana)), Some((70, 100)));
     two.sweep_all();
     check(&mut two.region);
+    assert_eq!(world.names(), [".moved.players", "citizens", "players", "things"]);
 }
 
 /// The way is closed, in time or before anything has moved; the source goes with the sweep.
@@ -165,6 +166,7 @@ fn a_closed_way_is_closed() {
             assert_eq!(two.get(id).map(|(found, _)| found), player, "{id}");
         }
         assert_eq!(two.get(9).map(|(_, mana)| mana), Some(9));
+        assert_eq!(world.names(), ["citizens", "things"]);
     }
 }
 

@@ -229,6 +229,7 @@ fn play(seed: u64, rounds: u32) {
     two.sweep_all();
     compare_two(&two, &model, seed);
     check(&mut two.region);
+    assert_eq!(world.names(), ["citizens", "things"], "seed {seed}");
     let (citizens, left) = (two.citizens, model.players.len() as u64);
     two.write(|tx, _, _| {
         assert_eq!(citizens.len(tx)?, left);

@@ -52,6 +52,14 @@ impl World {
         check(&mut region);
     }
 
+    /// The tables that there are, those of the library's own too.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let found = shmstate::Inspection::of(&self.name).expect("inspect");
+        let mut names: Vec<String> = found.tables.into_iter().map(|table| table.name).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Version 2.
     pub(crate) fn two(&self, moving: Move<u32, Player>) -> Two {
         Two::over(self.open(), moving).expect("version 2")

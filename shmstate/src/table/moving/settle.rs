@@ -152,7 +152,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             let Some((_, of)) = row.name.strip_prefix(ASIDE).and_then(|rest| rest.split_once('.')) else {
                 continue;
             };
-            if of == self.name() {
+            if of == marks_of(self.name()) {
                 found.push((Gone::new(view, row.offset, ())?, None));
             } else if let Some(target) = self.targets.iter().position(|target| target.name() == of) {
                 found.push((Gone::new(view, row.offset, ())?, Some(target)));
