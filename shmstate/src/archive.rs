@@ -43,6 +43,7 @@ use rkyv::validation::shared::SharedValidator;
 use rkyv::{Deserialize, Portable, Serialize};
 use std::any::TypeId;
 use std::num::NonZeroUsize;
+use xxhash_rust::xxh3::xxh3_64;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -374,6 +375,16 @@ pub(crate) fn converted<V: Value>(
         .converted((TypeId::of::<V>(), key), || in_memory(&convert()?))?;
     // SAFETY: under this type stands only what `in_memory` made of it, aligned (A5); the memory stays where it is until the view is
     // borrowed mutably (B3 of `region::mixed`).
+    Ok(unsafe { root.cast::<V::Archived>().as_ref() })
+}
+
+/// A value as a record that lies in memory of this process, for as long as the view is lent out (A5). `key`: row, and a hash of the record's key. It is known
+/// again by what it is, for it may follow from anything in the region, not from one record alone.
+pub(crate) fn lent<'v, V: Value>(view: &'v View, [row, name]: [u64; 2], value: &V) -> Result<&'v V::Archived> {
+    let made = in_memory(value)?;
+    let key = [row, name, xxh3_64(&made.0)];
+    let root = view.mixed().converted((TypeId::of::<V>(), key), || Ok(made))?;
+    // SAFETY: as in `converted`.
     Ok(unsafe { root.cast::<V::Archived>().as_ref() })
 }
 

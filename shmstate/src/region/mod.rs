@@ -389,7 +389,10 @@ impl Region {
     #[inline]
     pub fn read<'a>(&'a self, pass: &'a Pass<'a>) -> Result<Reader<'a>> {
         self.admit(pass)?;
-        if self.view.moves().is_active() && self.seen.load(Ordering::Relaxed) != pass.gate().word() {
+        if self.view.moves().is_active()
+            && self.seen.load(Ordering::Relaxed) != pass.gate().word()
+            && !self.view.moves().are_settled(&self.view)?
+        {
             return Err(Error::ReadTooEarly {
                 name: self.name.clone(),
             });
@@ -449,10 +452,17 @@ impl Region {
             bridge.settle(&mut tx)?;
         }
         crate::table::moving::disown(&mut tx)?;
-        for mover in tx.moves().all() {
+        let movers = tx.moves().all();
+        for mover in &movers {
             mover.settle(&mut tx)?;
         }
+        for mover in &movers {
+            mover.close_unwanted(&mut tx)?;
+        }
         tx.commit()?;
+        for mover in &movers {
+            mover.was_settled();
+        }
         self.view.mixed().settled();
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! - **F1** A move is entered here when it is opened. Whatever looks at a target as a whole, or for a key that it does not have, or is about to
 //!   change something there, asks here; [`Mixed::has`](super::mixed::Mixed::has) says by one word whether it has to.
 //! - **F2** Before the first transaction under an ownership every move is *settled* in a transaction of its own; nothing is read under that
-//!   ownership before. Who finds moves in the region that it does not know says so there too.
+//!   ownership before, unless they were settled by this process and are so still. Who finds moves in the region that it does not know says so there too.
 //!
 //! It does not know types, keys, or what becomes of a record.
 
@@ -14,9 +14,6 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// What would stand in a target, and header and header's word of the record that it comes from.
-pub(crate) type Found = ([u64; 2], Box<dyn Any>);
 
 /// A table whose records move to others.
 pub(crate) trait Mover: Send + Sync {
@@ -29,14 +26,23 @@ pub(crate) trait Mover: Send + Sync {
     /// Rows of the tables that it fills, as far as there are any.
     fn targets(&self) -> Vec<u64>;
 
-    /// Makes the catalog say what this process does (F2).
+    /// Makes the catalog say what this process does (F2). A way back that it has no use for stays open until all moves are settled.
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()>;
+
+    /// Whether what this process knows of it is so still: nobody who does not know the move has worked since.
+    fn is_settled(&self, view: &View) -> Result<bool>;
+
+    /// Closes the way back if this process has no use for it.
+    fn close_unwanted(&self, tx: &mut Tx<'_>) -> Result<()>;
+
+    /// Both were committed.
+    fn was_settled(&self);
 
     /// Something is about to change in a target under that key: what is still in the source for it moves first. `me` is this move's number.
     fn before(&self, tx: &mut Tx<'_>, me: usize, target: u64, key: &[u8]) -> Result<()>;
 
     /// What would stand in a target under a key if it had moved: a value of the target's type.
-    fn pending(&self, view: &View, target: u64, key: &[u8]) -> Result<Option<Found>>;
+    fn pending(&self, view: &View, target: u64, key: &[u8]) -> Result<Option<Box<dyn Any>>>;
 
     /// Something was changed in the targets of what became of the source's record of that key: the source follows, if there is a way back.
     fn mirror(&self, tx: &mut Tx<'_>, key: &[u8]) -> Result<()>;
@@ -91,6 +97,16 @@ impl Moves {
             return Vec::new();
         }
         self.all.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a reader finds what there is (F2).
+    pub(crate) fn are_settled(&self, view: &View) -> Result<bool> {
+        for mover in self.all() {
+            if !mover.is_settled(view)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Those that fill the table whose row is given, with their numbers.

@@ -240,3 +240,29 @@ fn a_table_goes_as_a_whole() {
     change(&mut region, |tx| crate::table::dropped::finish(tx).map(|_| ()));
     assert_eq!(world(&region).rows, [("old".to_owned(), 0, State::Dead, false, [0, 0])]);
 }
+
+/// A reader under a new ownership of the same process finds what there is, unless another one has worked that does not know the move.
+#[test]
+fn what_was_settled_is_read_as_long_as_it_is_so() {
+    let mut region = filled();
+    let _moving = declared(true).open(&region).expect("open");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    assert!(matches!(region.read(&pass), Err(crate::Error::ReadTooEarly { .. })));
+    let refused: Result<()> = region.write(&pass, |_| Err(crate::Error::GateClosed));
+    assert!(refused.is_err());
+    assert!(
+        region.read(&pass).is_ok(),
+        "settled, whatever became of the transaction after"
+    );
+    region.look_first();
+    assert!(region.read(&pass).is_ok(), "and is so still");
+    let marks = catalog::named(&region.view, ".moved.old").expect("marks").offset;
+    region
+        .view
+        .store(marks + map::WAY, seal(2), "way")
+        .expect("as if another had worked");
+    assert!(matches!(region.read(&pass), Err(crate::Error::ReadTooEarly { .. })));
+    region.begin(&pass).expect("begun anew").commit().expect("commit");
+    assert!(region.read(&pass).is_ok());
+}

@@ -133,15 +133,20 @@ impl<'a> Tx<'a> {
     /// were changed (B2 of `region::mixed`). What goes wrong there, also a panic of the program's code, takes the transaction back.
     #[cold]
     fn commit_touched(mut self) -> Result<()> {
-        let mut carried = std::mem::take(&mut self.region.carried);
-        carried.sort_unstable();
-        carried.dedup();
         let movers = self.moves().all();
-        for (mover, key) in carried {
-            if let Some(mover) = movers.get(mover) {
-                mover.mirror(&mut self, &key)?;
+        // A source that follows may be the target of another move, whose source follows then: at most as often as there are moves.
+        for _ in 0..=movers.len() {
+            let mut carried = std::mem::take(&mut self.region.carried);
+            carried.sort_unstable();
+            carried.dedup();
+            for (mover, key) in carried {
+                if let Some(mover) = movers.get(mover) {
+                    mover.mirror(&mut self, &key)?;
+                }
             }
         }
+        // Moves in a circle do not come to an end: what they have left is not the next transaction's.
+        self.region.carried.clear();
         let mut touched = std::mem::take(&mut self.region.touched);
         touched.sort_unstable();
         // One that was touched more than once is taken for changed.

@@ -342,3 +342,127 @@ fn records_change_their_shape_on_the_way() {
     drop(pass);
     check(&mut region);
 }
+
+/// Two moves to one table begin anew under a version that wants no way back from either.
+#[test]
+fn two_moves_begin_anew_and_are_closed() {
+    let world = World::new("merge-closed");
+    fill(&world);
+    {
+        let mut region = world.open();
+        let _cats = cats().back(back(0)).open(&region).expect("cats");
+        let _dogs = dogs().back(back(1)).open(&region).expect("dogs");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                let animals: Things<u64> = Map::open_or_create(tx, "animals")?;
+                animals.remove(tx, &20)?;
+                animals.remove(tx, &21)
+            })
+            .expect("changed");
+    }
+    world.write(|tx| Things::<u32>::open_or_create(tx, "dogs")?.remove(tx, &0).map(|_| ()));
+    let mut region = world.open();
+    let (cats, dogs) = (cats().open(&region).expect("cats"), dogs().open(&region).expect("dogs"));
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let mut left = 1;
+    while left > 0 {
+        left = region
+            .write(&pass, |tx| {
+                Ok::<_, Error>(cats.sweep(tx, 100)?.left + dogs.sweep(tx, 100)?.left)
+            })
+            .expect("sweep");
+    }
+    region
+        .write(&pass, |tx| {
+            let animals: Things<u64> = Map::open_or_create(tx, "animals")?;
+            assert_eq!(animals.len(tx)?, 997);
+            Ok::<_, Error>(())
+        })
+        .expect("whole");
+    drop(pass);
+    check(&mut region);
+    drop(region);
+    assert_eq!(world.names(), ["animals"]);
+}
+
+/// A way back over two moves: the source of the first follows when the source of the second does.
+#[test]
+fn a_chain_follows_to_its_beginning() {
+    let world = World::new("chain-back");
+    fill(&world);
+    let zoo = || {
+        Move::<u64, Thing>::of("animals")
+            .to::<String, Thing>(
+                "zoo",
+                |name| name.parse().ok(),
+                |_, id, animal| Ok(vec![(id.to_string(), animal.clone())]),
+            )
+            .back(|targets, id, _| {
+                let zoo: Things<String> = targets.map("zoo")?;
+                Ok(zoo
+                    .get(targets, &id.to_string())?
+                    .map(|found| thing(found.kind.to_native())))
+            })
+    };
+    {
+        let mut region = world.open();
+        let _cats = cats().back(back(0)).open(&region).expect("cats");
+        let _zoo = zoo().open(&region).expect("zoo");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                let zoo: Things<String> = Map::open_or_create(tx, "zoo")?;
+                zoo.get_mut(tx, "20")?.expect("there").set(|t| &t.kind, 777.into())?;
+                zoo.remove(tx, "22")?;
+                zoo.insert(tx, "5000", &thing(9)).map(|_| ())
+            })
+            .expect("changed");
+        drop(pass);
+        check(&mut region);
+    }
+    let region = world.open();
+    let cats: Things<u32> = Map::open(&region, "cats").expect("the first version");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let reader = region.read(&pass).expect("read");
+    let kind = |id: u32| cats.get(&reader, &id).expect("get").map(|t| t.kind.to_native());
+    assert_eq!(
+        (kind(10), kind(11), kind(2_500), kind(12)),
+        (Some(777), None, Some(9), Some(12))
+    );
+}
+
+/// What becomes of a record may follow from other tables: what is read is what is there now.
+#[test]
+fn what_is_read_follows_from_all_that_it_is_made_of() {
+    let world = World::new("joined");
+    fill(&world);
+    let mut region = world.open();
+    let dogs: Things<u32> = Map::open(&region, "dogs").expect("dogs");
+    let moving = Move::<u32, Thing>::of("cats").to::<u64, Thing>(
+        "pairs",
+        |id| Some(*id as u32),
+        move |view, id, cat| {
+            let dog = dogs.get(view, id)?.map_or(0, |dog| dog.kind.to_native());
+            Ok(vec![(u64::from(*id), thing(cat.kind + dog))])
+        },
+    );
+    let _moving = moving.open(&region).expect("open");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let pairs: Things<u64> = region
+        .write(&pass, |tx| Map::open_or_create(tx, "pairs"))
+        .expect("pairs");
+    for more in [1_000, 2_000, 3_000] {
+        region
+            .write(&pass, |tx| dogs.insert(tx, &7, &thing(more)).map(|_| ()))
+            .expect("changed");
+        let reader = region.read(&pass).expect("read");
+        let found = pairs.get(&reader, &7).expect("get").expect("there");
+        assert_eq!(found.kind.to_native(), 7 + more);
+    }
+}

@@ -7,7 +7,7 @@ use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::Region;
-use crate::region::moves::{Found, Mover};
+use crate::region::moves::Mover;
 use crate::region::view::View;
 use crate::table::catalog::{self, Row};
 use crate::table::key::{self, Encoded, Form, Key};
@@ -16,6 +16,7 @@ use crate::table::mixed::{self, Table};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
 use rkyv::rancor::Failure;
+use std::any::Any;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -25,14 +26,14 @@ pub(super) type Back<K, V> = Box<dyn Fn(&Targets<'_>, &K, Option<V>) -> Result<O
 
 /// A table of a move that may go by a transaction, which may be taken back.
 #[derive(Clone, Copy)]
-pub(super) struct Gone<M> {
+pub(super) struct Transient<M> {
     pub(super) row: u64,
     /// Check of what the row says of it.
     sum: u64,
     map: M,
 }
 
-impl<M> Gone<M> {
+impl<M> Transient<M> {
     pub(super) fn new(view: &View, row: u64, map: M) -> Result<Self> {
         let sum = catalog::sum(view, row)?;
         Ok(Self { row, sum, map })
@@ -44,7 +45,7 @@ impl<M> Gone<M> {
     }
 }
 
-impl<M> Deref for Gone<M> {
+impl<M> Deref for Transient<M> {
     type Target = M;
 
     fn deref(&self) -> &M {
@@ -56,11 +57,11 @@ impl<M> Deref for Gone<M> {
 pub(super) struct Open<K, V> {
     pub(super) source: Map<K, V>,
     /// The keys of records that have moved (N1).
-    pub(super) marks: Gone<Map<K, u8>>,
+    pub(super) marks: Transient<Map<K, u8>>,
     /// Whether the source keeps all records (N2).
     pub(super) way_back: bool,
     /// Tables that were set aside, and which target's keys they have; `None` for keys of the source.
-    pub(super) aside: Vec<(Gone<()>, Option<usize>)>,
+    pub(super) aside: Vec<(Transient<()>, Option<usize>)>,
 }
 
 impl<K, V> Clone for Open<K, V> {
@@ -83,6 +84,8 @@ pub(crate) struct Core<K: Key, V: OwnedValue> {
     pub(super) cursor: AtomicU64,
     /// Tables were dropped, or would have been; the next calls of the sweep finish that (L1 of `table::dropped`).
     pub(super) dropping: AtomicBool,
+    /// Whether this process has settled it, and that is committed.
+    pub(super) settled: AtomicBool,
     /// The end of the move was committed.
     pub(super) over: AtomicBool,
 }
@@ -97,6 +100,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             open: RwLock::default(),
             cursor: AtomicU64::new(0),
             dropping: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
@@ -124,6 +128,12 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
 
     pub(super) fn set_open(&self, open: Option<Open<K, V>>) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    pub(super) fn forget_way_back(&self) {
+        if let Some(open) = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
+            open.way_back = false;
+        }
     }
 
     /// Whether the version before could go on with the source as long as nobody closes the way.
@@ -154,29 +164,24 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         catalog::compare(row, &Map::<K, V>::spec(), || catalog::description(view, row))
     }
 
-    /// The record of the source under a key, if it has not moved; and what changes with it.
-    pub(super) fn pending(&self, view: &View, open: &Open<K, V>, key: &K) -> Result<Option<([u64; 2], V)>> {
+    /// The record of the source under a key, if it has not moved.
+    pub(super) fn pending(&self, view: &View, open: &Open<K, V>, key: &K) -> Result<Option<V>> {
         let encoded = Encoded::<K>::of(key.borrowed(), Form::Hashed)?;
         if open.marks.find_record(view, &encoded)?.is_some() {
             return Ok(None);
         }
         if let Some(header) = open.source.find_record(view, &encoded)? {
             let word = view.load(header, WHAT)?;
-            let value = if archive::version_in(word) == archive::version::<V>() {
-                archive::owned::<V>(view, header, Map::<K, V>::GEOMETRY)?
-            } else {
-                match open.source.get(view, key.borrowed())? {
-                    Some(root) => owned::<V>(root)?,
-                    None => return Ok(None),
-                }
-            };
-            return Ok(Some(([header, word], value)));
+            if archive::version_in(word) == archive::version::<V>() {
+                return archive::owned::<V>(view, header, Map::<K, V>::GEOMETRY).map(Some);
+            }
+            return open.source.get(view, key.borrowed())?.map(owned::<V>).transpose();
         }
         // It may be on its way to the source.
         for (_, mover) in view.moves().into(open.source.row()) {
-            if let Some((is, value)) = mover.pending(view, open.source.row(), &encoded)? {
+            if let Some(value) = mover.pending(view, open.source.row(), &encoded)? {
                 let value = value.downcast::<V>().map_err(|_| Error::ForeignTable)?;
-                return Ok(Some((is, *value)));
+                return Ok(Some(*value));
             }
         }
         Ok(None)
@@ -187,7 +192,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         let Some(open) = self.open(tx)? else {
             return Ok(false);
         };
-        let Some((_, value)) = self.pending(tx, &open, key)? else {
+        let Some(value) = self.pending(tx, &open, key)? else {
             return Ok(false);
         };
         for target in &self.targets {
@@ -241,6 +246,18 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         self.settle(tx)
     }
 
+    fn is_settled(&self, view: &View) -> Result<bool> {
+        self.is_settled(view)
+    }
+
+    fn close_unwanted(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.close_unwanted(tx)
+    }
+
+    fn was_settled(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
     fn before(&self, tx: &mut Tx<'_>, me: usize, target: u64, bytes: &[u8]) -> Result<()> {
         let Some(open) = self.open(tx)? else { return Ok(()) };
         for target in self.targets.iter().filter(|known| known.row() == Some(target)) {
@@ -254,14 +271,14 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         Ok(())
     }
 
-    fn pending(&self, view: &View, target: u64, bytes: &[u8]) -> Result<Option<Found>> {
+    fn pending(&self, view: &View, target: u64, bytes: &[u8]) -> Result<Option<Box<dyn Any>>> {
         let Some(open) = self.open(view)? else { return Ok(None) };
         for target in self.targets.iter().filter(|known| known.row() == Some(target)) {
             if let Some(key) = target.source_of(bytes)?
-                && let Some((is, value)) = self.pending(view, &open, &key)?
+                && let Some(value) = self.pending(view, &open, &key)?
                 && let Some(found) = target.find(view, bytes, &key, &value)?
             {
-                return Ok(Some((is, found)));
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -280,10 +297,7 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         if self.pending(tx, &open, &key)?.is_some() {
             return Ok(());
         }
-        let before = match open.source.get(tx, key.borrowed())? {
-            Some(root) => Some(owned::<V>(root)?),
-            None => None,
-        };
+        let before = open.source.get(tx, key.borrowed())?.map(owned::<V>).transpose()?;
         let value = back(&Targets::new(tx, &self.targets), &key, before)?;
         match value {
             Some(value) => {
@@ -313,9 +327,7 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
     }
 
     fn way_back_is_closed(&self) {
-        if let Some(open) = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
-            open.way_back = false;
-        }
+        self.forget_way_back();
     }
 
     fn has_way_back(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What an owner says of moves before it changes anything else, and what others may do meanwhile.
 
-use super::core::{Core, Gone, Open, marks_row};
+use super::core::{Core, Open, Transient, marks_row};
 use super::{ASIDE, MARKS, WHAT, aside, marks_of};
 use crate::archive::OwnedValue;
 use crate::crash::{self, Point};
@@ -25,6 +25,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
     /// The first thing of a new owner.
     pub(super) fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
         self.set_open(None);
+        self.settled.store(false, Ordering::Relaxed);
         self.over.store(false, Ordering::Relaxed);
         let row = catalog::rows(tx)?.into_iter().find(|row| row.name == self.name());
         let marks = marks_row(tx, self.name())?;
@@ -51,18 +52,37 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         if way != KEPT && way != 0 {
             return Err(Error::damaged(WHAT, marks.offset + WAY, way));
         }
-        if way == KEPT && !self.could_go_back() {
-            self.close(tx, marks.offset)?;
-            way = 0;
-        }
         let open = Open {
             source: Map::handle_of(row.offset, tx)?,
-            marks: Gone::new(tx, marks.offset, Map::handle_of(marks.offset, tx)?)?,
+            marks: Transient::new(tx, marks.offset, Map::handle_of(marks.offset, tx)?)?,
             way_back: way == KEPT,
             aside: self.find_aside(tx)?,
         };
         self.set_open(Some(open));
         self.tell_targets(tx);
+        Ok(())
+    }
+
+    /// See [`Mover::is_settled`](crate::region::moves::Mover::is_settled).
+    pub(super) fn is_settled(&self, view: &View) -> Result<bool> {
+        if !self.settled.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        Ok(match self.open(view)? {
+            Some(open) => view.load(open.marks.row + WAY, WHAT)? == if open.way_back { KEPT } else { 0 },
+            None => true,
+        })
+    }
+
+    /// See [`Mover::close_unwanted`](crate::region::moves::Mover::close_unwanted).
+    pub(super) fn close_unwanted(&self, tx: &mut Tx<'_>) -> Result<()> {
+        if let Some(open) = self.open(tx)?
+            && open.way_back
+            && !self.could_go_back()
+        {
+            self.close(tx, open.marks.row)?;
+            self.forget_way_back();
+        }
         Ok(())
     }
 
@@ -146,16 +166,16 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
     }
 
     /// Tables that were set aside for this move.
-    fn find_aside(&self, view: &View) -> Result<Vec<(Gone<()>, Option<usize>)>> {
+    fn find_aside(&self, view: &View) -> Result<Vec<(Transient<()>, Option<usize>)>> {
         let mut found = Vec::new();
         for row in catalog::rows(view)? {
             let Some((_, of)) = row.name.strip_prefix(ASIDE).and_then(|rest| rest.split_once('.')) else {
                 continue;
             };
             if of == marks_of(self.name()) {
-                found.push((Gone::new(view, row.offset, ())?, None));
+                found.push((Transient::new(view, row.offset, ())?, None));
             } else if let Some(target) = self.targets.iter().position(|target| target.name() == of) {
-                found.push((Gone::new(view, row.offset, ())?, Some(target)));
+                found.push((Transient::new(view, row.offset, ())?, Some(target)));
             }
         }
         Ok(found)

@@ -224,10 +224,9 @@ pub(crate) fn pending<'v, V: Value>(view: &'v View, row: u64, key: &[u8]) -> Res
         return Ok(None);
     }
     for (_, mover) in view.moves().into(row) {
-        if let Some(([header, word], value)) = mover.pending(view, row, key)? {
+        if let Some(value) = mover.pending(view, row, key)? {
             let value = value.downcast::<V>().map_err(|_| Error::ForeignTable)?;
-            // Several records may become of one: the key tells them apart, in place of the row.
-            return archive::converted::<V>(view, [xxh3_64(key) ^ row, header, word], || Ok(*value)).map(Some);
+            return archive::lent::<V>(view, [row, xxh3_64(key)], &value).map(Some);
         }
     }
     Ok(None)
