@@ -266,3 +266,41 @@ fn what_was_settled_is_read_as_long_as_it_is_so() {
     region.begin(&pass).expect("begun anew").commit().expect("commit");
     assert!(region.read(&pass).is_ok());
 }
+
+/// A process that dies between the two steps of a drop leaves one that the next finishes, and a move that is over asks nothing of its targets.
+#[test]
+fn what_a_move_leaves_is_finished_by_the_next() {
+    let mut region = filled();
+    let moving = declared(false).open(&region).expect("open");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let states = |region: &Region| -> Vec<State> {
+        let rows = (0..64).filter_map(|index| catalog::any_row(&region.view, index).expect("row"));
+        rows.map(|row| row.state)
+            .filter(|state| *state != State::Live)
+            .collect()
+    };
+    while states(&region).is_empty() {
+        region.write(&pass, |tx| moving.sweep(tx, 100)).expect("sweep");
+    }
+    assert_eq!(states(&region), [State::Dying; 2], "the source, and the marks");
+    let target = catalog::named(&region.view, "new").expect("new").offset;
+    assert!(region.view.mixed().is_target(target));
+    drop(pass);
+    let mut region = reopened(region);
+    let moving = declared(false).open(&region).expect("open");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    region.begin(&pass).expect("begin").commit().expect("commit");
+    assert_eq!(states(&region), [State::Dead]);
+    assert_eq!(region.write(&pass, |tx| moving.sweep(tx, 1)).expect("sweep").left, 0);
+    drop(pass);
+    // The same process finishes it by going on.
+    let mut region = filled();
+    let moving = declared(false).open(&region).expect("open");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    while region.write(&pass, |tx| moving.sweep(tx, 100)).expect("sweep").left > 0 {}
+    assert_eq!(states(&region), [State::Dead]);
+    assert!(!region.view.mixed().is_target(target));
+}

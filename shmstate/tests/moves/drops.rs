@@ -69,6 +69,26 @@ fn every_kind_of_table_goes() {
     check(&mut region);
 }
 
+/// Whatever the length of a record, a table that was dropped takes none.
+#[test]
+fn a_table_that_was_dropped_takes_nothing() {
+    let world = World::new("takes-nothing");
+    let mut region = world.open();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let slab: Slab<String> = region.write(&pass, |tx| Slab::create(tx, "slab")).expect("slab");
+    assert!(region.drop_table(&pass, "slab").expect("dropped"));
+    for length in (0..4_000).step_by(7) {
+        let mut tx = region.begin(&pass).expect("begin");
+        let taken = slab.insert(&mut tx, &"x".repeat(length));
+        assert!(taken.is_err(), "{length} bytes");
+        // Nothing that a commit would keep.
+        tx.commit().expect("commit");
+    }
+    drop(pass);
+    check(&mut region);
+}
+
 /// 64 tables in the life of a region, and what the catalog says then; a checkpoint has room again.
 #[test]
 fn a_region_has_room_for_so_many_tables() {
