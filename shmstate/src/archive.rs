@@ -307,14 +307,12 @@ pub(crate) fn root<V: Value>(view: &View, header: u64, geometry: Geometry) -> Re
 /// The root in the bytes of a record's tail, which were checked to be inside.
 #[inline(always)]
 pub(crate) fn root_in<V: Value>(tail: &[u8], geometry: Geometry) -> Result<&V::Archived, Bad> {
-    let header = tail
-        .last_chunk::<HEADER>()
-        .map_or(0, |header| u64::from_le_bytes(*header));
-    if version_in(header) != version::<V>() {
+    let root = tail.len().wrapping_sub(HEADER + geometry.root as usize);
+    let version = root + geometry.root as usize + VERSION_SHIFT as usize / 8;
+    if tail.get(version) != Some(&self::version::<V>()) {
         return Err(Bad);
     }
-    let start = (tail.len() - HEADER).wrapping_sub(geometry.root as usize);
-    let Some(bytes) = tail.get(start..start + size_of::<V::Archived>()) else {
+    let Some(bytes) = tail.get(root..root + size_of::<V::Archived>()) else {
         return Err(Bad);
     };
     let pointer = bytes.as_ptr().cast::<V::Archived>();

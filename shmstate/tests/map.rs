@@ -1,7 +1,7 @@
 //! `Map` against `HashMap`: random operations through every method, with the whole region verified as it goes.
 
 use rkyv::{Archive, Serialize};
-use shmstate::{Entry, Error, Gate, Handle, Key, Map, Region, Schema, TableOptions, verify};
+use shmstate::{Entry, Error, Gate, Handle, Key, Map, Region, Schema, TableOptions, Tx, verify};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -12,6 +12,9 @@ struct Player {
     score: u64,
     bag: Vec<u16>,
 }
+
+/// The heap hands out blocks by chunks of so many bytes.
+const CHUNK: u64 = 64 << 10;
 
 type World<K> = HashMap<K, Player>;
 
@@ -360,6 +363,23 @@ fn made_up_handles_are_stale_or_right() {
         }
     }
     println!("{right} guesses were right");
+    // The same with the slots of real ones, which say that one need not look closely, wherever such slots can end.
+    let mut fresh = 0;
+    for key in scene.model.keys() {
+        let real = scene.map.handle(&reader, key).expect("no damage").expect("is there");
+        assert!(scene.map.get_at(&reader, real).expect("no damage").is_some());
+        let (slot, record) = (real.to_bits() >> 96 << 96, real.to_bits() as u64);
+        for at in (record % CHUNK..4 << 20).step_by(CHUNK as usize) {
+            for generation in [0, 1, 50, 200, real.to_bits() >> 64 & 0xffff_ffff] {
+                let handle = Handle::from_bits(slot | generation << 64 | u128::from(at));
+                if let Some(p) = scene.map.get_at(&reader, handle).expect("no damage") {
+                    assert!(scene.model.values().any(|there| *there == plain(p)));
+                    fresh += u64::from(handle == real);
+                }
+            }
+        }
+    }
+    assert_eq!(fresh, scene.model.len() as u64, "each was its own guess once");
     assert!(
         scene
             .map
@@ -393,11 +413,59 @@ fn handles_behind_the_memory_taken_touch_nothing() {
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let map: Map<u64, u64> = region.write(&pass, |tx| Map::create(tx, "map")).expect("map");
+    let insert = |tx: &mut Tx<'_>| map.insert(tx, &1, &1);
+    region.write(&pass, insert).expect("insert");
     let before = region.memory(&pass).expect("memory").allocated;
     let reader = region.read(&pass).expect("read");
+    let real = map.handle(&reader, &1).expect("no damage").expect("is there").to_bits();
+    for chunks in (1 << 4..(8u64 << 30) / CHUNK).step_by(1 << 4).chain([1 << 47]) {
+        let handle = Handle::from_bits(real + u128::from(chunks * CHUNK));
+        assert!(
+            map.get_at(&reader, handle).expect("no damage").is_none(),
+            "{chunks} chunks behind"
+        );
+    }
     for at in (0..8u64 << 30).step_by(1 << 20).chain([u64::MAX, u64::MAX - 8]) {
         let handle = Handle::from_bits(u128::from(at) | 1 << 64);
         assert!(map.get_at(&reader, handle).expect("no damage").is_none(), "{at:#x}");
     }
     assert_eq!(region.memory(&pass).expect("memory").allocated, before);
+}
+
+/// The first look of a lookup goes to one group; a part of the records of full segments is in others.
+#[test]
+fn records_that_found_their_group_full_are_found() {
+    let mut region = Region::in_memory(16 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let mut tx = region.begin(&pass).expect("begin");
+    let map: Map<u64, u64> = Map::create(&mut tx, "map").expect("create");
+    for key in 0..20_000 {
+        map.insert(&mut tx, &key, &(key * 3)).expect("insert");
+        // What is asked for most often, and what is not there.
+        assert_eq!(map.get(&tx, &key).expect("get").expect("is there").to_native(), key * 3);
+        assert!(map.get(&tx, &(key + 20_000)).expect("get").is_none());
+    }
+    for key in 0..20_000 {
+        let mut record = map.get_mut(&mut tx, &key).expect("get").expect("is there");
+        record.set(|value| value, (key * 5).into()).expect("set");
+        drop(record);
+        if key % 3 == 0 {
+            assert!(map.remove(&mut tx, &key).expect("remove"));
+        }
+    }
+    tx.commit().expect("commit");
+    let reader = region.read(&pass).expect("reader");
+    let keys: Vec<u64> = (0..20_000).collect();
+    let (mut singly, mut together) = (Vec::new(), Vec::new());
+    for key in &keys {
+        singly.push(map.get(&reader, key).expect("get").map(|value| value.to_native()));
+    }
+    map.get_many(&reader, &keys, |_, value| {
+        together.push(value.map(|value| value.to_native()))
+    })
+    .expect("get");
+    let right: Vec<_> = keys.iter().map(|key| (key % 3 != 0).then_some(key * 5)).collect();
+    assert_eq!(singly, right);
+    assert_eq!(together, right);
 }

@@ -17,6 +17,7 @@ mod held;
 pub(crate) mod holes;
 pub(crate) mod owner;
 pub(crate) mod runs;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -24,12 +25,13 @@ mod walk;
 pub(crate) use held::Held;
 pub(crate) use owner::{Blocks, FIRST, Owner};
 pub(crate) use runs::reserve;
+pub(crate) use slot::Slot;
 pub use walk::{ClassStats, HeapStats};
 pub(crate) use walk::{check, walk};
 
 use crate::error::{Error, Result};
 use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, ROWS, at};
-use crate::region::view::{Bad, View, Window};
+use crate::region::view::{Bad, Near, View, Window};
 use crate::tx::Tx;
 use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
 
@@ -291,6 +293,35 @@ pub(crate) fn check_held(view: &View, owner: Owner, held: Held) -> Result<()> {
     } else {
         Err(Error::damaged(WHAT, held.at(), owner.number()))
     }
+}
+
+/// The slot that ends 8 bytes after `header`, if a block that is a slot and in use does.
+pub(crate) fn slot_of(view: &View, header: u64) -> Result<Option<Slot>> {
+    let chunk = Table::in_view(view).chunk_at(view, header)?;
+    let Kind::Slots { class, .. } = chunk.kind(view)? else {
+        return Ok(None);
+    };
+    Ok(Slot::before(class, header))
+}
+
+/// Whether `owner` has a chunk of the slot's class where `header` lies, in which that slot is in use. It is one that ends 8 bytes after
+/// `header` ([`Slot::ends_with`]).
+#[inline(always)]
+pub(crate) fn has_slot(
+    view: &View,
+    near: Near<'_>,
+    owner: Owner,
+    header: u64,
+    slot: Slot,
+) -> std::result::Result<bool, Bad> {
+    let places = view.places();
+    let entry = places.chunks + header.wrapping_sub(places.heap) / CHUNK * CHUNK_ENTRY;
+    let kind = u64::from(chunk::slots_of(owner)) | slot.class() << 32;
+    if near.word_at(entry)? != kind {
+        return Ok(false);
+    }
+    let word = near.word_at(entry + chunk::BITMAP + slot.number() / 64 * 8)?;
+    Ok(word >> (slot.number() % 64) & 1 != 0)
 }
 
 /// Whether a block of `owner` that is in use ends 8 bytes after `header`. `Bad` if the window does not reach there: neither record nor entry

@@ -6,16 +6,14 @@
 use super::source::Source;
 use crate::error::{Error, Result};
 use crate::table::map::group::{self, Group};
-use crate::table::map::index::{DIRECTORY, LARGE, MAX_DEPTH, SMALL, Segment};
+use crate::table::map::index::{DIRECTORY, LARGE, MAX_DEPTH, SMALL, Segment, depth_of};
 
 const WHAT: &str = "index";
 
 /// Directory and depth of the map whose row is given.
 fn directory<S: Source>(source: &mut S, row: u64) -> Result<(u64, u64)> {
-    let [offset, depth] = source.words(row + DIRECTORY, WHAT)?;
-    if depth > MAX_DEPTH {
-        return Err(Error::damaged(WHAT, row + DIRECTORY + 8, depth));
-    }
+    let [offset, words] = source.words(row + DIRECTORY, WHAT)?;
+    let depth = depth_of(words).ok_or_else(|| Error::damaged(WHAT, row + DIRECTORY + 8, words))?;
     Ok((offset, depth))
 }
 
@@ -120,7 +118,7 @@ impl Loaded {
     /// The entry at a place; `None` if there is none.
     pub(crate) fn entry(&self, place: usize) -> Option<Entry> {
         let (group, slot) = (self.groups.get(place / group::ENTRIES)?, place % group::ENTRIES);
-        (group.tag(slot) != 0).then(|| Entry {
+        (group.record(slot) != 0).then(|| Entry {
             tag: group.tag(slot),
             record: group.record(slot),
         })

@@ -412,8 +412,14 @@ impl Region {
 
     #[inline(always)]
     fn prepare(&mut self, pass: &Pass<'_>) -> Result<()> {
-        self.admit(pass)?;
-        if self.seen.load(Ordering::Relaxed) != pass.gate().word() || !self.progress.is_untouched() {
+        let gate = pass.gate();
+        if !gate.same(&self.gate) {
+            return Err(self.foreign());
+        }
+        // Under a word that was seen, with nothing begun, this process was the last to write and the log is empty: a log that could not be
+        // undone, and a guard that was forgotten, leave something begun.
+        if self.seen.load(Ordering::Relaxed) != gate.word() || !self.progress.is_untouched() {
+            self.admit(pass)?;
             self.look_again(pass)?;
         }
         Ok(())

@@ -603,6 +603,58 @@ pub(crate) struct Window<'v> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bad;
 
+/// A line of the cache.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u8; LINE as usize]);
+
+/// Bytes of a line.
+const LINE: u64 = 64;
+
+/// A window that ends a line before the limit, so that one number is enough to check words, lines and short tails: for the first look of a
+/// lookup, after whose `Bad` comes a second one through the window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Near<'v> {
+    window: Window<'v>,
+    limit: u64,
+}
+
+impl<'v> Near<'v> {
+    #[inline(always)]
+    fn pointer(self, offset: u64) -> std::result::Result<NonNull<u8>, Bad> {
+        if offset > self.limit {
+            return Err(Bad);
+        }
+        // SAFETY: checked to be inside, with a line behind it (V1).
+        Ok(unsafe { self.window.base.add(offset as usize) })
+    }
+
+    /// The word at `offset`, wherever that is.
+    #[inline(always)]
+    pub(crate) fn word_at(self, offset: u64) -> std::result::Result<u64, Bad> {
+        // SAFETY: a word is no longer than a line; initialised, not written while lent out (V4).
+        Ok(unsafe { self.pointer(offset)?.cast::<u64>().read_unaligned() })
+    }
+
+    /// The line that `offset` lies in.
+    #[inline(always)]
+    pub(crate) fn line(self, offset: u64) -> std::result::Result<&'v Line, Bad> {
+        // SAFETY: aligned like the base (`View::new`); initialised, not written while lent out (V4).
+        Ok(unsafe { self.pointer(offset & !(LINE - 1))?.cast::<Line>().as_ref() })
+    }
+
+    /// The same as [`Window::tail`].
+    #[inline(always)]
+    pub(crate) fn tail(self, offset: u64, length: u64) -> std::result::Result<&'v [u8], Bad> {
+        if length + 8 > LINE {
+            return self.window.tail(offset, length);
+        }
+        let start = self.pointer(offset.wrapping_sub(length))?;
+        // SAFETY: no longer than a line; initialised, not written while lent out (V4).
+        Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), length as usize + 8) })
+    }
+}
+
 impl<'v> Window<'v> {
     /// The words of a catalog row from `offset` on: a row lies in the fixed part of every region (V1), and table handles are only made
     /// of rows that were found there.
@@ -611,6 +663,26 @@ impl<'v> Window<'v> {
         debug_assert!(offset + N as u64 * 8 <= FIXED && offset.is_multiple_of(8));
         // SAFETY: inside the fixed part and aligned, by the caller's word (V1); not written while lent out (V4).
         unsafe { self.base.add(offset as usize).cast::<[u64; N]>().as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn near(self) -> Near<'v> {
+        Near {
+            window: self,
+            // The limit is above the fixed parts of a region, so the difference does not wrap.
+            limit: self.limit.wrapping_sub(LINE),
+        }
+    }
+
+    /// The line that `offset` lies in.
+    #[inline(always)]
+    pub(crate) fn line(self, offset: u64) -> std::result::Result<&'v Line, Bad> {
+        let offset = offset & !(LINE - 1);
+        if offset > self.limit.wrapping_sub(LINE) {
+            return Err(Bad);
+        }
+        // SAFETY: checked to be inside (V1), aligned like the base (`View::new`), initialised, not written while lent out (V4).
+        Ok(unsafe { self.base.add(offset as usize).cast::<Line>().as_ref() })
     }
 
     /// Whether `offset` lies in memory that was taken from the mount, `above` or behind.

@@ -238,13 +238,20 @@ fn parts(region: &Region) -> Parts {
             Kind::Map => {
                 p.add("roots of a map", group, (roots, 40), true);
                 p.add("bytes of archives", group, (roots + 40, 8), false);
-                let (directory, depth) = (root(0), root(1));
-                p.block(region, "directory", group, directory, 8 << depth, true);
+                let (directory, words) = (root(0), root(1));
+                p.block(region, "directory", group, directory, 8 * words, true);
                 let mut last = 0;
-                for i in 0..1 << depth {
+                for i in 0..words {
                     let word = load(directory + i * 8);
                     if word != last {
-                        p.block(region, "segment", group, word & !63, ((word & 63) + 1) * 64, true);
+                        p.block(
+                            region,
+                            "segment",
+                            group,
+                            (word & !63) - 64,
+                            ((word & 63) + 1) * 64,
+                            true,
+                        );
                     }
                     last = word;
                 }

@@ -488,24 +488,20 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
         let offset = self.root().wrapping_add(distance);
         // Size 0 is not plain, so the difference does not wrap where it is used.
         if Self::SIZE < size || distance > Self::SIZE.wrapping_sub(size) {
-            self.check_outside(offset, size)?;
+            let (header, checked, end) = (self.header, self.checked, self.root());
+            self.tx
+                .apart(|tx| check_outside(tx, header, checked, [offset, size, end]))?;
         }
         if !self.changing && !self.checked && self.tx.put_field(offset, &value, self.header) {
             return Ok(());
         }
-        self.tx.log(offset, size, self.header)?;
-        self.begin_change()?;
-        archive::store(self.tx, offset, value)
-    }
-
-    /// A field outside the root must lie in the part of the block that the root may point to.
-    #[cold]
-    fn check_outside(&self, offset: u64, size: u64) -> Result<()> {
-        let block = block(self.tx, self.header)?;
-        if offset < block.offset + if self.checked { CHECKSUM } else { 0 } || offset.wrapping_add(size) > self.root() {
-            return Err(Error::ForeignField);
+        let (header, checked) = (self.header, self.checked);
+        self.tx.apart(|tx| tx.log(offset, size, header))?;
+        if !self.changing {
+            self.tx.apart(|tx| begin_change(tx, header, checked))?;
+            self.changing = true;
         }
-        Ok(())
+        self.tx.apart(|tx| archive::store(tx, offset, value))
     }
 
     /// Logs the whole record and lends it for changes through rkyv's `Seal`.
@@ -516,40 +512,49 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
         let block = block(self.tx, self.header)?;
         self.tx
             .log(block.offset, self.root() + Self::SIZE - block.offset, self.header)?;
-        self.begin_change()?;
+        if !self.changing {
+            begin_change(self.tx, self.header, self.checked)?;
+            self.changing = true;
+        }
         self.sealed = true;
         let root = self.root();
         archive::seal::<V>(&mut self.tx.region.view, root)
     }
+}
 
-    #[inline]
-    fn begin_change(&mut self) -> Result<()> {
-        if !self.changing {
-            if self.checked {
-                let block = block(self.tx, self.header)?;
-                self.tx.log(block.offset, CHECKSUM, self.header)?;
-            }
-            change(self.tx, self.header)?;
-            self.changing = true;
-        }
-        Ok(())
+/// A field outside the root must lie in the part of the block that the root may point to, whose end is given.
+#[cold]
+fn check_outside(tx: &Tx<'_>, header: u64, checked: bool, [offset, size, end]: [u64; 3]) -> Result<()> {
+    let block = block(tx, header)?;
+    if offset < block.offset + if checked { CHECKSUM } else { 0 } || offset.wrapping_add(size) > end {
+        return Err(Error::ForeignField);
     }
+    Ok(())
+}
 
-    /// After the last change: the checksum, if there is one, then the sequence.
-    fn end_change(&mut self) -> Result<()> {
-        if self.sealed || self.checked {
-            let block = block(self.tx, self.header)?;
-            if self.sealed {
-                self.tx.record(block.offset, self.header - block.offset);
-            }
-            if self.checked {
-                let sum = checksum(self.tx, block, self.header)?;
-                self.tx.store(block.offset, sum, "checksum")?;
-            }
-        }
-        compiler_fence(Ordering::SeqCst);
-        settle(self.tx, self.header)
+/// Before the first change that is logged.
+fn begin_change(tx: &mut Tx<'_>, header: u64, checked: bool) -> Result<()> {
+    if checked {
+        let block = block(tx, header)?;
+        tx.log(block.offset, CHECKSUM, header)?;
     }
+    change(tx, header)
+}
+
+/// After the last change: the checksum, if there is one, then the sequence.
+fn end_change(tx: &Tx<'_>, header: u64, [checked, sealed]: [bool; 2]) -> Result<()> {
+    if sealed || checked {
+        let block = block(tx, header)?;
+        if sealed {
+            tx.record(block.offset, header - block.offset);
+        }
+        if checked {
+            let sum = checksum(tx, block, header)?;
+            tx.store(block.offset, sum, "checksum")?;
+        }
+    }
+    compiler_fence(Ordering::SeqCst);
+    settle(tx, header)
 }
 
 impl<V: Value> Deref for RecordMut<'_, '_, V> {
@@ -566,7 +571,8 @@ impl<V: Value> Drop for RecordMut<'_, '_, V> {
     fn drop(&mut self) {
         if self.changing {
             // The header was written by `change` a moment ago, so it is inside the region.
-            let ended = self.end_change();
+            let (header, kinds) = (self.header, [self.checked, self.sealed]);
+            let ended = self.tx.apart(|tx| end_change(tx, header, kinds));
             debug_assert!(ended.is_ok());
         }
     }

@@ -82,6 +82,9 @@ impl Progress {
 }
 
 /// An open transaction. Dropped without [`commit`](Tx::commit), also by a panic, it leaves no trace (T2).
+///
+/// It has no state of its own: all is in the region. So what seldom happens is done by functions of the region, or by a copy
+/// ([`apart`](Self::apart)), and a transaction whose address nobody was given lives in registers.
 #[derive(Debug)]
 pub struct Tx<'a> {
     pub(crate) region: &'a mut Region,
@@ -94,7 +97,7 @@ impl Deref for Tx<'_> {
     #[inline(always)]
     fn deref(&self) -> &View {
         if self.region.progress.is_held() {
-            self.flush();
+            flush(self.region);
         }
         &self.region.view
     }
@@ -124,15 +127,30 @@ impl<'a> Tx<'a> {
                 tx.pass.note_commit();
                 Ok(())
             }
-            _ if tx.region.touched.is_empty() && tx.region.carried.is_empty() => tx.finish(),
-            _ => std::mem::ManuallyDrop::into_inner(tx).commit_touched(),
+            _ => tx.apart(|tx| {
+                if tx.region.touched.is_empty() && tx.region.carried.is_empty() {
+                    tx.finish()
+                } else {
+                    tx.commit_touched()
+                }
+            }),
         }
     }
 
     /// First the sources of moves whose targets were changed (F2 of `region::moves`), which may be touched by that; then the twins of the records that
     /// were changed (B2 of `region::mixed`). What goes wrong there, also a panic of the program's code, takes the transaction back.
     #[cold]
-    fn commit_touched(mut self) -> Result<()> {
+    fn commit_touched(&mut self) -> Result<()> {
+        // Taken back when dropped.
+        let mut tx = Tx {
+            region: &mut *self.region,
+            pass: self.pass,
+        };
+        tx.follow()?;
+        std::mem::ManuallyDrop::new(tx).finish()
+    }
+
+    fn follow(&mut self) -> Result<()> {
         let movers = self.moves().all();
         // A source that follows may be the target of another move, whose source follows then: at most as often as there are moves.
         for _ in 0..=movers.len() {
@@ -141,7 +159,7 @@ impl<'a> Tx<'a> {
             carried.dedup();
             for (mover, key) in carried {
                 if let Some(mover) = movers.get(mover) {
-                    mover.mirror(&mut self, &key)?;
+                    mover.mirror(self, &key)?;
                 }
             }
         }
@@ -160,16 +178,16 @@ impl<'a> Tx<'a> {
         let bridges = self.mixed().all();
         for [row, header, number, word] in touched {
             if let Some((_, bridge)) = bridges.iter().find(|(known, _)| *known == row) {
-                bridge.write_twin(&mut self, At { header, number }, word)?;
+                bridge.write_twin(self, At { header, number }, word)?;
             }
         }
-        std::mem::ManuallyDrop::new(self).finish()
+        Ok(())
     }
 
     /// Notes that what became of a record of a move's source may be changed by this transaction, so that the source must follow.
     pub(crate) fn carry(&mut self, mover: usize, key: &[u8]) {
         if self.region.progress.is_held() {
-            self.flush();
+            flush(self.region);
         }
         self.region.progress.enter(LOGGED);
         self.region.carried.push((mover, key.into()));
@@ -178,7 +196,7 @@ impl<'a> Tx<'a> {
     /// Notes that a record may be changed by this transaction, and must have a twin of an older shape when it commits.
     pub(crate) fn touch(&mut self, row: u64, at: At, word: u64) {
         if self.region.progress.is_held() {
-            self.flush();
+            flush(self.region);
         }
         self.region.progress.enter(LOGGED);
         self.region.touched.push([row, at.header, at.number, word]);
@@ -200,7 +218,7 @@ impl<'a> Tx<'a> {
     #[cold]
     fn refuse(&mut self) -> Error {
         let at = self.region.progress.offset.load(Ordering::Relaxed);
-        self.take_back();
+        take_back(self.region);
         Error::damaged("field", at, 0)
     }
 
@@ -219,7 +237,7 @@ impl<'a> Tx<'a> {
             if !broken::is(Broken::Free)
                 && let Err(e) = self.apply_frees()
             {
-                self.take_back();
+                take_back(self.region);
                 return Err(e);
             }
             self.region.frees.clear();
@@ -266,7 +284,7 @@ impl<'a> Tx<'a> {
         }
         // The word may be part of what is held back: then it was merged with what was there before that.
         if progress.is_held() {
-            self.flush();
+            flush(self.region);
             let Some(word) = view.merged_known(offset, value) else {
                 return false;
             };
@@ -275,28 +293,13 @@ impl<'a> Tx<'a> {
         log.change_word(view, offset & !7, word, record)
     }
 
-    /// Logs and writes the pending word, because something else comes.
-    #[cold]
-    fn flush(&self) {
-        let Region {
-            view, log, progress, ..
-        } = &*self.region;
-        let [offset, value, record] = progress.held();
-        progress.enter(LOGGED);
-        let write = || {
-            log.append_first(view, offset, record)?;
-            let header = view.load(record, "record header")?;
-            view.store(record, header | undo::CHANGING, "record header")?;
-            compiler_fence(Ordering::SeqCst);
-            crash::point(Point::FieldOdd);
-            view.store(offset, value, "field")?;
-            crash::point(Point::FieldChanged);
-            compiler_fence(Ordering::SeqCst);
-            undo::settle(view, record)
-        };
-        // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
-        let failed = write().is_err();
-        progress.failed.fetch_or(failed, Ordering::Relaxed);
+    /// Lets `seldom` work with a copy of this transaction.
+    #[inline(always)]
+    pub(crate) fn apart<R>(&mut self, seldom: impl FnOnce(&mut Tx<'_>) -> R) -> R {
+        seldom(&mut std::mem::ManuallyDrop::new(Tx {
+            region: &mut *self.region,
+            pass: self.pass,
+        }))
     }
 
     /// Runs `change` as a part that can fail on its own: if it returns `Err`, what it changed is taken back, and the
@@ -329,7 +332,7 @@ impl<'a> Tx<'a> {
         change: impl FnOnce(&mut Self) -> std::result::Result<R, E>,
     ) -> std::result::Result<R, E> {
         if self.region.progress.is_held() {
-            self.flush();
+            flush(self.region);
         }
         let (mark, frees) = (self.region.log.mark(), self.region.frees.len());
         let result = change(self);
@@ -370,10 +373,10 @@ impl<'a> Tx<'a> {
     /// Logs a range that is about to change; `record` is the header of the record it is part of, or 0.
     #[inline]
     pub(crate) fn log(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
-        if self.region.progress.is_held() {
-            self.flush();
-        }
         let region = &mut *self.region;
+        if region.progress.is_held() {
+            flush(region);
+        }
         region.progress.enter(LOGGED);
         if region.hook.is_some() {
             region.before_write(offset, length)?;
@@ -419,7 +422,7 @@ impl<'a> Tx<'a> {
     #[inline]
     pub(crate) fn free(&mut self, block: u64) {
         if self.region.progress.is_held() {
-            self.flush();
+            flush(self.region);
         }
         self.region.progress.enter(LOGGED);
         self.region.frees.push(block);
@@ -434,30 +437,53 @@ impl<'a> Tx<'a> {
 }
 
 impl Drop for Tx<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.take_back();
+        take_back(self.region);
     }
 }
 
-impl Tx<'_> {
-    #[cold]
-    fn take_back(&mut self) {
-        let region = &mut *self.region;
-        region.frees.clear();
-        region.touched.clear();
-        region.carried.clear();
-        region.progress = Progress::default();
-        let view = &region.view;
-        if undo::Log::published(view) != 0 {
-            view.set_header(at::ACTIVITY, Activity::Recovery as u64);
-            // A log that cannot be undone stays as it is: the next `begin` finds it, tries again and reports the damage.
-            if region.log.undo(view).is_err() {
-                region.progress.enter(LOGGED);
-                return;
-            }
+/// Logs and writes the word that is held back, because something else comes.
+#[cold]
+fn flush(region: &Region) {
+    let Region {
+        view, log, progress, ..
+    } = region;
+    let [offset, value, record] = progress.held();
+    progress.enter(LOGGED);
+    let write = || {
+        log.append_first(view, offset, record)?;
+        let header = view.load(record, "record header")?;
+        view.store(record, header | undo::CHANGING, "record header")?;
+        compiler_fence(Ordering::SeqCst);
+        crash::point(Point::FieldOdd);
+        view.store(offset, value, "field")?;
+        crash::point(Point::FieldChanged);
+        compiler_fence(Ordering::SeqCst);
+        undo::settle(view, record)
+    };
+    // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
+    let failed = write().is_err();
+    progress.failed.fetch_or(failed, Ordering::Relaxed);
+}
+
+/// Takes back everything that the open transaction changed.
+#[cold]
+fn take_back(region: &mut Region) {
+    region.frees.clear();
+    region.touched.clear();
+    region.carried.clear();
+    region.progress = Progress::default();
+    let view = &region.view;
+    if undo::Log::published(view) != 0 {
+        view.set_header(at::ACTIVITY, Activity::Recovery as u64);
+        // A log that cannot be undone stays as it is: the next `begin` finds it, tries again and reports the damage.
+        if region.log.undo(view).is_err() {
+            region.progress.enter(LOGGED);
+            return;
         }
-        view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS).wrapping_add(1));
-        view.set_header(at::ACTIVITY, Activity::Idle as u64);
-        region.rest();
     }
+    view.set_header(at::ROLLBACKS, view.header(at::ROLLBACKS).wrapping_add(1));
+    view.set_header(at::ACTIVITY, Activity::Idle as u64);
+    region.rest();
 }

@@ -120,6 +120,7 @@ fn two_fields(player: &ArchivedPlayer) -> i64 {
     player.score.to_native() as i64 + i64::from(player.position[0].to_native())
 }
 
+#[inline(always)]
 fn raise_score(players: Map<u64, Player>, tx: &mut Tx<'_>, key: u64) -> shmstate::Result<i64> {
     let Some(mut player) = players.get_mut(tx, &key)? else {
         return Ok(0);

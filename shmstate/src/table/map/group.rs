@@ -1,8 +1,8 @@
 //! A group of an index: one cache line with ten entries.
 //!
 //! ```text
-//! 0 [u8; 10] tags: 0 empty, else from the hash · 10 u16 overflow · 12 u16 check: 16 more bits of the hashes of all entries on one another
-//! 14 [u40; 10] places: offset of a record's header, in units of 8 bytes; 0 if empty
+//! 0 [u8; 10] tags, from the hash; 0 if empty · 10 u16 overflow · 12 u16 check: 16 more bits of the hashes of all entries on one another
+//! 14 [u40; 10] places: offset of a record's header, in units of 8 bytes; 0 if empty, and only then
 //! ```
 //!
 //! A place is found with one comparison of all tags and one load, so an index takes 6.4 bytes an entry and a lookup one line of it.
@@ -12,7 +12,7 @@
 
 use crate::error::Result;
 use crate::region::header::MAX_CAPACITY;
-use crate::region::view::View;
+use crate::region::view::{Line, View};
 use crate::simd::equal_bytes;
 use crate::tx::Tx;
 
@@ -37,10 +37,10 @@ const _: () = {
     assert!(MAX_CAPACITY <= 1 << (PLACE as u32 * 8 + UNIT));
 };
 
-/// The tag of a hash: never 0.
+/// The tag of a hash.
 #[inline(always)]
 pub(crate) fn tag(hash: u64) -> u8 {
-    ((hash >> 32) as u8).max(1)
+    (hash >> 32) as u8
 }
 
 /// What the check of a group has of a hash.
@@ -48,9 +48,9 @@ pub(crate) fn check_of(hash: u64) -> u16 {
     (hash >> 40) as u16
 }
 
-/// The entries with that tag, a bit each.
+/// The entries with that tag, a bit each. Empty ones have the tag 0, as one in 256 records has.
 #[inline(always)]
-pub(crate) fn matches(group: &[u8; BYTES], tag: u8) -> u32 {
+pub(crate) fn matches(Line(group): &Line, tag: u8) -> u32 {
     let [low, high] = [0, 8].map(|at| {
         let mut word = [0; 8];
         word.copy_from_slice(&group[at..at + 8]);
@@ -61,7 +61,7 @@ pub(crate) fn matches(group: &[u8; BYTES], tag: u8) -> u32 {
 
 /// The record of an entry: the offset of its header, a multiple of 8. `slot` is below [`ENTRIES`], else it is 0.
 #[inline(always)]
-pub(crate) fn record(group: &[u8; BYTES], slot: usize) -> u64 {
+pub(crate) fn record(Line(group): &Line, slot: usize) -> u64 {
     let at = PLACES - BELOW + slot * PLACE;
     match group.get(at..at + 8).and_then(|word| word.first_chunk::<8>()) {
         Some(word) => u64::from_le_bytes(*word) >> (BELOW * 8) << UNIT,
@@ -71,7 +71,7 @@ pub(crate) fn record(group: &[u8; BYTES], slot: usize) -> u64 {
 
 /// How many entries went past this group.
 #[inline(always)]
-pub(crate) fn overflow(group: &[u8; BYTES]) -> u16 {
+pub(crate) fn overflow(Line(group): &Line) -> u16 {
     u16::from_le_bytes([group[OVERFLOW], group[OVERFLOW + 1]])
 }
 
@@ -121,11 +121,11 @@ impl Group {
     }
 
     pub(crate) fn record(&self, slot: usize) -> u64 {
-        record(&self.0, slot)
+        record(&Line(self.0), slot)
     }
 
     pub(crate) fn overflow(&self) -> u16 {
-        overflow(&self.0)
+        overflow(&Line(self.0))
     }
 
     /// The check, which lookups do not look at: with the tag, 24 bits of its hash bind a record's key to its entry.
@@ -152,7 +152,7 @@ impl Group {
 
     /// The first empty entry.
     pub(crate) fn vacant(&self) -> Option<usize> {
-        self.0[..ENTRIES].iter().position(|tag| *tag == 0)
+        (0..ENTRIES).find(|slot| self.record(*slot) == 0)
     }
 
     /// Lets an entry name another record with the same hash.
@@ -175,7 +175,7 @@ impl Group {
     /// The entries that are not empty: which, tag, record.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, u8, u64)> + '_ {
         (0..ENTRIES)
-            .filter(|slot| self.0[*slot] != 0)
+            .filter(|slot| self.record(*slot) != 0)
             .map(|slot| (slot, self.tag(slot), self.record(slot)))
     }
 }
@@ -216,7 +216,7 @@ mod tests {
                 let (tag, record) = if random.bool() {
                     (0, 0)
                 } else {
-                    (random.u8(1..), random.u64(1..1 << 40) << UNIT)
+                    (random.u8(..), random.u64(1..1 << 40) << UNIT)
                 };
                 group.set(slot, tag, record);
                 model[slot] = (tag, record);
@@ -231,9 +231,9 @@ mod tests {
             let mask = (0..ENTRIES)
                 .filter(|slot| model[*slot].0 == tag)
                 .fold(0, |mask, slot| mask | 1 << slot);
-            assert_eq!(matches(&group.0, tag), mask);
+            assert_eq!(matches(&Line(group.0), tag), mask);
             assert_eq!(Group::of(&group.words()), group);
-            assert_eq!(record(&group.0, ENTRIES), 0);
+            assert_eq!(record(&Line(group.0), ENTRIES), 0);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Going over all records of a map, in the order in which they lie in memory.
 
 use super::Map;
+use super::bulk::fetch_ahead;
 use crate::archive::{self, Value};
 use crate::error::{Error, Result};
 use crate::heap::Blocks;
@@ -57,6 +58,7 @@ impl<'v, K: Key, V: Value> Iter<'v, K, V> {
     fn step(&mut self) -> Result<Option<(K, &'v V::Archived)>> {
         while let Some(block) = self.blocks.next(self.view)? {
             let header = block.offset + block.size - record::HEADER;
+            fetch_ahead(self.view, header, block.size);
             let tail = Map::<K, V>::checked_tail(self.view, header)?;
             if record::is_dead(tail) {
                 continue;

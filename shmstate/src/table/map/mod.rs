@@ -347,24 +347,66 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`].
     #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
-        match self.search_root(view, key)? {
+        match self.first(view, key) {
             Ok(Some((_, root))) => Ok(Some(root)),
             Ok(None) if !view.mixed().has(self.row) => Ok(None),
             _ => self.get_late(view, key),
         }
     }
 
-    /// The way of [`get`](Self::get) if the first look found nothing, or nothing that is sound.
-    #[cold]
+    /// The way of [`get`](Self::get) if the first look does not tell.
+    #[inline(never)]
     fn get_late<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
-        match self.get_again(view, key)? {
+        let found = match self.search_root(view, key)? {
+            Ok(found) => found,
+            Err(Bad) => self.get_again(view, key)?,
+        };
+        match found {
             Some((_, root)) => Ok(Some(root)),
             None if view.mixed().has(self.row) => moving::pending::<V>(view, self.row, &Self::encode(key)?),
             None => Ok(None),
         }
     }
 
-    /// Header and root of the record under `key`, with as little as possible.
+    /// Header of the record under `key`, if the first look does not tell.
+    #[inline(never)]
+    fn find_late(&self, view: &View, key: &K::Borrowed) -> Result<Option<u64>> {
+        let found = match self.search_root(view, key)? {
+            Ok(found) => found,
+            Err(Bad) => self.get_again(view, key)?,
+        };
+        Ok(found.map(|(record, _)| record))
+    }
+
+    /// Header and root of the record under `key` where most are, with as little as possible; `Bad` says that one has to look further.
+    #[inline(always)]
+    fn first<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Root<'v, V>, Bad> {
+        if const { Word::<K>::FITS } {
+            self.first_by(view, &Word::of(key))
+        } else {
+            self.first_by(view, &Self::encode(key).map_err(|_| Bad)?)
+        }
+    }
+
+    #[inline(always)]
+    fn first_by<'v>(&self, view: &'v View, key: &impl Probe<K>) -> Result<Root<'v, V>, Bad> {
+        if view.tag() != self.region {
+            return Err(Bad);
+        }
+        let window = view.window();
+        let directory = Index::of(self.row).directory(window);
+        let near = window.near();
+        let Some(record) = directory.first(near, key.hash(directory.seed))? else {
+            return Ok(None);
+        };
+        let tail = near.tail(record, Self::GEOMETRY.root)?;
+        if !key.is_of(window, record, tail)? {
+            return Err(Bad);
+        }
+        Ok(Some((record, archive::root_in::<V>(tail, Self::GEOMETRY)?)))
+    }
+
+    /// Header and root of the record under `key`.
     #[inline(always)]
     fn search_root<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Result<Root<'v, V>, Bad>> {
         let window = view.window();
@@ -399,12 +441,17 @@ impl<K: Key, V: Value> Map<K, V> {
     #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
         if tx.mixed().has(self.row) {
-            self.renew(tx, key)?;
+            let record = tx.apart(|tx| {
+                self.renew(tx, key)?;
+                self.find_late(tx, key)
+            })?;
+            return Ok(record.map(|record| RecordMut::found(tx, self.home(), record)));
         }
-        let view: &View = tx;
-        let record = match self.search_root(view, key)? {
+        // What was held back was written by the look above (T8).
+        let view = &tx.region.view;
+        let record = match self.first(view, key) {
             Ok(found) => found.map(|(record, _)| record),
-            Err(Bad) => self.get_again(view, key)?.map(|(record, _)| record),
+            Err(Bad) => self.find_late(view, key)?,
         };
         Ok(record.map(|record| RecordMut::found(tx, self.home(), record)))
     }
