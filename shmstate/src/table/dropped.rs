@@ -17,7 +17,7 @@ use crate::region::Region;
 use crate::region::header::ROWS;
 use crate::region::view::View;
 use crate::table::catalog::{self, Kind, ROOT, Row, State};
-use crate::table::{cell, map, mixed, ordered, queue, record, slab, timers};
+use crate::table::{cell, map, mixed, moving, ordered, queue, record, slab, timers};
 use crate::tx::Tx;
 use crate::tx::undo::Log;
 
@@ -26,7 +26,8 @@ impl Region {
     ///
     /// It is gone at once, with the first of two transactions, and for good: a version before that knows the table cannot go on without it. So drop
     /// what a newer version does not use any more when it is confirmed; a large map piecemeal, by a [`Move`](crate::Move) without targets, because this is one step
-    /// for all records. Handles of the table are worth nothing then. A region has room for 64 tables, those that were dropped included, until it is restored from a checkpoint.
+    /// for all records. A version that does not know a move, and has owned the region after one that does, may drop the tables that it filled: what it left
+    /// goes with the last. Handles of the table are worth nothing then. A region has room for 64 tables, those that were dropped included, until it is restored from a checkpoint.
     ///
     /// ```
     /// # fn main() -> shmstate::Result<()> {
@@ -43,7 +44,7 @@ impl Region {
     /// ```
     ///
     /// # Errors
-    /// [`Error::StillMoving`] for a table that a move empties or fills, [`Error::Streams`] for connections; those of [`begin`](Self::begin), of the log and of
+    /// [`Error::StillMoving`] for a table that a move empties or fills, if this program knows the move or the source has not all records; [`Error::Streams`] for connections; those of [`begin`](Self::begin), of the log and of
     /// [`Tx::commit`]. Nothing was dropped then, except that after the first transaction the table is gone.
     pub fn drop_table(&mut self, pass: &Pass<'_>, name: &str) -> Result<bool> {
         let mut tx = self.begin(pass)?;
@@ -59,10 +60,11 @@ impl Region {
             }
             Err(e) => return Err(e),
         };
-        crate::table::moving::check_idle(&tx, &row)?;
+        moving::check_idle(&tx, &row)?;
         if row.kind == Kind::Streams as u16 {
             return Err(Error::Streams { table: name.into() });
         }
+        moving::forget(&mut tx, &row)?;
         for companion in mixed::companions(&tx, name)? {
             drop_row(&mut tx, &companion.row)?;
         }

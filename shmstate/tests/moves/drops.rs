@@ -1,6 +1,6 @@
 //! Tables that go.
 
-use crate::shapes::Thing;
+use crate::shapes::{Players, Thing, one_way, two_way, zone};
 use crate::world::{World, check};
 use shmstate::{
     Cell, CheckpointOptions, Error, Gap, Map, Move, OrderedMap, Queue, Region, Rings, Slab, Streams, Timers,
@@ -213,4 +213,101 @@ fn a_table_is_given_up_piecemeal() {
         crate::shapes::Players::open(&region, "players"),
         Err(Error::NoTable { .. })
     ));
+}
+
+/// Version 1 is there again and stays: it drops what version 2 has left, and nothing of the move is there any more.
+#[test]
+fn what_a_version_left_that_does_not_come_again_can_be_dropped() {
+    let world = World::of_players("left", 500);
+    let play = |key| {
+        let mut two = world.two(two_way());
+        two.write(|tx, citizens, _| citizens.get_mut(tx, &zone(key))?.expect("there").set(|c| &c.mana, 1))
+            .expect("play");
+    };
+    let remove = |id| {
+        world.write(|tx| Players::open_or_create(tx, "players")?.remove(tx, &id).map(|_| ()));
+    };
+    play(1);
+    remove(2);
+    // Begun anew, so that something is set aside, and disowned once more.
+    play(3);
+    remove(4);
+    let before = [".aside.0..moved.players", ".aside.0.citizens", ".aside.0.things"];
+    let names = world.names();
+    assert!(
+        before.iter().all(|name| names.iter().any(|known| known == name)),
+        "{names:?}"
+    );
+    {
+        let (mut region, players) = world.one().expect("version 1");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        assert!(region.drop_table(&pass, "things").expect("dropped"));
+        check(&mut region);
+        assert!(region.drop_table(&pass, "citizens").expect("dropped"));
+        check(&mut region);
+        region
+            .write(&pass, |tx| players.remove(tx, &5).map(|_| ()))
+            .expect("goes on");
+    }
+    assert_eq!(world.names(), ["players"]);
+    // It may come again all the same, and begins as if it never had been.
+    let mut two = world.two(two_way());
+    assert_eq!(two.left(), 497);
+    assert_eq!((two.get(5), two.get(1).map(|(_, mana)| mana)), (None, Some(100)));
+    two.sweep_all();
+    check(&mut two.region);
+}
+
+/// The source, too, and what only a move of it has filled stays until it is dropped itself.
+#[test]
+fn the_source_of_a_move_that_nobody_knows_can_be_dropped() {
+    let world = World::of_players("source", 500);
+    {
+        let mut two = world.two(two_way());
+        two.write(|tx, citizens, _| citizens.get_mut(tx, &zone(1))?.expect("there").set(|c| &c.mana, 1))
+            .expect("play");
+        let gate = two.region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        for table in ["players", "citizens", "things"] {
+            let refused = two.region.drop_table(&pass, table);
+            assert!(
+                matches!(refused, Err(Error::StillMoving { .. })),
+                "{table}: {refused:?}"
+            );
+        }
+    }
+    let mut region = world.open();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    assert!(region.drop_table(&pass, "players").expect("dropped"));
+    check(&mut region);
+    assert_eq!(world.names(), ["citizens", "things"]);
+    for table in ["citizens", "things"] {
+        assert!(region.drop_table(&pass, table).expect("dropped"));
+        check(&mut region);
+    }
+    assert!(world.names().is_empty());
+}
+
+/// Records are nowhere but in the targets: nobody who does not know the move can throw them away for tables that count no more.
+#[test]
+fn what_has_moved_for_good_is_not_dropped_by_who_does_not_know() {
+    let world = World::of_players("for-good", 500);
+    {
+        let mut two = world.two(one_way());
+        two.write(|tx, citizens, _| citizens.get_mut(tx, &zone(1))?.expect("there").set(|c| &c.mana, 1))
+            .expect("play");
+    }
+    let mut region = world.open();
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    for table in ["players", "citizens", "things"] {
+        let refused = region.drop_table(&pass, table);
+        assert!(
+            matches!(refused, Err(Error::StillMoving { .. })),
+            "{table}: {refused:?}"
+        );
+    }
+    check(&mut region);
 }

@@ -9,7 +9,7 @@
 //!   only the source reads there what the newer one has made of it, and what was not touched as it was.
 //! - **N3** A version that does not know the move, but owns a region that has one, says so before it changes anything (`disown`). The next one that
 //!   knows it begins anew: what the targets hold is older than what the source holds. So the targets are *set aside*, which takes a step for each
-//!   64 KiB of them, and the sweep takes them away.
+//!   64 KiB of them, and the sweep takes them away. Who does not know the move may drop its tables by name: what is in the targets counts no more.
 //! - **N4** Once the way back is closed, or if there never was one, the source says that its records have moved: nobody opens it but the move. The
 //!   sweep takes what is left, and drops the source and the marks with the last.
 //! - **N5** A target that some records have not come to yet is not opened by who does not know the move; looked at as a whole, it is an error.
@@ -24,7 +24,7 @@ mod settle;
 mod sweep;
 mod target;
 
-pub(crate) use settle::{check_idle, check_known, disown, is_move, is_way, progress};
+pub(crate) use settle::{check_idle, check_known, disown, forget, is_move, is_way, progress};
 pub use target::Targets;
 pub(crate) use target::{before, is_whole, pending};
 

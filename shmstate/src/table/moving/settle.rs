@@ -194,15 +194,10 @@ pub(crate) fn disown(tx: &mut Tx<'_>) -> Result<()> {
     if tx.header(at::MOVES) == 0 || tx.header(at::MAGIC) == 0 {
         return Ok(());
     }
-    let known = tx.moves().all();
-    for row in catalog::rows(tx)? {
-        let Some(source) = row.name.strip_prefix(MARKS) else {
-            continue;
-        };
-        if known.iter().any(|mover| mover.source() == source) || tx.load(row.offset + WAY, WHAT)? != KEPT {
-            continue;
+    for marks in unknown_marks(tx)? {
+        if tx.load(marks.offset + WAY, WHAT)? == KEPT {
+            tx.put(marks.offset + WAY, OUTDATED, WHAT)?;
         }
-        tx.put(row.offset + WAY, OUTDATED, WHAT)?;
     }
     Ok(())
 }
@@ -246,21 +241,73 @@ pub(crate) fn check_known(view: &View, row: &Row) -> Result<()> {
     })
 }
 
-/// Refuses to drop a table that is part of a move.
+/// Refuses to drop a table that is part of a move, unless that counts no more: nobody of this program knows the move, and the source has
+/// all that there is, because an owner has disowned it.
 pub(crate) fn check_idle(view: &View, row: &Row) -> Result<()> {
-    let is_source = marks_row(view, &row.name)?.is_some();
-    if row.moves == 0 && !is_source {
+    let marks = marks_row(view, &row.name)?;
+    if row.moves == 0 && marks.is_none() {
         return Ok(());
     }
     let known = view.moves().all().into_iter();
     let mut known = known.filter(|mover| mover.source() == row.name || mover.may_fill(&row.name));
     let (source_table, left) = match known.next() {
         Some(mover) => (mover.source().into(), mover.left(view)?),
-        None => (row.name.as_str().into(), 0),
+        None => {
+            let unknown = unknown_marks(view)?;
+            let concern = |marks: &Row| row.moves > 0 || marks.name == marks_of(&row.name);
+            let mut superseded = true;
+            for marks in unknown.iter().filter(|marks| concern(marks)) {
+                superseded &= view.load(marks.offset + WAY, WHAT)? == OUTDATED;
+            }
+            if superseded {
+                return Ok(());
+            }
+            (row.name.as_str().into(), 0)
+        }
     };
     Err(Error::StillMoving {
         table: row.name.as_str().into(),
         source_table,
         left,
     })
+}
+
+/// A table is about to be dropped that was part of moves which count no more ([`check_idle`]): with a source go its marks, with the last target of moves
+/// that nobody knows the marks of all of them, and what was set aside.
+pub(crate) fn forget(tx: &mut Tx<'_>, dropped: &Row) -> Result<()> {
+    let rows = catalog::rows(tx)?;
+    let known = tx.moves().all();
+    let is_known_target = |row: &Row| known.iter().any(|mover| mover.may_fill(&row.name));
+    let is_last = dropped.moves > 0
+        && rows
+            .iter()
+            .all(|row| row.moves == 0 || row.name == dropped.name || is_known_target(row));
+    let mut gone = vec![dropped.name.clone()];
+    for marks in unknown_marks(tx)? {
+        if is_last || marks.name == marks_of(&dropped.name) {
+            dropped::drop_row(tx, &marks)?;
+            let moves = tx.header(at::MOVES).saturating_sub(1);
+            tx.put(at::MOVES, moves, WHAT)?;
+            gone.push(marks.name);
+        }
+    }
+    for row in &rows {
+        if let Some((_, of)) = row.name.strip_prefix(ASIDE).and_then(|rest| rest.split_once('.'))
+            && gone.iter().any(|name| name == of)
+        {
+            dropped::drop_row(tx, row)?;
+        }
+    }
+    Ok(())
+}
+
+/// The marks of moves that nobody of this program knows.
+fn unknown_marks(view: &View) -> Result<Vec<Row>> {
+    let known = view.moves().all();
+    let mut rows = catalog::rows(view)?;
+    rows.retain(|row| {
+        let source = row.name.strip_prefix(MARKS);
+        source.is_some_and(|source| known.iter().all(|mover| mover.source() != source))
+    });
+    Ok(rows)
 }
