@@ -101,6 +101,16 @@ pub(crate) fn any_dying(view: &View) -> Result<bool> {
     Ok(dying(view)?.next().is_some())
 }
 
+/// How many rows had tables that were dropped.
+pub(crate) fn count(view: &View) -> Result<u64> {
+    let mut dropped = 0;
+    for index in 0..ROWS {
+        let row = catalog::any_row(view, index)?;
+        dropped += u64::from(row.is_some_and(|row| matches!(row.state, State::Dying | State::Dead)));
+    }
+    Ok(dropped)
+}
+
 fn dying(view: &View) -> Result<impl Iterator<Item = Row> + use<>> {
     let mut rows = Vec::new();
     for index in 0..ROWS {

@@ -1,9 +1,9 @@
 //! One version alone: what it finds, and what becomes of the tables.
 
 use crate::MANY;
-use crate::shapes::{Citizen, Citizens, Thing, one_way, player, zone};
+use crate::shapes::{Citizen, Citizens, Players, Thing, one_way, player, zone};
 use crate::world::{World, check};
-use shmstate::{Error, Map, Move, Result};
+use shmstate::{Error, Map, Move, Result, TableOptions, verify};
 
 /// Records are found where they are asked for, whether they have moved or not, and move when they are changed.
 #[test]
@@ -217,4 +217,36 @@ fn moves_that_cannot_be_meant() {
         .open(&region)
         .map(|_| ());
     assert!(matches!(other, Err(Error::SchemaMismatch { .. })), "{other:?}");
+}
+
+/// A letter that is not what it was is noticed in a target because it was noticed in the source.
+#[test]
+fn targets_have_checksums_if_the_source_has() {
+    for checksums in [false, true] {
+        let world = World::new("checksums");
+        world.write(|tx| {
+            let options = TableOptions::default().checksums(checksums);
+            let players = Players::create_with(tx, "players", options)?;
+            (0..20).try_for_each(|id| players.insert(tx, &id, &player(id)).map(|_| ()))
+        });
+        world.two(one_way()).sweep_all();
+        assert_eq!(world.names(), ["citizens", "things"]);
+        let file = format!("/dev/shm/{}", world.name());
+        let mut bytes = std::fs::read(&file).expect("read");
+        let name = player(17).name;
+        let mut found = 0;
+        for at in 0..bytes.len() - name.len() {
+            if bytes[at..].starts_with(name.as_bytes()) {
+                bytes[at + 5] ^= 1;
+                found += 1;
+            }
+        }
+        assert!(found > 0, "what memory has is not what was written");
+        std::fs::write(&file, &bytes).expect("write");
+        let region = world.open();
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let verified = verify(&region.read(&pass).expect("read")).expect("verify");
+        assert_eq!(verified.is_sound(), !checksums, "{verified:?}");
+    }
 }

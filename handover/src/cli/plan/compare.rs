@@ -31,8 +31,16 @@ pub(super) struct Live {
     pub(super) node: String,
     pub(super) owner: Serving,
     /// Regions with what the catalog says, or why it cannot be read.
-    pub(super) regions: Vec<(String, Result<Vec<TableInfo>, String>)>,
+    pub(super) regions: Vec<(String, Result<Catalog, String>)>,
     pub(super) declared: Option<Declarations>,
+}
+
+/// What a region's catalog has.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    pub(super) tables: Vec<TableInfo>,
+    /// Rows of tables that were dropped: they are not used again.
+    pub(super) dropped: u64,
 }
 
 /// What becomes of a table.
@@ -200,7 +208,8 @@ pub(super) fn compare(live: Live, manifest: &Manifest, elsewhere: Option<String>
         }
         match found.map(|(_, found)| found) {
             None => tables.extend(of_region(region, &[])),
-            Some(Ok(found)) => {
+            Some(Ok(catalog)) => {
+                let found = &catalog.tables;
                 let shown = found.iter().filter(|table| !table.name.starts_with('.')).count();
                 if region.tables.is_empty() && shown > 0 {
                     unknown.push(format!(
@@ -211,7 +220,7 @@ pub(super) fn compare(live: Live, manifest: &Manifest, elsewhere: Option<String>
                     continue;
                 }
                 let planned = of_region(region, found);
-                refusals.extend(catalog_is_full(region, found, &planned));
+                refusals.extend(catalog_is_full(region, catalog, &planned));
                 tables.extend(planned);
             }
             Some(Err(why)) => unknown.push(format!("region {} cannot be read: {why}", region.name)),
@@ -471,7 +480,8 @@ fn parts(text: &str) -> (&str, &str) {
 }
 
 /// Whether there are too few rows for what the program makes.
-fn catalog_is_full(region: &Region, found: &[TableInfo], planned: &[TablePlan]) -> Option<String> {
+fn catalog_is_full(region: &Region, catalog: &Catalog, planned: &[TablePlan]) -> Option<String> {
+    let found = &catalog.tables;
     let new = planned.iter().filter(|table| table.fate == Fate::New).count() as u64;
     // A table that gets another shape gets a row for the one before, unless there was one already.
     let migrated = planned.iter().filter(|table| table.fate == Fate::Migrated);
@@ -485,10 +495,15 @@ fn catalog_is_full(region: &Region, found: &[TableInfo], planned: &[TablePlan]) 
         table.fate == Fate::Moved && info.is_some_and(|info| info.moving.is_none())
     });
     let needed = new + companions.count() as u64 + begin.count() as u64;
-    let has = found.len() as u64;
+    let has = found.len() as u64 + catalog.dropped;
     (has + needed > MAX_TABLES).then(|| {
+        let dropped = match catalog.dropped {
+            0 => String::new(),
+            1 => ", one of them by a table that was dropped".into(),
+            many => format!(", {many} of them by tables that were dropped"),
+        };
         format!(
-            "the catalog of region {} has {has} of at most {MAX_TABLES} rows in use, and {needed} more are needed",
+            "the catalog of region {} has {has} of at most {MAX_TABLES} rows in use{dropped}, and {needed} more are needed",
             region.name
         )
     })

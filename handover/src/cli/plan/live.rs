@@ -7,7 +7,7 @@ use super::super::exit::Failure;
 use super::super::look::Found;
 use super::super::objects::{PREFIX, is_control_block, objects};
 use super::super::outcome::Serving;
-use super::compare::Live;
+use super::compare::{Catalog, Live};
 use super::manifest::Manifest;
 use crate::os::dir::NodeId;
 
@@ -43,12 +43,18 @@ pub(super) fn live(base: &Path, found: &Found, manifest: &Manifest) -> Result<Op
     }))
 }
 
-type Seen = (String, Result<Vec<shmstate::TableInfo>, String>);
+type Seen = (String, Result<Catalog, String>);
 
 /// `None` for what is no region of the node: it is not there, or nobody holds it. That is what a version left that did not last, and it is made anew.
 fn seen(name: &str, found: shmstate::Result<Inspection>) -> Option<Seen> {
     match found {
-        Ok(found) => found.held.then(|| (name.to_owned(), Ok(found.tables))),
+        Ok(found) => found.held.then(|| {
+            let catalog = Catalog {
+                tables: found.tables,
+                dropped: found.dropped_tables,
+            };
+            (name.to_owned(), Ok(catalog))
+        }),
         Err(shmstate::Error::NotFound { .. }) => None,
         Err(why) => Some((name.to_owned(), Err(why.to_string()))),
     }

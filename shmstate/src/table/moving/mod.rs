@@ -130,7 +130,7 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
         self
     }
 
-    /// To the map `target`, which is made if it is not there: `make` says which records become of one, none, one or many; `source_of` the other way
+    /// To the map `target`, which is made if it is not there, with checksums if the source has them: `make` says which records become of one, none, one or many; `source_of` the other way
     /// round from which key of the source the record under a key comes, `None` if from none. The view is for looking into other tables.
     ///
     /// Both must agree: a record that `make` gives for a key stands under keys for which `source_of` gives that key.

@@ -9,7 +9,7 @@ use crate::inspect::MoveInfo;
 use crate::region::header::at;
 use crate::region::seal::seal;
 use crate::region::view::View;
-use crate::table::catalog::{self, Row};
+use crate::table::catalog::{self, Row, TableOptions};
 use crate::table::dropped;
 use crate::table::key::Key;
 use crate::table::map::{self, Map, WAY};
@@ -107,6 +107,8 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
 
     /// Finds the targets, and makes those that are not there.
     fn find_targets(&self, tx: &mut Tx<'_>, counted: bool) -> Result<()> {
+        let source = catalog::named(tx, self.name())?;
+        let options = TableOptions::default().checksums(catalog::is_checked(tx, source.offset)?);
         for target in &self.targets {
             let found = catalog::rows(tx)?.into_iter().find(|row| row.name == target.name());
             let row = match found {
@@ -114,7 +116,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
                     target.compare(tx, &row)?;
                     row.offset
                 }
-                None => target.create(tx)?,
+                None => target.create(tx, options)?,
             };
             // One that a version before did not have.
             let row = catalog::row_at(tx, row)?;

@@ -3,7 +3,7 @@
 use crate::archive::{self, OwnedValue, Value};
 use crate::error::{Error, Result};
 use crate::region::view::View;
-use crate::table::catalog::{self, Row};
+use crate::table::catalog::{self, Row, TableOptions};
 use crate::table::declared;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::map::Map;
@@ -24,7 +24,7 @@ type Make<K, V, K2, V2> = Box<dyn Fn(&View, &K, &V) -> Result<Vec<(K2, V2)>> + S
 trait Work<K, V>: Send + Sync {
     fn admit(&self, view: &View, name: &str) -> Result<()>;
     fn compare(&self, view: &View, row: &Row) -> Result<()>;
-    fn create(&self, tx: &mut Tx<'_>, name: &str) -> Result<u64>;
+    fn create(&self, tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<u64>;
     fn put(&self, tx: &mut Tx<'_>, row: u64, key: &K, value: &V) -> Result<()>;
     fn source_of(&self, key: &[u8]) -> Result<Option<K>>;
     fn find(&self, view: &View, target_key: &[u8], key: &K, value: &V) -> Result<Option<Box<dyn Any>>>;
@@ -49,8 +49,8 @@ impl<K: Key, V: OwnedValue, K2: Key, V2: OwnedValue> Work<K, V> for Typed<K, V, 
         catalog::compare(row, &Map::<K2, V2>::spec(), || catalog::description(view, row))
     }
 
-    fn create(&self, tx: &mut Tx<'_>, name: &str) -> Result<u64> {
-        Map::<K2, V2>::create(tx, name).map(|map| mixed::Table::row(&map))
+    fn create(&self, tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<u64> {
+        Map::<K2, V2>::create_with(tx, name, options).map(|map| mixed::Table::row(&map))
     }
 
     fn put(&self, tx: &mut Tx<'_>, row: u64, key: &K, value: &V) -> Result<()> {
@@ -176,8 +176,8 @@ impl<K: Key, V: OwnedValue> Target<K, V> {
     }
 
     /// Makes the table. Gives its row.
-    pub(super) fn create(&self, tx: &mut Tx<'_>) -> Result<u64> {
-        self.work.create(tx, &self.name)
+    pub(super) fn create(&self, tx: &mut Tx<'_>, options: TableOptions) -> Result<u64> {
+        self.work.create(tx, &self.name, options)
     }
 
     /// Puts what becomes of a record of the source.
