@@ -235,7 +235,6 @@ fn a_word_held_back_and_then_more() {
         let mut entry = tables.ledger.get_mut(tx, &33)?.expect("entry");
         entry.set(|a| a, 5.into())?;
         assert_eq!(entry.to_native(), 5, "what was held back is read");
-        drop(entry);
         let mut player = tables.players.get_mut(tx, &22)?.expect("player");
         player.set(|p| &p.score, 9.into())?;
         player.set(|p| &p.score, 10.into())
@@ -243,7 +242,6 @@ fn a_word_held_back_and_then_more() {
     every_prefix(&mut region, tables, 1, |tx| {
         let mut player = tables.players.get_mut(tx, &22)?.expect("player");
         player.set(|p| &p.score, 11.into())?;
-        drop(player);
         tables.players.remove(tx, &21).map(|_| ())
     });
     let before = world(&region, tables);

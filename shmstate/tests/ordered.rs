@@ -149,7 +149,6 @@ fn operate<K: TestKey>(tx: &mut Tx<'_>, board: Board<K>, model: &mut Model<K>, r
                 .expect("and_modify");
             let record = modified.or_insert_with(|| value.clone()).expect("or_insert");
             let found = plain(&record);
-            drop(record);
             let wanted = model
                 .entry(key)
                 .and_modify(|(_, points)| *points = 9)

@@ -172,7 +172,6 @@ fn pick_up<P: Player>(world: World<P>, tx: &mut Tx<'_>, id: u64, item: u16, wort
         return player.set(P::score, score.into());
     }
     let mut thawed = P::thaw(&player);
-    drop(player);
     thawed.take(item, score);
     world.players.insert(tx, &id, &thawed).map(|_| ())
 }
@@ -204,7 +203,6 @@ fn tell<P: Player>(
         acks,
     };
     player.set(P::told, now.number.into())?;
-    drop(player);
     let mut frame = [0; MAX_STATE_FRAME];
     let length = state.encode_to(&mut frame);
     // Room for two was checked before.

@@ -334,7 +334,6 @@ impl<P: Player> Server<P> {
         let mut clock = self.world.clock.get_mut(&mut tx)?;
         clock.set(|c| &c.tick, number.into())?;
         clock.set(|c| &c.due, next_due.into())?;
-        drop(clock);
         let now = Tick {
             number,
             generation: node.generation(),

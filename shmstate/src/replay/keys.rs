@@ -70,7 +70,6 @@ fn small_changes<K: Key + Ord + Debug>(tx: &mut Tx<'_>, map: Map<K, u64>, key: &
     map.insert(tx, key(0).borrowed(), &4)?;
     let mut record = map.get_mut(tx, key(21).borrowed())?.expect("there");
     record.set(|n| n, 5.into())?;
-    drop(record);
     let taken_back: std::result::Result<(), ()> = tx.savepoint(|tx| {
         map.remove(tx, key(22).borrowed()).expect("remove");
         map.insert(tx, key(201).borrowed(), &6).expect("insert");

@@ -23,7 +23,7 @@ use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
 use crate::tx::Tx;
-use crate::tx::undo::{CHANGING, settle, settled};
+use crate::tx::undo::{self, CHANGING, settled};
 use rkyv::seal::Seal;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -421,8 +421,6 @@ pub struct RecordMut<'t, 'a, V: Value> {
     /// From the root to the header.
     distance: u32,
     checked: bool,
-    changing: bool,
-    sealed: bool,
     value: PhantomData<fn() -> V>,
 }
 
@@ -440,8 +438,6 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
             header,
             distance: home.geometry.root as u32,
             checked: home.checked,
-            changing: false,
-            sealed: false,
             value: PhantomData,
         }
     }
@@ -472,7 +468,6 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// let mut player = players.get_mut(&mut tx, &7)?.expect("just inserted");
     /// player.set(|p| &p.score, 10.into())?;
     /// player.set(|p| &p.bag[1], 5.into())?;
-    /// drop(player);
     /// tx.commit()?;
     /// # Ok(())
     /// # }
@@ -482,7 +477,8 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// [`Error::ForeignField`] if what `project` gives is no part of the record; those of the log.
     #[inline(always)]
     pub fn set<F: Plain>(&mut self, project: impl for<'r> FnOnce(&'r V::Archived) -> &'r F, value: F) -> Result<()> {
-        let root: &V::Archived = self;
+        // What changed before is in place, whether it is settled or not.
+        let root = archive::known_root::<V>(self.tx.written(), self.root());
         let distance = archive::distance(root, project(root));
         let size = size_of::<F>() as u64;
         let offset = self.root().wrapping_add(distance);
@@ -490,18 +486,16 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
         if Self::SIZE < size || distance > Self::SIZE.wrapping_sub(size) {
             let (header, checked, end) = (self.header, self.checked, self.root());
             self.tx
-                .apart(|tx| check_outside(tx, header, checked, [offset, size, end]))?;
+                .apart(move |tx| check_outside(tx, header, checked, [offset, size, end]))?;
         }
-        if !self.changing && !self.checked && self.tx.put_field(offset, &value, self.header) {
+        if !self.checked && self.tx.put_field(offset, &value, self.header) {
             return Ok(());
         }
-        let (header, checked) = (self.header, self.checked);
-        self.tx.apart(|tx| tx.log(offset, size, header))?;
-        if !self.changing {
-            self.tx.apart(|tx| begin_change(tx, header, checked))?;
-            self.changing = true;
-        }
-        self.tx.apart(|tx| archive::store(tx, offset, value))
+        let (header, how) = (self.header, if self.checked { CHECKED } else { 0 });
+        self.tx.apart(move |tx| {
+            tx.log_of_record([offset, size], header, how)?;
+            archive::store(&tx.region.view, offset, value)
+        })
     }
 
     /// Logs the whole record and lends it for changes through rkyv's `Seal`.
@@ -510,13 +504,9 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// Those of the log.
     pub fn seal(&mut self) -> Result<Seal<'_, V::Archived>> {
         let block = block(self.tx, self.header)?;
-        self.tx
-            .log(block.offset, self.root() + Self::SIZE - block.offset, self.header)?;
-        if !self.changing {
-            begin_change(self.tx, self.header, self.checked)?;
-            self.changing = true;
-        }
-        self.sealed = true;
+        let length = self.root() + Self::SIZE - block.offset;
+        let how = SEALED | if self.checked { CHECKED } else { 0 };
+        self.tx.log_of_record([block.offset, length], self.header, how)?;
         let root = self.root();
         archive::seal::<V>(&mut self.tx.region.view, root)
     }
@@ -532,29 +522,34 @@ fn check_outside(tx: &Tx<'_>, header: u64, checked: bool, [offset, size, end]: [
     Ok(())
 }
 
-/// Before the first change that is logged.
-fn begin_change(tx: &mut Tx<'_>, header: u64, checked: bool) -> Result<()> {
-    if checked {
+/// The record has a checksum, which was logged.
+pub(crate) const CHECKED: u8 = 1;
+/// All of it may have changed.
+pub(crate) const SEALED: u8 = 2;
+
+/// Before the first change that is logged: logs the checksum, and makes the sequence odd.
+pub(crate) fn unsettle(tx: &mut Tx<'_>, header: u64, how: u8) -> Result<()> {
+    if how & CHECKED != 0 {
         let block = block(tx, header)?;
         tx.log(block.offset, CHECKSUM, header)?;
     }
     change(tx, header)
 }
 
-/// After the last change: the checksum, if there is one, then the sequence.
-fn end_change(tx: &Tx<'_>, header: u64, [checked, sealed]: [bool; 2]) -> Result<()> {
-    if sealed || checked {
-        let block = block(tx, header)?;
-        if sealed {
-            tx.record(block.offset, header - block.offset);
+/// After the last change: the checksum, if there is one, then the sequence (T9).
+pub(crate) fn settle(view: &View, layout: &Layout, header: u64, how: u8) -> Result<()> {
+    if how != 0 {
+        let block = heap::block_of(view, layout, header)?;
+        if how & SEALED != 0 {
+            view.record(block.offset, header - block.offset);
         }
-        if checked {
-            let sum = checksum(tx, block, header)?;
-            tx.store(block.offset, sum, "checksum")?;
+        if how & CHECKED != 0 {
+            let sum = checksum(view, block, header)?;
+            view.store(block.offset, sum, "checksum")?;
         }
     }
     compiler_fence(Ordering::SeqCst);
-    settle(tx, header)
+    undo::settle(view, header)
 }
 
 impl<V: Value> Deref for RecordMut<'_, '_, V> {
@@ -563,17 +558,5 @@ impl<V: Value> Deref for RecordMut<'_, '_, V> {
     #[inline(always)]
     fn deref(&self) -> &V::Archived {
         archive::known_root::<V>(self.tx, self.root())
-    }
-}
-
-impl<V: Value> Drop for RecordMut<'_, '_, V> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.changing {
-            // The header was written by `change` a moment ago, so it is inside the region.
-            let (header, kinds) = (self.header, [self.checked, self.sealed]);
-            let ended = self.tx.apart(|tx| end_change(tx, header, kinds));
-            debug_assert!(ended.is_ok());
-        }
     }
 }

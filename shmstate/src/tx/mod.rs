@@ -3,6 +3,8 @@
 //! A [`Tx`] borrows the region exclusively and a pass. Every change of memory that committed state refers to goes through
 //! [`Tx::put`] or its kin, which log first; the contents of fresh allocations go around them (T3). It does not know tables.
 //!
+//! - **T9** While a record is changed in place through the log its sequence is odd. It is *settled* — checksum, then sequence — before anything else is
+//!   done with the transaction, so several changes of one record after one another settle once, and what changes it needs no end.
 //! - **T8** A transaction that changes nothing but one aligned word needs no log: a store of a word is there or not. So the first
 //!   change of a field that lies in one word is *held back*: written by the commit if nothing else comes.
 //!   Any other access to the region through the transaction, reading too, first logs and writes it like every other change.
@@ -19,6 +21,7 @@ use crate::region::header::{Activity, at};
 use crate::region::view::View;
 use crate::schema::Plain;
 use crate::table::mixed::At;
+use crate::table::record;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, compiler_fence};
 
@@ -29,11 +32,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, compiler_fenc
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     stage: AtomicU8,
-    /// Where the word is that is held back, what it will be, and the header of the record that it is part of.
+    /// Where the word is that is held back, and what it will be.
     offset: AtomicU64,
     value: AtomicU64,
+    /// The header of the record that it is part of, or of the one that is being changed.
     record: AtomicU64,
-    /// Writing it failed.
+    /// How that one is changed ([`record::CHECKED`], [`record::SEALED`]).
+    how: AtomicU8,
+    /// Writing the one or settling the other failed.
     failed: AtomicBool,
 }
 
@@ -43,6 +49,11 @@ const UNTOUCHED: u8 = 0;
 const HELD: u8 = 1;
 /// Anything else: every change goes through the log.
 const LOGGED: u8 = 2;
+/// The same, and a record is being changed (T9).
+const CHANGING: u8 = 3;
+/// The bit of the stages in which something has to be done before anything else.
+const PENDING: u8 = 1;
+const _: () = assert!(HELD & PENDING != 0 && CHANGING & PENDING != 0 && (UNTOUCHED | LOGGED) & PENDING == 0);
 
 impl Progress {
     #[inline(always)]
@@ -53,6 +64,22 @@ impl Progress {
     #[inline(always)]
     fn is_held(&self) -> bool {
         self.stage.load(Ordering::Relaxed) == HELD
+    }
+
+    #[inline(always)]
+    fn is_pending(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) & PENDING != 0
+    }
+
+    fn is_changing(&self, record: u64) -> bool {
+        self.stage.load(Ordering::Relaxed) == CHANGING && self.record.load(Ordering::Relaxed) == record
+    }
+
+    fn change(&self, record: u64, how: u8) {
+        self.offset.store(record, Ordering::Relaxed);
+        self.record.store(record, Ordering::Relaxed);
+        self.how.store(how, Ordering::Relaxed);
+        self.enter(CHANGING);
     }
 
     #[inline(always)]
@@ -96,7 +123,7 @@ impl Deref for Tx<'_> {
 
     #[inline(always)]
     fn deref(&self) -> &View {
-        if self.region.progress.is_held() {
+        if self.region.progress.is_pending() {
             flush(self.region);
         }
         &self.region.view
@@ -186,7 +213,7 @@ impl<'a> Tx<'a> {
 
     /// Notes that what became of a record of a move's source may be changed by this transaction, so that the source must follow.
     pub(crate) fn carry(&mut self, mover: usize, key: &[u8]) {
-        if self.region.progress.is_held() {
+        if self.region.progress.is_pending() {
             flush(self.region);
         }
         self.region.progress.enter(LOGGED);
@@ -195,7 +222,7 @@ impl<'a> Tx<'a> {
 
     /// Notes that a record may be changed by this transaction, and must have a twin of an older shape when it commits.
     pub(crate) fn touch(&mut self, row: u64, at: At, word: u64) {
-        if self.region.progress.is_held() {
+        if self.region.progress.is_pending() {
             flush(self.region);
         }
         self.region.progress.enter(LOGGED);
@@ -223,6 +250,9 @@ impl<'a> Tx<'a> {
     }
 
     fn finish(&mut self) -> Result<()> {
+        if self.region.progress.is_pending() {
+            flush(self.region);
+        }
         if self.region.progress.failed.load(Ordering::Relaxed) {
             return Err(self.refuse());
         }
@@ -283,7 +313,7 @@ impl<'a> Tx<'a> {
             return false;
         }
         // The word may be part of what is held back: then it was merged with what was there before that.
-        if progress.is_held() {
+        if progress.is_pending() {
             flush(self.region);
             let Some(word) = view.merged_known(offset, value) else {
                 return false;
@@ -291,6 +321,15 @@ impl<'a> Tx<'a> {
             return log.change_word(view, offset & !7, word, record);
         }
         log.change_word(view, offset & !7, word, record)
+    }
+
+    /// The region as the changes have left it, with a record that is being changed.
+    #[inline(always)]
+    pub(crate) fn written(&self) -> &View {
+        if self.region.progress.is_held() {
+            flush(self.region);
+        }
+        &self.region.view
     }
 
     /// Lets `seldom` work with a copy of this transaction.
@@ -331,16 +370,19 @@ impl<'a> Tx<'a> {
         &mut self,
         change: impl FnOnce(&mut Self) -> std::result::Result<R, E>,
     ) -> std::result::Result<R, E> {
-        if self.region.progress.is_held() {
+        if self.region.progress.is_pending() {
             flush(self.region);
         }
         let (mark, frees) = (self.region.log.mark(), self.region.frees.len());
         let result = change(self);
         if result.is_err() {
             let region = &mut *self.region;
-            if region.progress.is_held() {
+            match region.progress.stage.load(Ordering::Relaxed) {
                 // It had changed nothing before.
-                region.progress.enter(UNTOUCHED);
+                HELD => region.progress.enter(UNTOUCHED),
+                // Taking it back makes its sequence even.
+                CHANGING => region.progress.enter(LOGGED),
+                _ => {}
             }
             if !broken::is(Broken::Savepoint) {
                 region.frees.truncate(frees);
@@ -374,7 +416,7 @@ impl<'a> Tx<'a> {
     #[inline]
     pub(crate) fn log(&mut self, offset: u64, length: u64, record: u64) -> Result<()> {
         let region = &mut *self.region;
-        if region.progress.is_held() {
+        if region.progress.is_pending() {
             flush(region);
         }
         region.progress.enter(LOGGED);
@@ -401,6 +443,28 @@ impl<'a> Tx<'a> {
         region.log.append(&region.view, &*region.backing, at, end - at, record)
     }
 
+    /// Logs a range that is about to change of the record whose header is at `record`, and makes its sequence odd, until it is settled (T9).
+    #[cold]
+    pub(crate) fn log_of_record(&mut self, [offset, length]: [u64; 2], record: u64, how: u8) -> Result<()> {
+        let before = self.region.progress.is_changing(record);
+        if before {
+            // It goes on being changed.
+            self.region.progress.enter(LOGGED);
+        }
+        let mut how = how;
+        let logged = self.log(offset, length, record).and_then(|()| match before {
+            true => Ok(()),
+            false => record::unsettle(self, record, how),
+        });
+        if before {
+            how |= self.region.progress.how.load(Ordering::Relaxed);
+        } else if logged.is_err() {
+            return logged;
+        }
+        self.region.progress.change(record, how);
+        logged
+    }
+
     /// Logs a word and changes it.
     #[inline]
     pub(crate) fn put(&mut self, offset: u64, value: u64, what: &'static str) -> Result<()> {
@@ -421,7 +485,7 @@ impl<'a> Tx<'a> {
     /// Frees a block when the transaction commits (T3).
     #[inline]
     pub(crate) fn free(&mut self, block: u64) {
-        if self.region.progress.is_held() {
+        if self.region.progress.is_pending() {
             flush(self.region);
         }
         self.region.progress.enter(LOGGED);
@@ -443,15 +507,19 @@ impl Drop for Tx<'_> {
     }
 }
 
-/// Logs and writes the word that is held back, because something else comes.
+/// Logs and writes the word that is held back, or settles the record that is being changed, because something else comes.
 #[cold]
 fn flush(region: &Region) {
     let Region {
         view, log, progress, ..
     } = region;
     let [offset, value, record] = progress.held();
+    let is_changing = progress.is_changing(record);
     progress.enter(LOGGED);
     let write = || {
+        if is_changing {
+            return record::settle(view, region.layout(), record, progress.how.load(Ordering::Relaxed));
+        }
         log.append_first(view, offset, record)?;
         let header = view.load(record, "record header")?;
         view.store(record, header | undo::CHANGING, "record header")?;

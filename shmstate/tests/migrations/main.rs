@@ -44,7 +44,6 @@ fn records_are_converted_when_read_and_migrate_when_changed() {
     let mut tx = region.begin(&pass).expect("begin");
     let mut player = players.get_mut(&mut tx, &1).expect("get").expect("there");
     player.set(|p| &p.mana, 7).expect("set");
-    drop(player);
     players
         .insert(&mut tx, &2, &PlayerV2::new("two", 2, 2))
         .expect("insert");
@@ -52,14 +51,12 @@ fn records_are_converted_when_read_and_migrate_when_changed() {
     let entry = players.entry(&mut tx, &4).expect("entry");
     let mut four = entry.or_insert_with(|| unreachable!("it is there")).expect("four");
     four.set(|p| &p.score, 44.into()).expect("set");
-    drop(four);
     tx.commit().expect("commit");
     assert_eq!(left(&region), MANY - 4);
     // What is rolled back is as old as it was.
     let mut tx = region.begin(&pass).expect("begin");
     let mut player = players.get_mut(&mut tx, &5).expect("get").expect("there");
     player.set(|p| &p.mana, 7).expect("set");
-    drop(player);
     drop(tx);
     assert_eq!(left(&region), MANY - 4);
     let reader = region.read(&pass).expect("read");
@@ -215,7 +212,6 @@ fn handles_and_compaction_and_clearing_know_old_records() {
     let mut tx = region.begin(&pass).expect("begin");
     let mut player = players.get_mut_at(&mut tx, handle).expect("at").expect("fresh");
     player.set(|p| &p.mana, 1).expect("set");
-    drop(player);
     tx.commit().expect("commit");
     assert_eq!(
         players

@@ -93,7 +93,6 @@ impl World {
         let mut totals = self.totals.get_mut(tx)?;
         totals.set(|t| &t.answered, 0.into())?;
         totals.set(|t| &t.ticks, 0.into())?;
-        drop(totals);
         self.visitors.clear(tx)
     }
 
@@ -164,7 +163,6 @@ impl World {
             return Ok(None);
         }
         record.set(|v| &v.answered, answered.into())?;
-        drop(record);
         let total = self.totals.get(tx)?.answered.to_native() + 1;
         self.totals.get_mut(tx)?.set(|t| &t.answered, total.into())?;
         Ok(Some(format!("{number} {answered} {total} {generation}\n")))

@@ -282,7 +282,6 @@ impl Change<'_, '_, '_> {
         let there = record.to_native();
         let amount = self.random.u64(..=there);
         record.set(|a| a, (there - amount).into())?;
-        drop(record);
         if self.random.u8(..4) == 0 {
             let there = ledger.get(tx, &to)?.map_or(0, |a| a.to_native());
             ledger.insert(tx, &to, &there.wrapping_add(amount))?;
@@ -354,7 +353,6 @@ impl Change<'_, '_, '_> {
         }
         let sum = record.checksum(id);
         record.set(|p| &p.sum, sum.into())?;
-        drop(record);
         self.tables.ranks.rise(self.tx, id, before, score, step)
     }
 
@@ -367,7 +365,6 @@ impl Change<'_, '_, '_> {
         seal::play(record.seal()?, score, step);
         let sum = record.checksum(id);
         seal::sign(record.seal()?, sum);
-        drop(record);
         self.tables.ranks.rise(self.tx, id, before, score, step)
     }
 

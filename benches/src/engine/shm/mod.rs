@@ -84,13 +84,13 @@ impl Shm {
     fn each(
         &mut self,
         keys: &[u64],
-        mut each: impl FnMut(Map<u64, Player>, &mut Tx<'_>, u64) -> shmstate::Result<i64>,
+        mut each: impl FnMut(&Map<u64, Player>, &mut Tx<'_>, &u64) -> shmstate::Result<i64>,
     ) -> Answer {
         let pass = self.gate.enter()?;
         let mut sum = 0;
         for key in keys {
             let mut tx = self.region.begin(&pass)?;
-            sum += each(self.players, &mut tx, *key)?;
+            sum += each(&self.players, &mut tx, key)?;
             tx.commit()?;
         }
         Ok(Some(sum))
@@ -121,8 +121,8 @@ fn two_fields(player: &ArchivedPlayer) -> i64 {
 }
 
 #[inline(always)]
-fn raise_score(players: Map<u64, Player>, tx: &mut Tx<'_>, key: u64) -> shmstate::Result<i64> {
-    let Some(mut player) = players.get_mut(tx, &key)? else {
+fn raise_score(players: &Map<u64, Player>, tx: &mut Tx<'_>, key: &u64) -> shmstate::Result<i64> {
+    let Some(mut player) = players.get_mut(tx, key)? else {
         return Ok(0);
     };
     let score = player.score.to_native() + 1;
@@ -175,7 +175,7 @@ impl Engine for Shm {
         for keys in keys.chunks(BATCH) {
             let mut tx = self.region.begin(&pass)?;
             for key in keys {
-                sum += raise_score(self.players, &mut tx, *key)?;
+                sum += raise_score(&self.players, &mut tx, key)?;
             }
             tx.commit()?;
         }
@@ -184,28 +184,26 @@ impl Engine for Shm {
 
     fn replace(&mut self, keys: &[u64], templates: &[Player], round: u64) -> Answer {
         self.each(keys, |players, tx, key| {
-            players.insert(tx, &key, template(templates, key, round)).map(i64::from)
+            players.insert(tx, key, template(templates, *key, round)).map(i64::from)
         })
     }
 
     fn replace_made(&mut self, keys: &[u64], round: u64) -> Answer {
         self.each(keys, |players, tx, key| {
-            players
-                .insert(tx, &key, &player(key.wrapping_add(round)))
-                .map(i64::from)
+            players.insert(tx, key, &player(key.wrapping_add(round))).map(i64::from)
         })
     }
 
     fn insert(&mut self, keys: &[u64], templates: &[Player]) -> Answer {
         self.each(keys, |players, tx, key| {
             players
-                .insert(tx, &key, template(templates, key, 0))
+                .insert(tx, key, template(templates, *key, 0))
                 .map(|there| i64::from(!there))
         })
     }
 
     fn remove(&mut self, keys: &[u64]) -> Answer {
-        self.each(keys, |players, tx, key| players.remove(tx, &key).map(i64::from))
+        self.each(keys, |players, tx, key| players.remove(tx, key).map(i64::from))
     }
 
     fn iterate(&mut self) -> Answer {

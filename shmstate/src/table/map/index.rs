@@ -11,7 +11,7 @@
 //! - **I1** An entry lies in the group that its hash names (the low 32 bits), or, if that was full, in the next one (cyclic)
 //!   that was not. Every group that it went past counts it in *overflow*. A lookup ends at the first group that nobody went past.
 //! - **I2** So removing an entry leaves no mark: it becomes empty, and the groups that it went past count one less.
-//! - **I3** A segment with 13 of 16 entries used is replaced before the next insertion: one of 3 KiB by one of 4 KiB,
+//! - **I3** A segment with seven eighths of its entries used is replaced before the next insertion: one of 3 KiB by one of 4 KiB,
 //!   one of 4 KiB by two of 3 KiB of the next depth. Two neighbours with a quarter of 4 KiB between them become one. The work is
 //!   bounded by one segment. The directory is doubled and halved by copying it, 8 bytes a segment.
 //! - **I4** Nothing here trusts what it reads: every offset is checked, every loop is bounded.
@@ -100,7 +100,7 @@ impl Segment {
 
     /// Used entries at which it is replaced.
     fn full(self) -> u64 {
-        self.groups * GROUP * 13 / 16
+        self.groups * GROUP * 7 / 8
     }
 
     #[inline]
