@@ -7,6 +7,8 @@
 
 pub mod players;
 
+mod small;
+
 pub mod keys;
 
 pub mod smaps;

@@ -198,4 +198,30 @@ fn what_migrations_cost_is_told() {
     }
     assert!(report["dump_mb_per_s"].is_null() || report["dump_mb_per_s"]["median"].is_f64());
     assert_eq!((&report["records"], &report["rounds"]), (&2000.into(), &3.into()));
+    // All records were pending at each cutover that counts, as the new owner counted them: else it is no migration that was measured.
+    assert_eq!(report["blackout_records"], 2000);
+    assert_eq!(report["pending_at_cutover"], serde_json::json!([2000, 2000]));
+    for name in [
+        "blackout_pending_us",
+        "blackout_without_us",
+        "first_tick_pending_us",
+        "first_tick_without_us",
+        "tick_gap_pending_us",
+        "tick_gap_without_us",
+    ] {
+        let of = &report[name];
+        let [min, p50, p99, max] = ["min", "p50", "p99", "max"].map(|n| of[n].as_f64().expect("a number"));
+        assert!(0.0 < min && min <= p50 && p50 <= p99 && p99 <= max, "{name}: {of}");
+        assert!(of["n"].as_u64().is_some_and(|n| (1..=4).contains(&n)), "{name}: {of}");
+    }
+    for name in ["ratio_blackout_pending", "blackout_noise_us"] {
+        assert!(report[name].as_f64().is_some_and(f64::is_finite), "{name}");
+    }
+    assert!(report["blackout_pending_met"].is_boolean());
+    assert!(
+        report["blackout_pending_target"]
+            .as_str()
+            .is_some_and(|target| target.contains("1.5"))
+    );
+    assert_eq!(report["blackout_broken"], 0);
 }

@@ -74,6 +74,12 @@ pub struct Serving {
     pub blackout: u64,
     /// Noise of the library's history, ns.
     pub noise: u64,
+    /// Its first tick, from the beginning of the transaction to its commit, ns; 0 if the gate closed before it.
+    pub first_tick: u64,
+    /// Small records that were not of its version when that transaction had begun.
+    pub pending: u64,
+    /// Those of them that it left so.
+    pub left: u64,
     /// Connections that came over.
     pub streams: u64,
     /// Bytes of archived records in all regions.

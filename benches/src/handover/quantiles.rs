@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-/// Middle, 99 of 100 and worst of a series.
+/// Best, middle, 99 of 100 and worst of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantiles {
     /// How many there were.
     pub n: usize,
+    /// The smallest.
+    pub min: f64,
     /// Half are not larger.
     pub p50: f64,
     /// 99 of 100 are not larger.
@@ -21,11 +23,12 @@ impl Quantiles {
     pub fn of(numbers: &[f64]) -> Option<Self> {
         let mut sorted = numbers.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let max = *sorted.last()?;
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
         // The smallest number that so many are not larger than.
         let rank = |share: f64| sorted[((share * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1];
         Some(Self {
             n: sorted.len(),
+            min,
             p50: rank(0.5),
             p99: rank(0.99),
             max,
@@ -45,6 +48,7 @@ mod tests {
             quantiles,
             Quantiles {
                 n: 200,
+                min: 1.0,
                 p50: 100.0,
                 p99: 198.0,
                 max: 200.0

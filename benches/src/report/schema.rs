@@ -6,41 +6,23 @@
 //! - **Tick**: a transaction that changes one record in a hundred, 60 times a second of its own time, with and without a sweep between ticks.
 //! - **Twins**: the same tick with a way back open, for who wonders.
 //! - **Moves**: see `moves`.
+//! - **Blackout**: handovers between processes with all records pending, and with none: see `handover::migrating`.
 //! - **Dump**: the CLI's JSON of all records, if it is built.
 //!
-//! Small records, which grow by the migration, so that each moves to another block: the worse case.
+//! The records are those of `small`.
 
 use super::args::Schema as Options;
+use super::handover::migrating::{self, Amount, Migrating};
 use super::machine::Machine;
 use super::moves::{self, Moves};
 use crate::Result;
-use rkyv::{Archive, Deserialize, Serialize};
+use crate::small::{One, Two, one};
 use serde::Serialize as Json;
-use shmstate::{Map, Migrate, Region, Schema, Steps};
+use shmstate::{Map, Migrate, Region, Steps};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
-
-/// A record as version 1 had it.
-#[derive(Archive, Serialize, Deserialize, Schema, Clone, Debug)]
-#[schema(name = "Small")]
-struct One {
-    score: u32,
-    level: u16,
-    x: i32,
-}
-
-/// A record of version 2.
-#[derive(Archive, Serialize, Deserialize, Schema, Clone, Debug)]
-#[schema(name = "Small", version = 2, from = One, back)]
-struct Two {
-    score: u64,
-    level: u16,
-    x: i32,
-    #[schema(default = 100)]
-    mana: u8,
-}
 
 /// Records in each transaction of a sweep.
 const SWEPT: u64 = 1000;
@@ -94,6 +76,8 @@ struct Report {
     dump_mb_per_s: Option<Rounds>,
     #[serde(flatten)]
     moves: Moves,
+    #[serde(flatten)]
+    migrating: Migrating,
     machine: Machine,
     seconds: f64,
 }
@@ -136,14 +120,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = Region::remove(&self.name);
-    }
-}
-
-fn one(id: u64) -> One {
-    One {
-        score: id as u32,
-        level: id as u16,
-        x: -(id as i32),
     }
 }
 
@@ -313,6 +289,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         tick_p99_way_back_ns: back,
         dump_mb_per_s: (!dumps.is_empty()).then(|| Rounds::of(dumps)),
         moves: moves::measure(records, rounds)?,
+        migrating: migrating::measure(handovers(options))?,
         machine,
         seconds: begun.elapsed().as_secs_f64(),
     };
@@ -323,6 +300,20 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// How many handovers there are. Their table is not smaller in a quick run: filling it takes a second.
+fn handovers(options: &Options) -> Amount {
+    let (rounds, turns) = match (options.records, options.quick) {
+        (Some(_), _) => (2, 2),
+        (None, true) => (4, 8),
+        (None, false) => (8, 20),
+    };
+    Amount {
+        records: options.records.unwrap_or(1_000_000),
+        rounds,
+        turns,
+    }
 }
 
 fn table(report: &Report) -> String {
@@ -353,6 +344,7 @@ fn table(report: &Report) -> String {
     for (name, rounds, unit) in report.moves.rows() {
         out += &row(name, rounds, unit);
     }
+    out += &report.migrating.table();
     out + &format!(
         "\n  first touch over a touch and the step: {:.0} ns (aim 1000)\n  settling, all : a thousandth: {:.2}\n  tick p99, sweeping : not: {:.2} (aim 1.10)\n  {:.0} s\n",
         report.first_touch_over_step_ns, report.ratio_settle, report.ratio_tick_p99, report.seconds

@@ -17,10 +17,43 @@ struct Open {
     pair: bool,
 }
 
+/// Names whose form is kept, at most; a power of two.
+const KEPT: usize = 64;
+/// Longest form that is kept.
+const SHORT: usize = 32;
+/// Bytes that it has around the name: quotes and colon.
+const AROUND: usize = 3;
+/// The numbers below 100, two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut i = 0;
+    while i < pairs.len() {
+        pairs[i] = [b'0' + (i / 10) as u8, b'0' + (i % 10) as u8];
+        i += 1;
+    }
+    pairs
+};
+
+/// A name without escapes as it is written, in quotes and with the colon: the same few come with every record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    form: [u8; SHORT],
+    length: usize,
+}
+
+impl Kept {
+    #[inline]
+    fn is_of(&self, name: &[u8]) -> bool {
+        self.length == name.len() + AROUND && self.form.get(1..=name.len()) == Some(name)
+    }
+}
+
 /// The JSON of what it was told.
 #[derive(Debug, Default)]
 pub(super) struct Json {
     pub(super) out: Vec<u8>,
+    /// By what is quickly known of a name.
+    kept: Vec<Kept>,
     maps: Vec<Open>,
     /// What comes next is the key of an object.
     key: bool,
@@ -36,8 +69,10 @@ impl Json {
 
     /// A string.
     pub(super) fn text(&mut self, text: &str) {
-        // Nearly all strings need no escape.
-        if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        // Nearly all strings need no escape. Looked at to the end, so that the compiler can look at many bytes at once.
+        let plain = |plain, b: u8| plain & (b >= 0x20) & (b != b'"') & (b != b'\\');
+        if text.bytes().fold(true, plain) {
+            self.out.reserve(text.len() + 2);
             self.out.push(b'"');
             self.out.extend_from_slice(text.as_bytes());
             self.out.push(b'"');
@@ -50,8 +85,57 @@ impl Json {
     /// A key of an object and the colon behind it.
     pub(super) fn name(&mut self, name: &str) {
         self.comma();
+        let bytes = name.as_bytes();
+        let [first, last] = [bytes.first(), bytes.last()].map(|byte| usize::from(byte.copied().unwrap_or(0)));
+        let place = (first ^ last << 2 ^ bytes.len() << 4) % KEPT;
+        match self.kept.get(place) {
+            Some(kept) if kept.is_of(bytes) => put_short(&mut self.out, &kept.form, kept.length),
+            _ => self.new_name(name, place),
+        }
+    }
+
+    #[cold]
+    fn new_name(&mut self, name: &str, place: usize) {
+        let start = self.out.len();
         self.text(name);
         self.out.push(b':');
+        let written = &self.out[start..];
+        let mut form = [0; SHORT];
+        if let Some(to) = form.get_mut(..written.len())
+            && written.len() == name.len() + AROUND
+        {
+            to.copy_from_slice(written);
+            let length = written.len();
+            self.kept.resize(KEPT, Kept::default());
+            self.kept[place] = Kept { form, length };
+        }
+    }
+
+    /// An integer.
+    fn integer(&mut self, magnitude: u64, negative: bool) {
+        if self.key {
+            self.out.push(b'"');
+        }
+        if negative {
+            self.out.push(b'-');
+        }
+        let length = magnitude.checked_ilog10().unwrap_or(0) as usize + 1;
+        // Room first, and then digits right where they belong.
+        let start = self.out.len();
+        put_short(&mut self.out, &[b'0'; 20], length);
+        let digits = &mut self.out[start..];
+        let (mut left, mut end) = (magnitude, length);
+        while end >= 2 {
+            digits[end - 2..end].copy_from_slice(&PAIRS[(left % 100) as usize]);
+            left /= 100;
+            end -= 2;
+        }
+        if end == 1 {
+            digits[0] = b'0' + left as u8;
+        }
+        if self.key {
+            self.out.push(b'"');
+        }
     }
 
     fn number(&mut self, write: impl FnOnce(&mut CompactFormatter, &mut Vec<u8>) -> std::io::Result<()>) {
@@ -73,6 +157,14 @@ impl Json {
     }
 }
 
+/// Puts the first bytes of some: all are copied, since that is one instruction, and what is too much is taken off again.
+#[inline]
+fn put_short<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N], length: usize) {
+    let end = out.len() + length;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
+}
+
 impl Visit for Json {
     fn nothing(&mut self) {
         self.out.extend_from_slice(b"null");
@@ -84,10 +176,10 @@ impl Visit for Json {
         self.text(value.encode_utf8(&mut [0; 4]));
     }
     fn unsigned(&mut self, value: u64) {
-        self.number(|f, out| f.write_u64(out, value));
+        self.integer(value, false);
     }
     fn signed(&mut self, value: i64) {
-        self.number(|f, out| f.write_i64(out, value));
+        self.integer(value.unsigned_abs(), value < 0);
     }
     fn wide_unsigned(&mut self, value: u128) {
         self.number(|f, out| f.write_u128(out, value));
@@ -173,5 +265,62 @@ impl Visit for Json {
     }
     fn end_variant(&mut self) {
         self.out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_as_serde_json_has_them() {
+        let mut numbers = vec![0, u64::MAX];
+        for power in 0..20 {
+            let power = 10u64.pow(power);
+            numbers.extend([power - 1, power, power + 1, power.saturating_mul(9) + 8]);
+        }
+        for number in numbers {
+            for negative in [false, true] {
+                let mut json = Json::default();
+                let signed = number.cast_signed();
+                let expected = if negative {
+                    json.signed(signed);
+                    json.signed(signed.wrapping_neg());
+                    format!("{signed}{}", signed.wrapping_neg())
+                } else {
+                    json.unsigned(number);
+                    number.to_string()
+                };
+                assert_eq!(String::from_utf8_lossy(&json.out), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_again_and_those_that_share_a_place_are_not_taken_for_each_other() {
+        let long = "n".repeat(100);
+        let names = [
+            "a",
+            "",
+            "aba",
+            "aca",
+            "\"",
+            "é\n",
+            "x\\y",
+            &long,
+            &long[1..30],
+            &long[1..31],
+        ];
+        let mut json = Json::default();
+        let mut expected = String::new();
+        for name in names.iter().chain(&names).chain(names.iter().rev()) {
+            json.begin_struct();
+            json.field(name);
+            json.field(name);
+            json.end_struct();
+            let name = serde_json::to_string(name).expect("a string");
+            expected += &format!("{{{name}:,{name}:}}");
+        }
+        assert_eq!(String::from_utf8_lossy(&json.out), expected);
     }
 }

@@ -37,7 +37,8 @@ pub struct AnyRecord<'t, 'o> {
     table: &'t AnyTable<'o>,
     number: u64,
     deadline: Option<u64>,
-    stream: Option<StreamInfo>,
+    /// Apart, since nearly all records are none.
+    stream: Option<Box<StreamInfo>>,
     /// `None` of a stream, which has none.
     raw: Option<Result<Raw>>,
 }
@@ -58,7 +59,7 @@ impl<'t, 'o> AnyRecord<'t, 'o> {
             table,
             number: stream.id.token(),
             deadline: None,
-            stream: Some(stream),
+            stream: Some(Box::new(stream)),
             raw: None,
         }
     }
@@ -112,7 +113,7 @@ impl<'t, 'o> AnyRecord<'t, 'o> {
     /// The stream, of a table of streams.
     #[must_use]
     pub fn stream(&self) -> Option<&StreamInfo> {
-        self.stream.as_ref()
+        self.stream.as_deref()
     }
 
     /// Tells `visit` what names the record: its key or its number.

@@ -20,6 +20,8 @@ use crate::table::record::HEADER;
 use crate::tx::undo::CHANGING;
 use rkyv::util::AlignedVec;
 
+/// Words that are copied at a time.
+const PIECE: usize = 32;
 const WHAT: &str = "record";
 const CHUNKS: &str = "chunk table";
 
@@ -152,20 +154,26 @@ pub(crate) fn copy<S: Source>(source: &mut S, layout: &Layout, shape: &Shape, he
     if block.size < least {
         return Err(Error::damaged("size of a record", header, block.size));
     }
-    let mut words = vec![0; (block.size / 8) as usize];
-    source.copy(block.offset, &mut words, WHAT)?;
+    // The block is as aligned here as it is there.
+    let start = (block.offset % 16) as usize;
+    let mut bytes = AlignedVec::with_capacity(start + block.size as usize);
+    bytes.resize(start + block.size as usize, 0);
+    let mut piece = [0; PIECE];
+    let mut last = 0;
+    for (i, to) in bytes[start..].chunks_mut(PIECE * 8).enumerate() {
+        let words = &mut piece[..to.len() / 8];
+        source.copy(block.offset + (i * PIECE * 8) as u64, words, WHAT)?;
+        for (to, word) in to.as_chunks_mut().0.iter_mut().zip(&*words) {
+            *to = word.to_le_bytes();
+        }
+        last = words.last().copied().unwrap_or(0);
+    }
     acquire();
     let same = source.memory().load(header, WHAT)? == word && word & CHANGING == 0;
     let quiet = source.memory().header(at::COMMITS) == commits;
     // The generation of what was copied: 0 if the record was taken away.
-    if words.last().is_none_or(|word| *word as u32 == 0) || !source.whole(same, quiet) {
+    if last as u32 == 0 || !source.whole(same, quiet) {
         return Err(torn(WHAT));
-    }
-    let start = (block.offset % 16) as usize;
-    let mut bytes = AlignedVec::with_capacity(block.size as usize + 16);
-    bytes.resize(start, 0);
-    for word in &words {
-        bytes.extend_from_slice(&word.to_le_bytes());
     }
     Ok(Raw {
         header,

@@ -120,6 +120,14 @@ fn met<S: Source>(source: &mut S, table: &AnyTable<'_>, number: u64, header: u64
     }
 }
 
+/// Looks at the headers of records that are about to be copied, so that they are waited for together and not one after the other.
+fn touch<S: Source>(source: &S, headers: impl Iterator<Item = u64>) {
+    let memory = source.memory();
+    // One that is in no memory is said to be so when it is copied.
+    let words = headers.map(|header| memory.load(header, "record").unwrap_or(0));
+    std::hint::black_box(words.fold(0, |all, word| all ^ word));
+}
+
 fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Result<Batch> {
     table.confirm(source)?;
     let row = table.row();
@@ -127,6 +135,8 @@ fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Resul
     match place {
         Place::Hash(hash) => {
             let segment = Loaded::of(source, row, *hash)?;
+            touch(source, segment.entries().map(|(_, entry)| entry.record));
+            batch.met.reserve(segment.entries().count());
             for (_, entry) in segment.entries() {
                 batch.met.push(met(source, table, 0, entry.record)?);
             }
@@ -140,6 +150,8 @@ fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Resul
         }
         Place::Page(page) => {
             if let Some(found) = slots::of_page(source, row, *page)? {
+                touch(source, found.iter().map(|slot| slot.record));
+                batch.met.reserve(found.len());
                 for slot in found {
                     let mut met = met(source, table, slot.token, slot.record)?;
                     if table.is_timers() {

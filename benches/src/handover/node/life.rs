@@ -2,8 +2,9 @@
 
 use crate::Result;
 use crate::handover::event::{Event, Order, Serving};
+use crate::handover::node::crowd::{self, Crowd};
 use crate::handover::node::options::{Options, Pace};
-use crate::handover::node::server::Server;
+use crate::handover::node::server::{First, Server};
 use crate::handover::node::sweep::sweep;
 use crate::handover::node::world::{Annex, World};
 use handover::{Deadlines, Node, Parked, Role, Starting, Stop};
@@ -101,7 +102,7 @@ fn live(options: &Options, orders: &Receiver<Order>) -> Result<End> {
             Pace::AtOnce => AT_ONCE,
         })
         .listener("clients", options.listen)
-        .region("world", options.bytes / 4 * 5 + HEADROOM);
+        .region("world", options.bytes / 4 * 5 + HEADROOM + options.crowd * crowd::SPACE);
     for name in annexes(options) {
         builder = builder.region(&name, SMALL);
     }
@@ -145,12 +146,13 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
     let found = match starting.role() {
         Role::Successor { .. } | Role::Returned { .. } => {
             let annexes: shmstate::Result<Vec<_>> = others.iter().map(Annex::open).collect();
-            Some((World::open(&region)?, annexes?))
+            let crowd = (options.crowd > 0).then(|| Crowd::open(&region, options.next));
+            Some((World::open(&region)?, annexes?, crowd.transpose()?))
         }
         Role::First | Role::Recovered { .. } => None,
     };
     let node = starting.ready()?;
-    let (world, annexes) = match found {
+    let (world, annexes, crowd) = match found {
         Some(found) => found,
         None => make(options, &node, &mut region, &mut others)?,
     };
@@ -158,9 +160,11 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
         connections: node.connections(world.streams)?,
         listener: node.listener("clients")?,
         world,
+        crowd,
         annexes: others.into_iter().zip(annexes).collect(),
         over: HashSet::new(),
         ticks: 0,
+        first: First::default(),
         due: Instant::now(),
     };
     serving.generation = node.generation();
@@ -189,6 +193,8 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
         serving.blackout = blackout.as_nanos() as u64;
         serving.noise = record.noise;
     }
+    let First { pending, left, took } = server.first;
+    (serving.pending, serving.left, serving.first_tick) = (pending, left, took);
     say(&Event::Serving(serving));
     let stop = match first {
         Some(stop) => stop,
@@ -224,7 +230,12 @@ fn serve(options: &Options, orders: &Receiver<Order>, mut starting: Starting, mu
 }
 
 /// A new world.
-fn make(options: &Options, node: &Node, region: &mut Region, others: &mut [Region]) -> Result<(World, Vec<Annex>)> {
+fn make(
+    options: &Options,
+    node: &Node,
+    region: &mut Region,
+    others: &mut [Region],
+) -> Result<(World, Vec<Annex>, Option<Crowd>)> {
     let pass = node.enter()?;
     let world = region.write(&pass, World::create)?;
     world.fill(region, &pass, options.bytes)?;
@@ -232,5 +243,6 @@ fn make(options: &Options, node: &Node, region: &mut Region, others: &mut [Regio
     for other in others {
         annexes.push(other.write(&pass, Annex::create)?);
     }
-    Ok((world, annexes))
+    let crowd = (options.crowd > 0).then(|| Crowd::create(region, &pass, options.crowd));
+    Ok((world, annexes, crowd.transpose()?))
 }

@@ -36,6 +36,12 @@ pub struct Options {
     /// Regions in all.
     #[arg(long, default_value_t = 1)]
     pub regions: u64,
+    /// Small records beside them in the first region, of version 1; 0 for no such table.
+    #[arg(long, default_value_t = 0)]
+    pub crowd: u64,
+    /// Be the program that writes those records in version 2.
+    #[arg(long)]
+    pub next: bool,
     /// How long this server's successor is on probation, ms; 0 for not at all.
     #[arg(long, default_value_t = 0)]
     pub probation_ms: u64,
@@ -67,8 +73,10 @@ impl Options {
         command.args(["--tick-us", &self.tick_us.to_string()]);
         command.args(["--bytes", &self.bytes.to_string()]);
         command.args(["--regions", &self.regions.to_string()]);
+        command.args(["--crowd", &self.crowd.to_string()]);
         command.args(["--probation-ms", &self.probation_ms.to_string()]);
         for (wanted, name) in [
+            (self.next, "--next"),
             (self.core, "--core"),
             (self.resident, "--resident"),
             (self.hold, "--hold"),
@@ -100,6 +108,8 @@ mod tests {
             tick_us: 5000,
             bytes: 1 << 30,
             regions: 3,
+            crowd: 5000,
+            next: true,
             probation_ms: 700,
             core: true,
             resident: true,

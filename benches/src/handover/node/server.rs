@@ -2,10 +2,11 @@
 
 use crate::Result;
 use crate::handover::event::Order;
+use crate::handover::node::crowd::Crowd;
 use crate::handover::node::options::Pace;
 use crate::handover::node::world::{Annex, World};
 use handover::{Connections, Ended, Node, Stop};
-use shmstate::{Pass, Region, StreamId, Tx};
+use shmstate::{Pass, Region, StreamId, Tx, monotonic_ns};
 use std::collections::HashSet;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -20,13 +21,26 @@ pub(super) struct Server {
     pub(super) connections: Connections,
     pub(super) listener: Arc<TcpListener>,
     pub(super) world: World,
+    pub(super) crowd: Option<Crowd>,
     /// The regions beyond the first; one of them ticks with each tick of the world.
     pub(super) annexes: Vec<(Region, Annex)>,
     /// Connections whose peer is gone; they end with the next tick.
     pub(super) over: HashSet<StreamId>,
     pub(super) ticks: usize,
+    /// What the first tick came to.
+    pub(super) first: First,
     /// When the last tick was due.
     pub(super) due: Instant,
+}
+
+/// The first tick in this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct First {
+    /// Records of the crowd that were not of this program's version before it, and those after it.
+    pub(super) pending: u64,
+    pub(super) left: u64,
+    /// From the beginning of its transaction to its commit, ns; 0 if the gate closed before it.
+    pub(super) took: u64,
 }
 
 impl Server {
@@ -86,11 +100,26 @@ impl Server {
         self.connections.receive(&mut region.io(pass)?, |id, _: Ended| {
             over.insert(id);
         })?;
+        let is_first = self.ticks == 0;
+        let begun = monotonic_ns();
         let mut tx = region.begin(pass)?;
+        if let Some(crowd) = &self.crowd {
+            // A look at a few rows of the catalog.
+            if is_first {
+                self.first.pending = crowd.pending(&tx)?;
+            }
+            crowd.tick(&mut tx)?;
+            if is_first {
+                self.first.left = crowd.pending(&tx)?;
+            }
+        }
         self.world.tick(&mut tx)?;
         let ended = self.answer(&mut tx, pass.generation() as u32)?;
         self.world.stamp(&mut tx)?;
         tx.commit()?;
+        if is_first {
+            self.first.took = monotonic_ns() - begun;
+        }
         for id in ended {
             self.connections.hang_up(id);
         }

@@ -26,6 +26,7 @@ pub(in crate::report) struct Row {
     /// Handovers behind the numbers.
     pub(super) n: usize,
     /// Blackout, µs; nothing if it was not measured.
+    pub(super) min: Option<f64>,
     pub(super) p50: Option<f64>,
     pub(super) p99: Option<f64>,
     pub(super) max: Option<f64>,
@@ -51,6 +52,7 @@ impl Row {
             regions: case.regions,
             requests_per_s: rate(case.connections) * case.connections as f64,
             n: 0,
+            min: None,
             p50: None,
             p99: None,
             max: None,
@@ -73,6 +75,7 @@ impl Row {
         let blackout = all(|t| t.blackout, 1e3);
         Self {
             n: turns.len(),
+            min: blackout.map(|q| q.min),
             p50: blackout.map(|q| q.p50),
             p99: blackout.map(|q| q.p99),
             max: blackout.map(|q| q.max),

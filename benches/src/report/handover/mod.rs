@@ -6,6 +6,8 @@ mod scene;
 
 mod blackout;
 
+pub(super) mod migrating;
+
 mod reply;
 
 mod upgrades;
@@ -103,6 +105,7 @@ pub(super) fn run(options: &Handover) -> Result<()> {
     let quantiles = |row: &Row| {
         Some(Quantiles {
             n: row.n,
+            min: row.min?,
             p50: row.p50?,
             p99: row.p99?,
             max: row.max?,

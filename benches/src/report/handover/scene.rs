@@ -54,12 +54,20 @@ impl Scene {
             tick_us: tick,
             bytes,
             regions,
+            crowd: 0,
+            next: false,
             probation_ms: 0,
             core: false,
             resident: false,
             hold: false,
         };
         Ok(Self { directory, options })
+    }
+
+    /// The same with so many small records.
+    pub(super) fn crowded(mut self, records: u64) -> Self {
+        self.options.crowd = records;
+        self
     }
 
     fn base(&self) -> PathBuf {
@@ -132,12 +140,19 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn start(pace: Pace, bytes: u64, regions: u64, connections: usize) -> Result<Self> {
-        let scene = Scene::new(pace, bytes, regions)?;
+        Self::of(Scene::new(pace, bytes, regions)?, connections, |_| {})
+    }
+
+    /// Two programs, of which the second is not quite what the first is.
+    pub(super) fn of(scene: Scene, connections: usize, second: impl FnOnce(&mut Options)) -> Result<Self> {
         let mut owner = scene.spawn(|options| options.resident = true)?;
         owner.expect(&Event::Resident)?;
         owner.tell(Order::Join)?;
         let first = owner.serving(scene.filling())?;
-        let mut other = scene.spawn(|options| options.resident = true)?;
+        let mut other = scene.spawn(|options| {
+            options.resident = true;
+            second(options);
+        })?;
         other.expect(&Event::Resident)?;
         let clients = scene.clients(connections)?;
         Ok(Self {

@@ -187,11 +187,11 @@ fn all(table: &AnyTable<'_>, filters: &[Filter], limit: u64, output: &mut Output
         let Some(batch) = records.batch().map_err(|error| unread(&error))? else {
             break;
         };
-        for record in batch {
+        for record in &batch {
             if output.written >= limit {
                 break;
             }
-            output.record(&record, filters)?;
+            output.record(record, filters)?;
         }
     }
     Ok(())
