@@ -69,7 +69,8 @@ pub struct BadUpgrade {
     pub exit: String,
     /// What the node's history says of it; `None` for a program that never asked for the node.
     pub outcome: Option<String>,
-    /// From the moment in which the owner saw that it had failed, after it had taken over, to the owner's first tick; `None` for one that never served.
+    /// From the moment in which the owner saw that it had failed, after it had taken over, to the moment from which the owner can tick; `None` for one
+    /// that never served. See [`Summary::give_back_ms`].
     pub give_back_ms: Option<f64>,
     /// Whether the owner's process serves on, in the same generation, or again, in the next but one.
     pub survived: bool,
@@ -109,7 +110,9 @@ pub struct Summary {
     pub lost_after_rollback: u64,
     #[serde(skip)]
     pub faults_before_rollback: Option<u64>,
-    /// From the moment in which a predecessor saw that the new version had failed (its death, the watchdog) to its own first tick, milliseconds.
+    /// From the moment in which a predecessor saw that the new version had failed (its death, the watchdog) to the moment from which it can tick again,
+    /// milliseconds: the wait for the next tick of 1/60 s is not in it. Nearly all of it, after a crash, is taking back the tick that was under way, which grows with
+    /// what a tick changes and with nothing else: here a sixtieth of all monsters, three fields of each.
     pub give_back_ms: Spread,
     /// Players who joined; each kept one connection for the whole demo, or is counted in `disconnects`.
     pub connections: u32,

@@ -7,6 +7,7 @@
 use crate::control::{HandoverRecord, Outcome, ParticipantState, Phase, Signal};
 use crate::error::{Error, Result};
 use crate::node::descriptors::item::Item;
+use crate::node::leftover::Drainer;
 use crate::node::shared::{Shared, Stage};
 use crate::node::{post, probation};
 use crate::os::clock::{self, Deadline};
@@ -57,12 +58,12 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
             while !shared.is_complete() && shared.stage() == Stage::Serving {
                 std::thread::sleep(WATCH);
             }
-            shared.settle_leftover();
+            let drainer = shared.settle_leftover();
             // For those who watch: the row says what the lease says.
             let _ = shared.block.set_state(shared.me, ParticipantState::Serving);
             // Only the owner listens: from here on the kernel names this process to those who connect.
             match Listener::adopt(socket) {
-                Ok(listener) => run(&shared, &listener, reserve),
+                Ok(listener) => run(&shared, &listener, reserve, drainer),
                 // Without a reception nobody can take over; the server itself is well, and its end frees the node.
                 Err(error) => {
                     let reason = format!("no successor can be received: {error}");
@@ -76,10 +77,10 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve) {
+fn run(shared: &Arc<Shared>, listener: &Listener, mut reserve: Reserve, mut drainer: Option<Drainer>) {
     while shared.stage() == Stage::Serving {
         // Whatever goes wrong with one who came must not keep the next one out.
-        match wait_for_newcomer(shared, listener) {
+        match wait_for_newcomer(shared, listener, &mut drainer) {
             Ok(Some(channel)) => {
                 if let Some(terms) = Handover::new(shared, channel).run() {
                     // The server's thread parks with them; if it does not come for them, they must not hide the owner's death.
@@ -111,16 +112,23 @@ fn turn_away(listener: &Listener, error: &Error) {
     }
 }
 
-/// `None` when the node leaves.
-fn wait_for_newcomer(shared: &Shared, listener: &Listener) -> Result<Option<Channel>> {
+/// `None` when the node leaves. Meanwhile it sees the end of one that drains.
+fn wait_for_newcomer(shared: &Shared, listener: &Listener, drainer: &mut Option<Drainer>) -> Result<Option<Channel>> {
     use rustix::event::{PollFd, PollFlags};
-    let mut fds = [
-        PollFd::new(listener, PollFlags::IN),
-        PollFd::new(&shared.stop, PollFlags::IN),
-    ];
-    rustix::event::poll(&mut fds, None).map_err(|e| Error::io("wait on", "the control socket", e))?;
-    if !fds[1].revents().is_empty() {
-        return Ok(None);
+    loop {
+        let fds = [listener.as_fd(), shared.stop.as_fd()].into_iter();
+        let fds = fds.chain(drainer.iter().map(AsFd::as_fd));
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        rustix::event::poll(&mut fds, None).map_err(|e| Error::io("wait on", "the control socket", e))?;
+        let is_dead = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
+        if !fds[1].revents().is_empty() {
+            return Ok(None);
+        }
+        if let Some(drainer) = drainer.take_if(|_| is_dead) {
+            drainer.settle(shared.me);
+            continue;
+        }
+        break;
     }
     limits::make_room("a handover, on the side of the owner", limits::FOR_A_HANDOVER)?;
     listener.accept(Deadline::now()).map(Some)

@@ -7,7 +7,7 @@ use crate::node::carry::Carry;
 use crate::node::config::Config;
 use crate::node::descriptors::set::Descriptors;
 use crate::node::late::Late;
-use crate::node::leftover::Leftover;
+use crate::node::leftover::{Drainer, Leftover};
 use crate::node::moves::Moves;
 use crate::node::new_regions::NewRegions;
 use crate::node::post::Post;
@@ -145,11 +145,10 @@ impl Shared {
         *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = leftover;
     }
 
-    pub(crate) fn settle_leftover(&self) {
+    /// Gives the predecessor, if there is one that drains.
+    pub(crate) fn settle_leftover(&self) -> Option<Drainer> {
         let leftover = self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(leftover) = leftover {
-            leftover.settle();
-        }
+        leftover.and_then(Leftover::settle)
     }
 
     /// The reception may open.

@@ -23,6 +23,8 @@ mod command;
 mod course;
 #[path = "matrix/first.rs"]
 mod first;
+#[path = "matrix/handing.rs"]
+mod handing;
 #[path = "matrix/judge.rs"]
 mod judge;
 #[path = "matrix/points.rs"]

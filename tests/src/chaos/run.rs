@@ -10,6 +10,8 @@ use super::rounds;
 use super::server::{GIVE_BACKS, LIMIT, Server, TAKEOVERS, until};
 use super::tally::Tally;
 use super::{Args, place::Place};
+use crate::node::standstill;
+use crate::node::wait::Patience;
 use crate::node::witness::{Line, lines};
 use crate::node::{Order, Report};
 use handover::control::{ParticipantState, Phase, Request};
@@ -73,6 +75,7 @@ enum Heir {
 pub(super) fn run(args: &Args, seed: u64) -> Result<Tally, String> {
     // Whoever is orphaned comes to this process (V2).
     nix::sys::prctl::set_child_subreaper(true).map_err(|e| format!("become a subreaper: {e}"))?;
+    standstill::watch();
     let begun = Instant::now();
     let place = Place::new(args.sabotage)?;
     let bots = Bots::new(place.address());
@@ -263,7 +266,7 @@ impl Run {
         }
         // A process may be parked more than once: what is confirmed is a generation.
         let mut confirmed = (0, 0);
-        let end = Instant::now() + LIMIT;
+        let mut patience = Patience::new(LIMIT);
         let status = loop {
             let living: Vec<u32> = self
                 .servers
@@ -296,7 +299,7 @@ impl Run {
                     break status.clone();
                 }
             }
-            if Instant::now() > end {
+            if patience.is_over() {
                 let servers: Vec<_> = self.servers.iter().map(|s| (&s.name, s.held.pid, &s.seen)).collect();
                 let status = status.map(|s| (s.phase, s.lease, s.participants));
                 return Err(format!(
@@ -371,8 +374,8 @@ impl Run {
             threads: first.threads + KIN,
         };
         let most = self.known.get(&kind).copied().unwrap_or(relative);
-        let end = Instant::now() + SETTLES;
-        while !now.fits(most) && Instant::now() < end {
+        let mut patience = Patience::new(SETTLES);
+        while !now.fits(most) && !patience.is_over() {
             std::thread::sleep(super::server::LOOK);
             now = look();
         }
@@ -403,8 +406,9 @@ impl Run {
                     self.tally.two_owners += 1;
                     eprintln!("chaos: two owners: {line}");
                 }
-                Line::Gap { length, .. } => {
-                    let length = Duration::from_nanos(length);
+                Line::Gap { end, length, .. } => {
+                    let stood = standstill::between(end.saturating_sub(length), end);
+                    let length = Duration::from_nanos(length).saturating_sub(stood);
                     let ms = length.as_secs_f64() * 1e3;
                     let longest = &mut self.tally.longest_without_owner_at_all_ms;
                     *longest = longest.max(ms);

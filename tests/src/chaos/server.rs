@@ -4,6 +4,7 @@
 //! - **V2** It is held by a pidfd, whoever started it: an orphan is reaped by this process, which is the reaper of its descendants.
 
 use super::place::Place;
+use crate::node::wait::{Patience, within};
 use crate::node::{Order, Report};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long anything may take that is not slow on purpose.
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks.
 pub(super) const LOOK: Duration = Duration::from_millis(1);
 
@@ -220,16 +221,22 @@ impl Server {
 
     /// The next report. `None` if there is none any more: it has ended.
     fn next(&mut self, longest: Duration) -> Result<Option<Report>, String> {
-        match self.reports.recv_timeout(longest) {
-            Ok(report) => {
-                self.seen.push(report.clone());
-                Ok(Some(report))
+        let mut patience = Patience::new(longest);
+        loop {
+            match self.reports.recv_timeout(patience.step()) {
+                Ok(report) => {
+                    self.seen.push(report.clone());
+                    return Ok(Some(report));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if !patience.is_over() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!(
+                        "{} (process {}) said nothing for {longest:?}, after {:?}",
+                        self.name, self.held.pid, self.seen
+                    ));
+                }
             }
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(format!(
-                "{} (process {}) said nothing for {longest:?}, after {:?}",
-                self.name, self.held.pid, self.seen
-            )),
         }
     }
 
@@ -340,16 +347,7 @@ impl Drop for Expected {
 
 /// Looks until there is an answer, no longer than `longest`.
 pub(super) fn until<T>(longest: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, String> {
-    let end = Instant::now() + longest;
-    loop {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        if Instant::now() > end {
-            return Err(format!("{what} did not come within {longest:?}"));
-        }
-        std::thread::sleep(LOOK);
-    }
+    within(longest, &mut look).ok_or_else(|| format!("{what} did not come within {longest:?}"))
 }
 
 /// Runs this program as the command line of the library.

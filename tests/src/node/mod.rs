@@ -8,12 +8,14 @@
 //! The tests know the libraries by their public parts only, except for the wire, which a stranger is played with.
 
 mod crash;
+pub mod forbidden;
 pub mod options;
 pub mod plain;
 pub mod process;
 pub mod report;
 pub mod scene;
 pub mod server;
+pub mod standstill;
 pub mod strike;
 pub mod swarm;
 pub mod wait;

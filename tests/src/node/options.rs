@@ -89,6 +89,9 @@ pub struct Options {
     /// The highest protocol version this server speaks; the library's if none is given.
     #[arg(long, default_value_t = u16::MAX)]
     pub speaks: u16,
+    /// The system does not let it have the descriptors of another process.
+    #[arg(long)]
+    pub forbidden: bool,
     /// Descriptors this process may have open.
     #[arg(long)]
     pub nofile: Option<u64>,

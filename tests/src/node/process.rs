@@ -1,7 +1,7 @@
 //! A server process as a test holds it: what it reports, orders, signals, its end.
 
 use crate::node::report::{Order, Report};
-use crate::node::wait::{LIMIT, until};
+use crate::node::wait::{LIMIT, Patience, until};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 /// What is known of the process.
 #[derive(Debug)]
@@ -105,12 +105,16 @@ impl Actor {
     /// # Panics
     /// None came within the limit, or the server has ended.
     pub fn report(&mut self) -> Report {
-        match self.reports.recv_timeout(LIMIT) {
-            Ok(report) => {
-                self.seen.push(report.clone());
-                report
+        let mut patience = Patience::new(LIMIT);
+        loop {
+            match self.reports.recv_timeout(patience.step()) {
+                Ok(report) => {
+                    self.seen.push(report.clone());
+                    return report;
+                }
+                Err(RecvTimeoutError::Timeout) if !patience.is_over() => {}
+                Err(e) => panic!("no report of {}: {e}; before: {:?}", self.name, self.seen),
             }
-            Err(e) => panic!("no report of {}: {e}; before: {:?}", self.name, self.seen),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The server: gets its node, is ready, ticks until a successor serves, and misbehaves where it is told to.
 
 use crate::node::crash::Crash;
+use crate::node::forbidden::forbid_pidfd_getfd;
 use crate::node::options::{Fault, Options, Sabotage};
 use crate::node::plain;
 use crate::node::report::{Order, Report};
@@ -110,6 +111,9 @@ fn limit(options: &Options) -> Result<()> {
         ..getrlimit(Resource::Core)
     };
     setrlimit(Resource::Core, none)?;
+    if options.forbidden {
+        forbid_pidfd_getfd()?;
+    }
     if let Some(most) = options.nofile {
         let lower = Rlimit {
             current: Some(most),

@@ -3,12 +3,23 @@
 
 use crate::probation::{LONG, assert_back, upgraded_with};
 use crate::scene;
+use actors::node::wait::within;
 use actors::node::{Actor, Order, Report, Scene, Swarm};
 use handover::control::{Outcome, Phase};
 use shmstate::monotonic_ns;
+use std::time::Duration;
 
 /// Less than a core of these tests has: a system that writes none, or a part only, gives nobody anything to wait for.
 const CORE: u64 = 64 << 20;
+
+/// How long the system may take to write a core, on a disk that others write to.
+const WRITTEN: Duration = Duration::from_secs(180);
+
+/// Waits until it is dead, with its core written.
+fn wait_dead(actor: &mut Actor) {
+    let status = within(WRITTEN, || actor.ended()).expect("an end when the core is written");
+    assert!(!status.success());
+}
 
 /// An owner that is about to crash.
 fn loaded(owner: &mut Actor) {
@@ -26,12 +37,9 @@ fn crash(owner: &mut Actor) -> u64 {
 
 /// Whoever acted then did so while the core was still being written: before half of the time that it took.
 fn assert_early(scene: &Scene, mut owner: Actor, told: u64, acted: u64) {
-    assert!(!owner.exit().success());
+    wait_dead(&mut owner);
     let dead = monotonic_ns();
-    let directory = scene.base().parent().expect("a directory of its own");
-    let entries = std::fs::read_dir(directory).expect("list").flatten();
-    let cores = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("core"));
-    let written: u64 = cores.filter_map(|core| Some(core.metadata().ok()?.len())).sum();
+    let written = written(scene);
     let [acted, took] = [acted, dead].map(|at| at.saturating_sub(told));
     println!("a core of {written} bytes in {took} ns, and after {acted} ns somebody acted");
     if written < CORE {
@@ -264,6 +272,76 @@ fn those_who_wait_at_the_door_of_one_that_crashes_go_on_before_the_core_is_writt
     assert_whole(scene, third);
 }
 
+/// How many bytes of its core are there.
+fn written(scene: &Scene) -> u64 {
+    let directory = scene.base().parent().expect("a directory of its own");
+    let entries = std::fs::read_dir(directory).expect("list").flatten();
+    let cores = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("core"));
+    cores.filter_map(|core| Some(core.metadata().ok()?.len())).sum()
+}
+
+/// Where `kernel.yama.ptrace_scope` forbids to take from one that writes its core, a start waits for that, and then is as after any death.
+#[test]
+fn a_start_that_may_not_have_what_is_left_waits_for_the_core() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    swarm.wait_progress();
+    loaded(&mut owner);
+    crash(&mut owner);
+    let mut next = scene.spawn("B", &["--forbidden", "--deadline", "connect=60000"]);
+    // What was there of the core when it owned the node.
+    let mut then = None;
+    let end = within(WRITTEN, || {
+        if then.is_none() && scene.generation() > 1 {
+            then = Some(written(&scene));
+        }
+        owner.ended()
+    });
+    assert!(!end.expect("an end when the core is written").success());
+    assert!(
+        then.is_none_or(|then| then == written(&scene)),
+        "it did not wait for the core"
+    );
+    assert_eq!(next.started(), ("recovered".into(), 1));
+    let (generation, gone, _) = next.inherited();
+    assert_eq!((generation, gone), (2, 20));
+    drop(scene.outcome(1, Outcome::Inherited));
+    served(&scene, 2);
+    drop(swarm.lost());
+    assert_whole(scene, next);
+}
+
+/// It does so no longer than it is told to, and leaves everything as it was for one that comes later.
+#[test]
+fn a_start_that_may_not_have_what_is_left_gives_up_at_its_deadline() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    loaded(&mut owner);
+    crash(&mut owner);
+    let mut next = scene.spawn("B", &["--forbidden", "--deadline", "connect=1"]);
+    let Report::Failed { who, text } = next.report() else {
+        // It was there when the core was written; a small one or none takes no time.
+        let core = written(&scene);
+        println!("the core of {core} bytes was written before: nothing to give up");
+        assert_eq!(next.serving(), 2);
+        wait_dead(&mut owner);
+        drop(swarm.lost());
+        return scene.close(next);
+    };
+    println!("{who}: {text}");
+    assert!(text.contains("the core"), "{text}");
+    assert!(!next.exit().success());
+    wait_dead(&mut owner);
+    drop(swarm.lost());
+    let mut last = scene.spawn("C", &[]);
+    assert_eq!(last.started(), ("recovered".into(), 1));
+    assert_eq!(last.inherited().0, 2);
+    served(&scene, 2);
+    assert_whole(scene, last);
+}
+
 #[test]
 fn a_start_beside_a_core_leaves_the_node_to_the_old_one_that_is_parked() {
     let (scene, old, mut new, swarm) = upgraded_with(LONG, 20, &[]);
@@ -283,7 +361,7 @@ fn a_start_beside_a_core_leaves_the_node_to_the_old_one_that_is_parked() {
     next.expect(&Report::Confirmed(true));
     let mut old = old;
     old.skip_to(&Report::HandedOver);
-    assert!(!new.exit().success());
+    wait_dead(&mut new);
     drop(swarm.finish());
     assert!(old.exit().success());
     scene.close(next);

@@ -85,9 +85,21 @@ pub(crate) enum Blow {
     Watched,
 }
 
+/// Who speaks the first version of the protocol only, as a library did that knew no other. The one that it meets speaks what it can, so both do
+/// without a probation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elder {
+    Nobody,
+    /// A.
+    Old,
+    /// B.
+    New,
+}
+
 /// A case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
+    pub(crate) elder: Elder,
     pub(crate) point: &'static str,
     /// At which hit of it, from 1.
     pub(crate) nth: u64,
@@ -111,9 +123,15 @@ impl Case {
             nth,
             way,
             target,
+            elder,
             ..
         } = self;
-        format!("{blow:?} of {target:?} at {point:?}, hit {nth}, by {way:?}")
+        let elder = match elder {
+            Elder::Nobody => "",
+            Elder::Old => ", A of version 1",
+            Elder::New => ", B of version 1",
+        };
+        format!("{blow:?} of {target:?} at {point:?}, hit {nth}, by {way:?}{elder}")
     }
 
     /// The deadline of those who do not wait.
@@ -181,6 +199,9 @@ impl Case {
         if self.point == "new: rehearsal seen" {
             // A signal is seen for a tick: the next one replaces it, and one that is slow to wake sees only that.
             all.extend(["--tick".into(), (TICK << self.tried).to_string()]);
+        }
+        if matches!((self.elder, who), (Elder::Old, Target::Old) | (Elder::New, Target::New)) {
+            all.extend(["--speaks".into(), "1".into()]);
         }
         if self.way == Way::Move {
             all.extend(["--plain".into(), plain.to_string()]);

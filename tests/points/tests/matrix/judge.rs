@@ -1,6 +1,7 @@
 //! What must hold whatever was struck (M2, M3, M5).
 
 use actors::node::scene::owner_of;
+use actors::node::standstill;
 use actors::node::wait::within;
 use actors::node::witness::{Line, last, lines, now};
 use actors::node::{Actor, Scene};
@@ -42,6 +43,7 @@ pub(crate) struct Judge {
 
 impl Judge {
     pub(crate) fn new(scene: &Scene) -> Self {
+        standstill::watch();
         Self {
             witness: scene.base().with_file_name("witness"),
         }
@@ -90,8 +92,9 @@ impl Judge {
         for line in text.lines() {
             match serde_json::from_str(line).expect("a line") {
                 Line::TwoOwners { .. } => panic!("two owners: {line}"),
-                Line::Gap { length, .. } => {
-                    let length = Duration::from_nanos(length);
+                Line::Gap { end, length, .. } => {
+                    let stood = standstill::between(end.saturating_sub(length), end);
+                    let length = Duration::from_nanos(length).saturating_sub(stood);
                     assert!(length <= allowed + SOON, "nobody served for {length:?}: {line}");
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::case::After::{Anew, New, Nobody, Old, One, Third as C};
 use crate::case::Target::{New as B, Old as A, Third};
-use crate::case::{After, Blow, Case, Target, Way};
+use crate::case::{After, Blow, Case, Elder, Target, Way};
 use crate::{ask, course, pool};
 use std::collections::BTreeSet;
 
@@ -121,8 +121,43 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("command: server seen to serve", "see `command`"),
 ];
 
-/// All, but for the blow.
-fn table() -> Vec<(&'static str, Way, Target, After)> {
+/// What nobody gets to where one speaks version 1 only: newcomers wait in the listener's queue, and nobody parks.
+const NOT_OF_ELDERS: &[&str] = &[
+    "old: newcomer sent",
+    "old: stage set, terms left",
+    "old: terms claimed",
+    "parked: regions mapped",
+    "parked: row says so",
+    "parked: mirror read",
+    "parked: gone read",
+    "new: newcomer read",
+    "new: probation begun",
+    "owner: mirror sent",
+    "owner: gone sent",
+];
+
+/// The ways of [`OTHERS`] that are open to them.
+const WAYS_OF_ELDERS: &[Way] = &[Way::Refused, Way::Held, Way::Orphaned];
+
+/// A point, what leads there, who is struck, and who serves after a kill there.
+type Struck = (&'static str, Way, Target, After);
+
+/// The same where one of the two speaks version 1 only, whichever it is: a B that is killed as the owner has nobody behind it.
+fn table_of_elders() -> Vec<Struck> {
+    let meets = |point: &&str| !NOT_OF_ELDERS.contains(point);
+    let owner = OWNER.iter().filter(|(point, _)| meets(point));
+    let mut all: Vec<Struck> = owner.map(|(point, after)| (*point, Way::Upgrade, A, *after)).collect();
+    let before = SUCCESSOR.iter().filter(|p| meets(p));
+    all.extend(before.map(|point| (*point, Way::Upgrade, B, Old)));
+    let owned = ON_PROBATION.iter().filter(|p| meets(p));
+    all.extend(owned.map(|point| (*point, Way::Upgrade, B, Nobody)));
+    let others = OTHERS.iter().filter(|(_, way, ..)| WAYS_OF_ELDERS.contains(way));
+    all.extend(others.copied());
+    all
+}
+
+/// All of the latest version, but for the blow.
+fn table() -> Vec<Struck> {
     let mut all = OTHERS.to_vec();
     all.extend(OWNER.iter().map(|(point, after)| (*point, Way::Upgrade, A, *after)));
     // A or C, whoever is faster; and C when B was parked by then. A has all connections too.
@@ -156,6 +191,7 @@ fn play(blow: Blow) {
                 continue;
             }
             cases.push(Case {
+                elder: Elder::Nobody,
                 point,
                 nth: 1 + if is_repeated(point) { round } else { 0 },
                 way,
@@ -166,6 +202,26 @@ fn play(blow: Blow) {
                 sabotage: None,
             });
         }
+    }
+    pool::play(&cases, Case::name, course::play);
+}
+
+/// Plays all cases of one that speaks version 1 only and one that speaks all.
+fn play_elders(elder: Elder) {
+    let mut cases = Vec::new();
+    for blow in [Blow::Kill, Blow::Pause, Blow::Stop] {
+        let all = table_of_elders().into_iter();
+        cases.extend(all.map(|(point, way, target, after)| Case {
+            elder,
+            point,
+            nth: 1,
+            way,
+            target,
+            after,
+            blow,
+            tried: 0,
+            sabotage: None,
+        }));
     }
     pool::play(&cases, Case::name, course::play);
 }
@@ -193,6 +249,36 @@ fn stopped_for_too_long_at_each_point() {
 #[test]
 fn stopped_for_too_long_on_probation_and_watched() {
     play(Blow::Watched);
+}
+
+#[test]
+fn either_struck_at_each_point_where_the_old_one_speaks_version_1() {
+    play_elders(Elder::Old);
+}
+
+#[test]
+fn either_struck_at_each_point_where_the_new_one_speaks_version_1() {
+    play_elders(Elder::New);
+}
+
+/// They speak version 1, and not only say so: what is new in the second does not happen.
+#[test]
+fn where_one_speaks_version_1_nobody_parks() {
+    let parks = |elder| Case {
+        elder,
+        point: "parked: row says so",
+        nth: 1,
+        way: Way::Upgrade,
+        target: A,
+        after: New,
+        blow: Blow::Pause,
+        tried: 0,
+        sabotage: None,
+    };
+    assert!(course::is_reached(&parks(Elder::Nobody), 2));
+    for elder in [Elder::Old, Elder::New] {
+        assert!(!course::is_reached(&parks(elder), 1), "{elder:?}");
+    }
 }
 
 /// M1.

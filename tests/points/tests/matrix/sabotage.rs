@@ -1,11 +1,12 @@
 //! The test is tested: a case in which something is wrong on purpose must fail, each by the check that is there for it.
 
-use crate::case::{After, Blow, Case, Target, Way};
+use crate::case::{After, Blow, Case, Elder, Target, Way};
 use crate::course;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A case that passes if nothing is wrong.
 const WELL: Case = Case {
+    elder: Elder::Nobody,
     point: "parked: row says so",
     nth: 1,
     way: Way::Upgrade,
