@@ -113,6 +113,19 @@ impl Memory {
         Ok(self.raw(offset))
     }
 
+    /// Asks the processor to fetch the line at `offset`, wherever that is: no access (M1), and of an address that is not mapped nothing.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no effect but on caches, also of an address that is not mapped.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.mapping.base().as_ptr().wrapping_add(offset as usize).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
     /// Copies words, each of them whole.
     #[inline]
     pub(crate) fn copy(&self, offset: u64, out: &mut [u64], what: &'static str) -> Result<()> {

@@ -120,12 +120,12 @@ fn met<S: Source>(source: &mut S, table: &AnyTable<'_>, number: u64, header: u64
     }
 }
 
-/// Looks at the headers of records that are about to be copied, so that they are waited for together and not one after the other.
+/// Fetches the ends of records that are about to be copied, so that they are waited for together and not one after the other. One that is in no
+/// memory is said to be so when it is copied.
 fn touch<S: Source>(source: &S, headers: impl Iterator<Item = u64>) {
-    let memory = source.memory();
-    // One that is in no memory is said to be so when it is copied.
-    let words = headers.map(|header| memory.load(header, "record").unwrap_or(0));
-    std::hint::black_box(words.fold(0, |all, word| all ^ word));
+    for header in headers {
+        source.memory().prefetch(header);
+    }
 }
 
 fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Result<Batch> {
