@@ -468,3 +468,39 @@ fn records_that_found_their_group_full_are_found() {
     assert_eq!(singly, right);
     assert_eq!(together, right);
 }
+
+/// A record that was made and was being changed in a part that is taken back is nothing to settle any more.
+#[test]
+fn what_a_savepoint_made_and_changed_is_gone() {
+    let mut region = Region::in_memory(16 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    for checksums in [false, true] {
+        let mut tx = region.begin(&pass).expect("begin");
+        let options = TableOptions::default().checksums(checksums);
+        let map: Map<u64, [u64; 9]> =
+            Map::create_with(&mut tx, if checksums { "checked" } else { "plain" }, options).expect("create");
+        let refused: Result<(), Error> = tx.savepoint(|tx| {
+            map.insert(tx, &1, &[1; 9])?;
+            let mut record = map.get_mut(tx, &1)?.expect("just inserted");
+            record.seal()?;
+            Err(Error::GateClosed)
+        });
+        assert!(refused.is_err());
+        tx.commit().expect("nothing is wrong");
+        let mut tx = region.begin(&pass).expect("begin");
+        map.insert(&mut tx, &2, &[2; 9]).expect("insert");
+        let mut record = map.get_mut(&mut tx, &2).expect("get").expect("is there");
+        record.set(|all| all, [3.into(); 9]).expect("set");
+        record.set(|all| &all[4], 4.into()).expect("set");
+        drop(record.seal().expect("sealed"));
+        record.set(|all| &all[5], 5.into()).expect("set");
+        tx.commit().expect("commit");
+        let reader = region.read(&pass).expect("reader");
+        let found = map.get(&reader, &2).expect("get").expect("is there");
+        assert_eq!(found.map(|word| word.to_native()), [3, 3, 3, 3, 4, 5, 3, 3, 3]);
+        assert!(map.get(&reader, &1).expect("get").is_none());
+        let verified = verify(&reader).expect("verify");
+        assert!(verified.is_sound(), "{verified:?}");
+    }
+}

@@ -277,7 +277,7 @@ mod tests {
         let mut numbers = vec![0, u64::MAX];
         for power in 0..20 {
             let power = 10u64.pow(power);
-            numbers.extend([power - 1, power, power + 1, power.saturating_mul(9) + 8]);
+            numbers.extend([power - 1, power, power + 1, power.saturating_mul(9).saturating_add(8)]);
         }
         for number in numbers {
             for negative in [false, true] {
