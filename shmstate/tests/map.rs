@@ -490,7 +490,15 @@ fn what_a_savepoint_made_and_changed_is_gone() {
         tx.commit().expect("nothing is wrong");
         let mut tx = region.begin(&pass).expect("begin");
         map.insert(&mut tx, &2, &[2; 9]).expect("insert");
+        tx.commit().expect("commit");
+        let mut tx = region.begin(&pass).expect("begin");
         let mut record = map.get_mut(&mut tx, &2).expect("get").expect("is there");
+        // Which field it is may depend on one that was changed just before, and is not written yet.
+        record.set(|all| &all[0], 8.into()).expect("set");
+        record
+            .set(|all| &all[all[0].to_native() as usize], 9.into())
+            .expect("set");
+        assert_eq!(record.map(|word| word.to_native()), [8, 2, 2, 2, 2, 2, 2, 2, 9]);
         record.set(|all| all, [3.into(); 9]).expect("set");
         record.set(|all| &all[4], 4.into()).expect("set");
         drop(record.seal().expect("sealed"));
