@@ -295,7 +295,7 @@ pub(crate) fn check_held(view: &View, owner: Owner, held: Held) -> Result<()> {
     }
 }
 
-/// The slot that ends 8 bytes after `header`, if a block that is a slot and in use does.
+/// The slot that ends 8 bytes after `header`, if one does; whether it is in use is not asked.
 pub(crate) fn slot_of(view: &View, header: u64) -> Result<Option<Slot>> {
     let chunk = Table::in_view(view).chunk_at(view, header)?;
     let Kind::Slots { class, .. } = chunk.kind(view)? else {
