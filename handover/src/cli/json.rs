@@ -44,7 +44,21 @@ struct Kept {
 impl Kept {
     #[inline]
     fn is_of(&self, name: &[u8]) -> bool {
-        self.length == name.len() + AROUND && self.form.get(1..=name.len()) == Some(name)
+        self.length == name.len() + AROUND && self.form.get(1..=name.len()).is_some_and(|form| is_same(form, name))
+    }
+}
+
+/// Whether two short names of one length are the same: by two words that may overlap, without a loop, where there are as many bytes.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    fn ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+        (a.first_chunk::<N>(), a.last_chunk::<N>()) == (b.first_chunk::<N>(), b.last_chunk::<N>())
+    }
+    match a.len() {
+        0..4 => a == b,
+        4..8 => ends::<4>(a, b),
+        8..=16 => ends::<8>(a, b),
+        _ => a == b,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::types::Everything;
 use super::{World, command, done, json, random, run};
 use rkyv::{Archive, Deserialize, Serialize};
-use shmstate::{Cell, Map, Queue, Schema};
+use shmstate::{Cell, Map, OrderedMap, Queue, Schema, Slab};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -175,6 +175,38 @@ fn a_float_is_compared_as_it_is_stored() {
 }
 
 #[test]
+fn a_dump_by_several_threads_is_the_one_of_a_single_one() {
+    let mut rng = random();
+    let mut world = World::new();
+    world.write(|tx| {
+        let map: Map<u64, Everything> = Map::create(tx, "map")?;
+        let ordered: OrderedMap<u64, Everything> = OrderedMap::create(tx, "ordered")?;
+        let queue: Queue<u64> = Queue::create(tx, "queue")?;
+        let slab: Slab<u64> = Slab::create(tx, "slab")?;
+        for i in 0..3000 {
+            map.insert(tx, &i, &Everything::random(&mut rng))?;
+            ordered.insert(tx, &i, &Everything::random(&mut rng))?;
+            queue.push_back(tx, &(i * i))?;
+            slab.insert(tx, &(i * 7))?;
+        }
+        Ok(())
+    });
+    for form in [&["--json"][..], &["--ndjson"], &[]] {
+        let all = [&["dump", &world.name], form].concat();
+        // Who counts records takes them one after the other.
+        let counted = [&all[..], &["--limit", "1000000"]].concat();
+        assert!(done(&all) == done(&counted), "{form:?}");
+    }
+    for table in ["map", "ordered", "queue", "slab"] {
+        let all = ["dump", &world.name, table, "--csv"];
+        let text = done(&all);
+        assert!(text == done(&[&all[..], &["--limit", "1000000"]].concat()), "{table}");
+        // A string may have lines of its own.
+        assert!(text.lines().count() > 3000, "{table}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_ends_it_quietly() {
     let mut rng = random();
     let mut world = World::new();
@@ -253,7 +285,7 @@ pub enum Mood {
 #[test]
 fn inspect_names_the_kind_of_an_ordered_map() {
     let mut world = World::new();
-    world.write(|tx| shmstate::OrderedMap::<u8, u8>::create(tx, "ranks"));
+    world.write(|tx| OrderedMap::<u8, u8>::create(tx, "ranks"));
     let view = json(&["inspect", &world.name, "--json"]);
     assert_eq!(view["tables"][0]["kind"], "ordered");
 }

@@ -115,6 +115,19 @@ impl Loaded {
         })
     }
 
+    /// What its entries lead to, in the order of the places.
+    pub(crate) fn records(&self) -> Vec<u64> {
+        let mut records = Vec::with_capacity(self.groups.len() * group::ENTRIES);
+        for group in &self.groups {
+            records.extend(
+                (0..group::ENTRIES)
+                    .map(|slot| group.record(slot))
+                    .filter(|record| *record != 0),
+            );
+        }
+        records
+    }
+
     /// The entry at a place; `None` if there is none.
     pub(crate) fn entry(&self, place: usize) -> Option<Entry> {
         let (group, slot) = (self.groups.get(place / group::ENTRIES)?, place % group::ENTRIES);

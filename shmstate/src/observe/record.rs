@@ -19,6 +19,8 @@ use crate::table::keyed::{Stored, read_word};
 use crate::table::record::HEADER;
 use crate::tx::undo::CHANGING;
 use rkyv::util::AlignedVec;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// Words that are copied at a time.
 const PIECE: usize = 32;
@@ -41,25 +43,47 @@ pub(crate) struct Raw {
     pub(crate) header: u64,
     /// The header's word as it was in memory.
     pub(crate) word: u64,
-    /// The block, as aligned as it is in the region, from `start` on.
-    bytes: AlignedVec<16>,
+    bytes: Held,
+    /// Where the block begins and ends, as aligned as it is in the region.
     start: usize,
+    end: usize,
+}
+
+/// What holds a copy.
+#[derive(Debug)]
+enum Held {
+    /// This block and nothing else.
+    Alone(AlignedVec<16>),
+    /// The blocks that were copied together.
+    Shared(Arc<AlignedVec<16>>),
+}
+
+impl Deref for Held {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Alone(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 impl Raw {
     /// The block.
     pub(crate) fn block(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..self.end]
     }
 
     /// Low byte of the version of what was copied. The word in memory does not say it: the record may have been taken away since.
     pub(crate) fn version(&self) -> u8 {
-        let header = self.bytes.last_chunk::<8>();
+        let header = self.block().last_chunk::<8>();
         archive::version_in(header.map_or(0, |header| u64::from_le_bytes(*header)))
     }
 
     fn before_header(&self, distance: u64) -> usize {
-        (self.bytes.len() as u64).saturating_sub(HEADER + distance) as usize
+        (self.end as u64).saturating_sub(HEADER + distance) as usize
     }
 
     /// The encoded key; empty if it is not in the block.
@@ -68,7 +92,7 @@ impl Raw {
         if !shape.keys.variable {
             return &self.bytes[start..start + shape.keys.size as usize];
         }
-        let word = self.bytes[start..]
+        let word = self.bytes[start..self.end]
             .first_chunk()
             .map_or(0, |word| u64::from_le_bytes(*word));
         let header = (self.block().len() as u64).saturating_sub(HEADER);
@@ -88,7 +112,16 @@ impl Raw {
     /// All bytes up to the header, and where the root starts in them.
     pub(crate) fn into_archive(self, shape: &Shape) -> (AlignedVec<16>, usize) {
         let root = self.before_header(shape.geometry.root);
-        (self.bytes, root)
+        match self.bytes {
+            Held::Alone(bytes) => (bytes, root),
+            Held::Shared(bytes) => {
+                // Aligned as there.
+                let start = self.start - self.start % 16;
+                let mut own = AlignedVec::with_capacity(self.end - start);
+                own.extend_from_slice(&bytes[start..self.end]);
+                (own, root - start)
+            }
+        }
     }
 }
 
@@ -143,6 +176,84 @@ fn bounds<S: Source>(source: &mut S, layout: &Layout, owner: Owner, header: u64)
 
 /// Copies the record whose header is at `header`.
 pub(crate) fn copy<S: Source>(source: &mut S, layout: &Layout, shape: &Shape, header: u64) -> Result<Raw> {
+    let mut bytes = AlignedVec::new();
+    let copy = copy_to(&mut bytes, source, layout, shape, header)?;
+    Ok(copy.raw(Held::Alone(bytes)))
+}
+
+/// Where the copy of a block lies.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    header: u64,
+    word: u64,
+    start: usize,
+    end: usize,
+}
+
+impl Copy {
+    fn raw(self, bytes: Held) -> Raw {
+        Raw {
+            header: self.header,
+            word: self.word,
+            bytes,
+            start: self.start,
+            end: self.end,
+        }
+    }
+}
+
+/// Records that are copied together, which takes one piece of memory and not one each.
+#[derive(Debug)]
+pub(crate) struct Copies<'t> {
+    layout: Layout,
+    shape: &'t Shape,
+    bytes: AlignedVec<16>,
+    copies: Vec<Result<Copy>>,
+}
+
+impl<'t> Copies<'t> {
+    /// None yet, and room for about `count`.
+    pub(crate) fn new(layout: Layout, shape: &'t Shape, count: usize) -> Self {
+        Self {
+            layout,
+            shape,
+            bytes: AlignedVec::new(),
+            copies: Vec::with_capacity(count),
+        }
+    }
+
+    /// Copies one; what is damaged is kept as its error.
+    ///
+    /// # Errors
+    /// [`Error::Retry`].
+    pub(crate) fn add<S: Source>(&mut self, source: &mut S, header: u64) -> Result<()> {
+        let length = self.bytes.len();
+        let copy = copy_to(&mut self.bytes, source, &self.layout, self.shape, header);
+        match copy {
+            Err(error @ Error::Retry { .. }) => return Err(error),
+            Err(_) => self.bytes.resize(length, 0),
+            Ok(_) => {}
+        }
+        self.copies.push(copy);
+        Ok(())
+    }
+
+    /// The copies, in their order.
+    pub(crate) fn done(self) -> impl Iterator<Item = Result<Raw>> {
+        let bytes = Arc::new(self.bytes);
+        let copies = self.copies.into_iter();
+        copies.map(move |copy| copy.map(|copy| copy.raw(Held::Shared(Arc::clone(&bytes)))))
+    }
+}
+
+/// Copies a block behind what is in `to`. What is there after an error means nothing.
+fn copy_to<S: Source>(
+    to: &mut AlignedVec<16>,
+    source: &mut S,
+    layout: &Layout,
+    shape: &Shape,
+    header: u64,
+) -> Result<Copy> {
     let commits = source.memory().header(at::COMMITS);
     let word = source.memory().load(header, WHAT)?;
     // SEQUENCE and WORD pairs: what follows is newer than this word.
@@ -155,12 +266,13 @@ pub(crate) fn copy<S: Source>(source: &mut S, layout: &Layout, shape: &Shape, he
         return Err(Error::damaged("size of a record", header, block.size));
     }
     // The block is as aligned here as it is there.
-    let start = (block.offset % 16) as usize;
-    let mut bytes = AlignedVec::with_capacity(start + block.size as usize);
-    bytes.resize(start + block.size as usize, 0);
+    let start = to.len().next_multiple_of(16) + (block.offset % 16) as usize;
+    let end = start + block.size as usize;
+    to.reserve(end - to.len());
+    to.resize(end, 0);
     let mut piece = [0; PIECE];
     let mut last = 0;
-    for (i, to) in bytes[start..].chunks_mut(PIECE * 8).enumerate() {
+    for (i, to) in to[start..].chunks_mut(PIECE * 8).enumerate() {
         let words = &mut piece[..to.len() / 8];
         source.copy(block.offset + (i * PIECE * 8) as u64, words, WHAT)?;
         for (to, word) in to.as_chunks_mut().0.iter_mut().zip(&*words) {
@@ -175,10 +287,10 @@ pub(crate) fn copy<S: Source>(source: &mut S, layout: &Layout, shape: &Shape, he
     if last as u32 == 0 || !source.whole(same, quiet) {
         return Err(torn(WHAT));
     }
-    Ok(Raw {
+    Ok(Copy {
         header,
         word,
-        bytes,
         start,
+        end,
     })
 }

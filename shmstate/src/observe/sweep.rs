@@ -14,7 +14,7 @@ use super::iter::Places;
 use super::marks::Marks;
 use super::memory::acquire;
 use super::pieces::Piece;
-use super::record::{self, Raw};
+use super::record::{self, Copies, Raw};
 use super::source::{Live, Source};
 use super::tree::{self, Toward};
 use super::way::Way;
@@ -120,6 +120,11 @@ fn met<S: Source>(source: &mut S, table: &AnyTable<'_>, number: u64, header: u64
     }
 }
 
+/// Copies of records of a table, about so many.
+fn copies<'t>(table: &'t AnyTable<'_>, count: usize) -> Copies<'t> {
+    Copies::new(table.observer().layout(), table.shape(), count)
+}
+
 /// Fetches the ends of records that are about to be copied, so that they are waited for together and not one after the other. One that is in no
 /// memory is said to be so when it is copied.
 fn touch<S: Source>(source: &S, headers: impl Iterator<Item = u64>) {
@@ -135,11 +140,13 @@ fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Resul
     match place {
         Place::Hash(hash) => {
             let segment = Loaded::of(source, row, *hash)?;
-            touch(source, segment.entries().map(|(_, entry)| entry.record));
-            batch.met.reserve(segment.entries().count());
-            for (_, entry) in segment.entries() {
-                batch.met.push(met(source, table, 0, entry.record)?);
+            let records = segment.records();
+            touch(source, records.iter().copied());
+            let mut copies = copies(table, records.len());
+            for record in records {
+                copies.add(source, record)?;
             }
+            batch.met.extend(copies.done().map(|raw| plain(0, raw)));
             batch.next = segment.next().map(Place::Hash);
         }
         Place::Page(page) if table.is_streams() => {
@@ -151,14 +158,21 @@ fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Resul
         Place::Page(page) => {
             if let Some(found) = slots::of_page(source, row, *page)? {
                 touch(source, found.iter().map(|slot| slot.record));
-                batch.met.reserve(found.len());
+                let mut copies = copies(table, found.len());
+                let mut names = Vec::with_capacity(found.len());
                 for slot in found {
-                    let mut met = met(source, table, slot.token, slot.record)?;
-                    if table.is_timers() {
-                        met.deadline = Some(timers::deadline_of(source, row, &slot)?);
-                    }
-                    batch.met.push(met);
+                    copies.add(source, slot.record)?;
+                    let deadline = match table.is_timers() {
+                        true => Some(timers::deadline_of(source, row, &slot)?),
+                        false => None,
+                    };
+                    names.push((slot.token, deadline));
                 }
+                let met = copies.done().zip(names);
+                batch.met.extend(met.map(|(raw, (number, deadline))| Met {
+                    deadline,
+                    ..plain(number, raw)
+                }));
                 batch.next = Some(Place::Page(page + 1));
             }
         }
@@ -166,10 +180,13 @@ fn read<S: Source>(source: &mut S, table: &AnyTable<'_>, place: &Place) -> Resul
             let roots = ring::roots(source, row)?;
             let first = (*first).max(roots.head);
             let end = first.saturating_add(ITEMS).min(roots.tail);
+            let mut copies = copies(table, (end.saturating_sub(first)) as usize);
             for serial in first..end {
                 let header = ring::item(source, row, &roots, serial)?;
-                batch.met.push(met(source, table, serial, header)?);
+                copies.add(source, header)?;
             }
+            let met = (first..end).zip(copies.done());
+            batch.met.extend(met.map(|(serial, raw)| plain(serial, raw)));
             batch.next = (end < roots.tail).then_some(Place::Serial(end));
         }
         Place::After(key) => leaf(source, table, key.as_deref(), &mut batch)?,
