@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 pub(crate) const PROGRAM: &str = "HANDOVER_TEST_PROGRAM";
 /// Where the programs that leave something behind put it.
 pub(crate) const TRACES: &str = "HANDOVER_TEST_TRACES";
+/// The directory of nodes that the program `placed` names.
+pub(crate) const DIRECTORY: &str = "HANDOVER_TEST_DIRECTORY";
 /// A port that the program `v2` would listen on.
 pub(crate) const PORT: &str = "HANDOVER_TEST_PORT";
 const RINGS: Rings = Rings { input: 64, output: 64 };
@@ -147,6 +149,11 @@ pub(crate) fn play(program: &str) {
             Timers::<V1>::open_or_create(tx, "timers", Gap::All)?;
             Streams::open_or_create(tx, "streams", RINGS).map(drop)
         }),
+        // It does not take its directory from the environment.
+        "placed" => {
+            let directory = std::env::var_os(DIRECTORY).expect("a directory");
+            let _ = v1().directory(directory.into()).start();
+        }
         // It says less than it opens.
         "liar" => serve(
             builder("liar").table("world", Declared::cell::<u64>("clock")),

@@ -1,7 +1,7 @@
 //! Programs that are not run, and manifests that are not believed.
 
 use super::{Ran, Served, ran};
-use crate::programs::PROGRAM;
+use crate::programs::{DIRECTORY, PROGRAM};
 use crate::scene::Scene;
 use std::os::unix::fs::PermissionsExt;
 
@@ -95,6 +95,23 @@ fn a_program_of_another_node_would_be_refused() {
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("it serves the node \"arena\", not \"lobby\""), "{err}");
     server.still_serves();
+}
+
+#[test]
+fn a_program_that_names_its_directory_is_refused_if_that_is_another() {
+    let node = Served::by("v1");
+    let (other, alias) = (node.scene.path().join("other"), node.scene.path().join("alias"));
+    std::os::unix::fs::symlink(node.scene.path(), &alias).expect("a link");
+    let planned = |directory: &std::path::Path| ran(node.command(&["plan"], "placed").env(DIRECTORY, directory));
+    let Ran { code, err, .. } = planned(&other);
+    assert_eq!(code, 1, "{err}");
+    let why = format!("it looks for its node in {}", other.display());
+    assert!(err.contains(&why), "{err}");
+    // The same place by whatever name.
+    for same in [node.scene.path(), &alias] {
+        let Ran { code, err, .. } = planned(same);
+        assert_eq!((code, err.as_str()), (0, ""), "{}", same.display());
+    }
 }
 
 #[test]
