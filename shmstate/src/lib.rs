@@ -66,8 +66,8 @@ pub use os::clock::monotonic_ns;
 pub use os::mount::MountKind;
 pub use os::tcp::Positions;
 pub use region::{
-    Activity, Asked, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MemoryInfo, Options, Reader, Region,
-    Trimmed, View,
+    Activity, Asked, DEFAULT_AHEAD, DEFAULT_CAPACITY, FormatVersion, Io, MAX_NAME, MOST_AHEAD, MemoryInfo, Options,
+    Reader, Region, Trimmed, View,
 };
 pub use schema::{Migrate, Schema};
 pub use shmstate_derive::Schema;

@@ -14,6 +14,10 @@
 //!   steps, orders anew.
 //! - **P6** It keeps the mapping alive, so that even one that is stuck in the kernel when the region is dropped does no harm.
 //! - **P7** What is behind the heap is given back while the thread is between two extents (`working`), and `ready` goes back with it.
+//! - **P8** A writer that overtakes the thread doubles what is kept ready, up to a limit: who grows that fast once does so again, and the extents
+//!   that are ready last while the kernel is slow with the next one. A trim takes that back.
+//! - **P9** Right in front of a writer that has overtaken it, the thread makes small pages ready in small steps and claims nothing, so that
+//!   the writer does not wait for a large one; it makes large pages again once it is an extent ahead.
 
 use crate::error::Result;
 use crate::gate::Gate;
@@ -31,8 +35,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How much is kept ready if nothing else was asked for.
+/// How much is kept ready at first if nothing else was asked for.
 pub const DEFAULT_AHEAD: u64 = 4 << 20;
+/// And at most, in front of a writer that grows fast (P8).
+pub const MOST_AHEAD: u64 = 32 << 20;
+/// No more than this part of the capacity is kept ready for that reason.
+const MOST_PART: u64 = 16;
+/// What is made ready at a time right in front of a writer (P9).
+const NEAR: u64 = 256 << 10;
 /// Free memory of a mount that is left to the writers' own small steps.
 const SPARE: u64 = 1 << 20;
 /// How long a writer waits for an extent in the thread's hands before it goes on by itself.
@@ -47,7 +57,10 @@ const NONE: u64 = 0;
 struct Board {
     mapping: Mapping,
     layout: Layout,
+    /// How much is kept ready: at first, at most, and now (P8).
     watermark: u64,
+    most: u64,
+    now: AtomicU64,
     gate: Gate,
     /// From the writer: how far its heap is, how far memory was taken, how far it may go.
     end: AtomicU64,
@@ -76,8 +89,19 @@ impl Board {
 
     fn goal(&self) -> u64 {
         let end = self.end.load(Ordering::Relaxed);
-        end.saturating_add(self.watermark)
+        end.saturating_add(self.now.load(Ordering::Relaxed))
             .min(self.limit.load(Ordering::Relaxed))
+    }
+
+    /// The writer is where memory is not ready (P8). Before the thread has made any, that says nothing.
+    fn overtaken(&self) {
+        let now = self.now.load(Ordering::Relaxed);
+        let share = self.limit.load(Ordering::Relaxed) / MOST_PART / HUGE * HUGE;
+        let most = self.most.min(share);
+        if now < most && self.ready.load(Ordering::Relaxed) != 0 {
+            // Only the writer and a trim of its own region store it.
+            self.now.store((now * 2).min(most), Ordering::Relaxed);
+        }
     }
 
     fn live(&self) {
@@ -100,9 +124,19 @@ impl Board {
             if from >= self.goal() || from < self.layout.heap {
                 return;
             }
-            let to = (from + 1).next_multiple_of(HUGE.max(self.mapping.unit())).min(limit);
+            let near = self.is_near(from);
+            let unit = if near { NEAR } else { HUGE };
+            let to = (from + 1).next_multiple_of(unit.max(self.mapping.unit())).min(limit);
             let (_, entries) = self.layout.entries(from, to);
-            if !self.has_room(to - from + entries) || self.extent(from, to).is_err() {
+            if !self.has_room(to - from + entries) {
+                return;
+            }
+            let made = if near {
+                self.step(from, to)
+            } else {
+                self.extent(from, to)
+            };
+            if made.is_err() {
                 return;
             }
             self.ready.fetch_max(to, Ordering::Release);
@@ -115,6 +149,22 @@ impl Board {
         let free = self.mapping.descriptor().and_then(mount::free);
         // Large extents of the chunk table may come on top.
         free.is_none_or(|free| free >= bytes + SPARE + if self.layout.is_large() { HUGE } else { 0 })
+    }
+
+    /// Whether a writer that has overtaken the thread is less than an extent away (P9).
+    fn is_near(&self, from: u64) -> bool {
+        let hurried = self.now.load(Ordering::Relaxed) > self.watermark;
+        hurried && from < self.end.load(Ordering::Relaxed).saturating_add(HUGE)
+    }
+
+    /// Makes `from..to` ready in small pages.
+    fn step(&self, from: u64, to: u64) -> Result<()> {
+        self.mapping.take_gently(from, to - from)?;
+        growth::take_entries(&self.mapping, &self.layout, from, to, Taking::Step)?;
+        if to.is_multiple_of(HUGE) {
+            self.mapping.came_too_late();
+        }
+        self.mapping.populate(from, to - from)
     }
 
     /// Makes `from..to` ready. The claim, if one was possible, is still there afterwards.
@@ -152,12 +202,15 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts the thread, which sleeps until the first order. Where the system gives no thread, the writer takes its memory itself.
-    pub(crate) fn start(mapping: Mapping, layout: Layout, watermark: u64, gate: &Gate) -> Self {
+    /// Starts the thread, which sleeps until the first order. It keeps `watermark` bytes ready, or up to `most` where the writer needs them. Where the
+    /// system gives no thread, the writer takes its memory itself.
+    pub(crate) fn start(mapping: Mapping, layout: Layout, watermark: u64, most: u64, gate: &Gate) -> Self {
         let board = Arc::new(Board {
             mapping,
             layout,
             watermark,
+            most,
+            now: AtomicU64::new(watermark),
             gate: gate.clone(),
             end: AtomicU64::new(0),
             taken: AtomicU64::new(0),
@@ -229,6 +282,7 @@ impl Backing for Ahead {
         let board = &*self.board;
         // CLAIM pair (P3).
         board.entered.store(target, Ordering::SeqCst);
+        board.overtaken();
         let claimed = || {
             let claim = board.claim.load(Ordering::SeqCst);
             claim != NONE && claim < target
@@ -275,6 +329,7 @@ impl Backing for Ahead {
         board.limit.store(limit, Ordering::Relaxed);
         board.taken.store(taken, Ordering::SeqCst);
         board.ready.store(0, Ordering::Release);
+        board.now.store(board.watermark, Ordering::Relaxed);
         if taken < limit {
             return board.mapping.punch(taken, limit - taken);
         }
@@ -338,7 +393,7 @@ mod tests {
         let layout = Layout::of(64 << 20).expect("layout");
         let lease = Arc::new(LocalLease::default());
         let gate = Gate::closed(lease.clone());
-        let ahead = Ahead::start(mapping(&layout), layout, 3 << 20, &gate);
+        let ahead = Ahead::start(mapping(&layout), layout, 3 << 20, 3 << 20, &gate);
         assert_eq!((ahead.ready(), taken(&ahead)), (0, 0));
         // An order under a closed gate is none (P4).
         ahead.want(layout.heap, layout.heap, layout.reserve);
@@ -364,7 +419,7 @@ mod tests {
     #[test]
     fn a_writer_waits_for_the_extent_that_is_being_collapsed_and_for_no_other() {
         let layout = Layout::of(64 << 20).expect("layout");
-        let ahead = Ahead::start(mapping(&layout), layout, 0, &Gate::alone());
+        let ahead = Ahead::start(mapping(&layout), layout, 0, 0, &Gate::alone());
         let claim = &ahead.board.claim;
         claim.store(layout.heap + HUGE, Ordering::SeqCst);
         let before = Instant::now();
@@ -388,9 +443,62 @@ mod tests {
     }
 
     #[test]
+    fn who_is_overtaken_keeps_more_ready_until_the_region_is_trimmed() {
+        let layout = Layout::of(1 << 30).expect("layout");
+        let ahead = Ahead::start(mapping(&layout), layout, HUGE, 4 * HUGE, &Gate::alone());
+        let end = layout.heap;
+        let ready = |bytes| wait("memory ahead", || ahead.ready() == end + bytes);
+        let limit = layout.reserve;
+        // Before there is any, nobody is ahead of it.
+        ahead.want(end, end, limit);
+        ready(HUGE);
+        for bytes in [2 * HUGE, 4 * HUGE, 4 * HUGE] {
+            ahead.overtake(end + CHUNK);
+            ahead.want(end, end, limit);
+            ready(bytes);
+        }
+        // From an extent ahead of the writer large pages were made, and tried where there are none.
+        let (made, failed) = ahead.fresh_collapses();
+        assert_eq!(made + failed, 4);
+        ahead.retreat(end, end, limit).expect("trimmed");
+        ahead.want(end, end, limit);
+        ready(HUGE);
+        // Of a small region it is a part.
+        let limit = end + 16 * HUGE;
+        ahead.want(end, end, limit);
+        ahead.overtake(end + CHUNK);
+        assert_eq!(
+            ahead.board.now.load(Ordering::Relaxed),
+            HUGE.max(limit / MOST_PART / HUGE * HUGE)
+        );
+    }
+
+    #[test]
+    fn right_in_front_of_a_writer_in_a_hurry_nothing_is_claimed() {
+        let layout = Layout::of(1 << 30).expect("layout");
+        let ahead = Ahead::start(mapping(&layout), layout, HUGE, 4 * HUGE, &Gate::alone());
+        let board = &ahead.board;
+        let end = layout.heap;
+        ahead.want(end, end, layout.reserve);
+        wait("memory ahead", || ahead.ready() == end + HUGE);
+        assert!(!board.is_near(end + HUGE), "nobody was overtaken");
+        board.now.store(2 * HUGE, Ordering::Relaxed);
+        let at = end + HUGE;
+        assert!(board.is_near(at - CHUNK) && !board.is_near(at));
+        let _ = ahead.fresh_collapses();
+        board.step(at, at + NEAR).expect("taken");
+        assert_eq!(
+            (ahead.fresh_collapses(), board.claim.load(Ordering::SeqCst)),
+            ((0, 0), NONE)
+        );
+        board.step(at + NEAR, at + HUGE).expect("taken");
+        assert_eq!(ahead.fresh_collapses(), (0, 1), "it came too late");
+    }
+
+    #[test]
     fn an_extent_in_use_is_not_collapsed() {
         let layout = Layout::of(64 << 20).expect("layout");
-        let ahead = Ahead::start(mapping(&layout), layout, 0, &Gate::alone());
+        let ahead = Ahead::start(mapping(&layout), layout, 0, 0, &Gate::alone());
         let board = &ahead.board;
         let (from, to) = (layout.heap, layout.heap + HUGE);
         // The writer has entered it; then, it has taken some of it.

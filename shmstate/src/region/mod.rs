@@ -25,7 +25,7 @@ mod figures;
 pub(crate) mod growth;
 mod trim;
 
-pub use ahead::DEFAULT_AHEAD;
+pub use ahead::{DEFAULT_AHEAD, MOST_AHEAD};
 pub use figures::MemoryInfo;
 pub use header::{Activity, FormatVersion};
 pub(crate) use options::check_name;
@@ -234,7 +234,7 @@ impl Region {
         let view = Self::prepare_fixed(&*backing, &birth)?;
         let bytes = birth.encode();
         view.write_fresh(8, &bytes[8..], "header")?;
-        if wants_ahead(&layout, options) > 0 {
+        if wants_ahead(&layout, options).0 > 0 {
             // A head start for the thread. If the mount has not so much, the writer will be told when it wants it.
             let first = (layout.heap + HUGE).min(capacity);
             let _ = growth::grow_to(&view, &*backing, &layout, first, Taking::Ahead);
@@ -747,17 +747,20 @@ fn sizes(options: &Options, page: u64) -> Result<(Layout, u64)> {
     Ok((layout, capacity))
 }
 
-/// How far ahead of the heap memory is to be kept ready; 0 for not at all.
-fn wants_ahead(layout: &Layout, options: &Options) -> u64 {
-    let default = if layout.is_large() { DEFAULT_AHEAD } else { 0 };
-    options.ahead.unwrap_or(default)
+/// How far ahead of the heap memory is to be kept ready, at first and at most; 0 for not at all.
+fn wants_ahead(layout: &Layout, options: &Options) -> (u64, u64) {
+    match options.ahead {
+        Some(bytes) => (bytes, bytes),
+        None if layout.is_large() => (DEFAULT_AHEAD, MOST_AHEAD),
+        None => (0, 0),
+    }
 }
 
 /// Adds the reserve-ahead thread to a mapping, if one is wanted.
 fn backed(mapping: Mapping, layout: Layout, options: &Options) -> Box<dyn Backing> {
     match (wants_ahead(&layout, options), &options.gate) {
-        (0, _) | (_, None) => Box::new(mapping),
-        (ahead, Some(gate)) => Box::new(Ahead::start(mapping, layout, ahead, gate)),
+        ((0, _), _) | (_, None) => Box::new(mapping),
+        ((ahead, most), Some(gate)) => Box::new(Ahead::start(mapping, layout, ahead, most, gate)),
     }
 }
 
