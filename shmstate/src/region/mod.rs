@@ -454,6 +454,8 @@ impl Region {
     #[cold]
     fn settle_tables(&mut self, pass: &Pass<'_>) -> Result<()> {
         let mut tx = Tx::begin(self, pass);
+        // What others dropped and did not come to the end of.
+        crate::table::dropped::finish(&mut tx)?;
         for (_, bridge) in tx.mixed().all() {
             bridge.settle(&mut tx)?;
         }

@@ -6,6 +6,7 @@ mod declared;
 mod kinds;
 mod random;
 mod refused;
+mod rows;
 mod shapes;
 mod world;
 

@@ -35,6 +35,8 @@ mod pool;
 mod sabotage;
 #[path = "matrix/stores.rs"]
 mod stores;
+#[path = "matrix/turns.rs"]
+mod turns;
 #[path = "matrix/visitors.rs"]
 mod visitors;
 

@@ -17,6 +17,8 @@
 //!   To be taken away it needs no other shape, so that takes no memory.
 //! - **M5** The row is rewritten in a transaction before the first that changes the table (B2 of `region::mixed`), and `LEFT` of what it
 //!   described until then becomes all that is not counted elsewhere.
+//!   A companion without records and twins that nobody wants goes, with its row, so that a table that changes its shape for years has
+//!   rows for the shapes that it has, and no others.
 //! - **M6** A record that migrates keeps its name, and what its table keeps of it beside the archive: the key or the period before its
 //!   header, and its place in the table's order.
 //! - **M7** A record that migrates from the companion's shape is copied first, and is its own twin until it is changed, if the sweep migrates
@@ -65,7 +67,7 @@ use crate::tx::Tx;
 use companion::{companions as all_companions, name_of, set_left};
 use state::{Older, State, is_like};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use twins::Twins;
@@ -88,6 +90,8 @@ struct Mixture<T: Table> {
     state: RwLock<State>,
     /// The part of the table that the sweep looks at next.
     cursor: AtomicU64,
+    /// Nothing is left to retire.
+    tidy: AtomicBool,
 }
 
 impl<T: Table> fmt::Debug for Mixture<T> {
@@ -174,6 +178,7 @@ fn open_for<T: Table>(
                 steps,
                 state: RwLock::new(state),
                 cursor: AtomicU64::new(0),
+                tidy: AtomicBool::new(false),
             };
             region.view.mixed().enter(row, Arc::new(mixture));
             region.look_first();
@@ -279,6 +284,9 @@ impl<T: Table> Bridge for Mixture<T> {
         if let Some(state) = State::of::<T>(tx, &row, &self.steps)? {
             state.check_twins(&self.table, tx, &row)?;
         }
+        // Rows may be few: before another companion is made.
+        self.retire(tx)?;
+        self.tidy.store(false, Ordering::Relaxed);
         let own = is_like(&row, &T::spec().value);
         if !own {
             self.take_over(tx, &row)?;

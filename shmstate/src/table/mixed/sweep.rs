@@ -2,8 +2,11 @@
 //!
 //! - **U1** How far it has come is not kept: what is migrated says so itself, and `LEFT` counts what is not. So it goes on after a
 //!   crash or in another process where there is still something to do. What it remembers in this process only saves it a second look.
+//! - **U2** With the last record of a shape goes its companion, and its row is free for another one. What this process remembers of
+//!   companions is looked at only where the row still is theirs ([`Mixture::is_there`]); so it is right whether or not that transaction is
+//!   committed, and whoever owned the region in between.
 
-use super::companion::left_of;
+use super::companion::{companion_of, companions, left_of};
 use super::records::migrate;
 use super::state::geometry_of;
 use super::twins::Twins;
@@ -11,8 +14,11 @@ use super::{COMPANION, HEADER, Mixture, Table, mixture};
 use crate::archive;
 use crate::error::{Error, Result};
 use crate::heap::{Blocks, Owner};
+use crate::region::header::{HEADER as HEADER_BYTES, ROW};
 use crate::region::view::View;
+use crate::schema::Schema;
 use crate::table::catalog::{self, Row};
+use crate::table::dropped;
 use crate::table::key::Key;
 use crate::table::map;
 use crate::table::record;
@@ -47,10 +53,14 @@ pub(crate) fn sweep<T: Table>(table: &T, tx: &mut Tx<'_>, budget: u64) -> Result
             done += drop_records::<T::Name>(tx, &catalog::row_at(tx, companion)?, budget - done)?;
         }
     }
-    Ok(Swept {
-        done,
-        left: mixture.unswept(tx)?,
-    })
+    let left = mixture.unswept(tx)?;
+    if left == 0 && !mixture.tidy.load(Ordering::Relaxed) {
+        // What went with a transaction before this one gives back its row; then there may be nothing left to do.
+        let found = dropped::finish(tx)?;
+        let gone = mixture.retire(tx)?;
+        mixture.tidy.store(!found && !gone, Ordering::Relaxed);
+    }
+    Ok(Swept { done, left })
 }
 
 /// How many records still have an older shape, and how many twins nobody wants any more.
@@ -67,13 +77,34 @@ impl<T: Table> Mixture<T> {
 
     /// Records of other versions, by companion.
     fn left(&self, view: &View) -> Result<u64> {
-        self.state()
-            .older
-            .iter()
-            .try_fold(0, |sum, older| match older.companion {
-                0 => Ok(sum),
-                companion => Ok(sum + left_of(view, companion)?),
-            })
+        let mut left = 0;
+        for older in self.state().older {
+            if older.companion != 0 && self.is_there(view, older.companion)? {
+                left += left_of(view, older.companion)?;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether a row still is that of a companion of the table (U2).
+    fn is_there(&self, view: &View, companion: u64) -> Result<bool> {
+        let row = catalog::row(view, (companion - HEADER_BYTES) / ROW)?;
+        Ok(row.is_some_and(|row| companion_of(&row.name).is_some_and(|(_, of)| *of == *self.name)))
+    }
+
+    /// Drops the companions of shapes that neither a record nor a way back has any more (U2). Says whether there were any.
+    pub(super) fn retire(&self, tx: &mut Tx<'_>) -> Result<bool> {
+        let row = catalog::named(tx, &self.name)?;
+        let mut gone = false;
+        for companion in companions(tx, &self.name)? {
+            let version = companion.row.version;
+            let wanted = companion.good || version == row.version || version == T::Value::VERSION;
+            if !wanted && companion.left == 0 && map::counts(tx, companion.row.offset)?.0 == 0 {
+                dropped::drop_row(tx, &companion.row)?;
+                gone = true;
+            }
+        }
+        Ok(gone)
     }
 
     /// Migrates records of about `budget`: there are some.
@@ -109,7 +140,8 @@ impl<T: Table> Mixture<T> {
         let state = self.state();
         let mut stale = Vec::new();
         for companion in state.companions {
-            if Some(companion) == state.back || Some(companion) == state.mine {
+            let used = Some(companion) == state.back || Some(companion) == state.mine;
+            if used || !self.is_there(view, companion)? {
                 continue;
             }
             let (twins, _) = map::counts(view, companion)?;

@@ -5,24 +5,18 @@
 //! Seen red: with a successor that takes its deadline for a death (`phase/successor.rs`, `AwaitingStandBy` and `Standing` inherit at [`Blow::Late`]): the open
 //! transaction is undone beneath the stopped one.
 
-use crate::judge::{Holds, Judge};
-use crate::{ask, pool, scene};
+use crate::turns::{self, NODES, Turns};
 use actors::node::scene::owner_of;
 use actors::node::wait::{LIMIT, until};
-use actors::node::{Actor, Order, Report, Scene, Swarm};
+use actors::node::{Actor, Order, Report};
 use handover::control::{Phase, Request};
 use nix::libc::SIGKILL;
-use shmstate::Activity;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stores after which it is stopped: from its first as the owner on, through several ticks, each of them.
 const STORES: usize = 96;
-/// Nodes beside each other; each takes one store in so many.
-const NODES: usize = 4;
 /// Stops in the middle of a transaction that must be among them: the others hit between two.
 const INSIDE: usize = STORES / 4;
-const CLIENTS: usize = 3;
 /// Nothing happens but what is told to, or asked for.
 const PARK: &[&str] = &[
     "--park",
@@ -91,54 +85,7 @@ const COURSE: [(Blow, When); 7] = [
     (Blow::Kill, When::Offered),
 ];
 
-/// A node that is handed on again and again.
-struct Turns {
-    /// Who serves between two turns.
-    owner: Actor,
-    swarm: Swarm,
-    usual: Holds,
-    judge: Judge,
-    scene: Scene,
-    inside: usize,
-}
-
 impl Turns {
-    fn new() -> Self {
-        let scene = scene();
-        let judge = Judge::new(&scene);
-        let mut owner = spawn(&scene, &judge, "A", &[]);
-        assert_eq!(owner.serving(), 1);
-        scene.know();
-        let swarm = Swarm::new(scene.address(), CLIENTS);
-        let usual = Holds::of(&owner);
-        Self {
-            owner,
-            swarm,
-            usual,
-            judge,
-            scene,
-            inside: 0,
-        }
-    }
-
-    /// Whether a transaction is open in the world.
-    fn is_open(&self) -> bool {
-        let objects = self.scene.shared_objects();
-        let world = objects.iter().find(|name| name.ends_with("-world")).expect("the world");
-        shmstate::Inspection::activity(world).expect("the header of the world") != Activity::Idle
-    }
-
-    fn spawn(&self, build: &str, more: &[&str]) -> Actor {
-        spawn(&self.scene, &self.judge, build, more)
-    }
-
-    fn wait_phase(&self, phase: Phase) {
-        let scene = &self.scene;
-        until(&format!("phase {phase:?}"), || {
-            scene.try_status().filter(|s| s.phase == phase).map(drop)
-        });
-    }
-
     /// The owner hands over to one that is stopped after so many stores, while it hands over to another.
     fn turn(mut self, nth: usize, (blow, when): (Blow, When)) -> Self {
         let what = format!("{blow:?}, {when:?}, at store {nth}");
@@ -182,8 +129,7 @@ impl Turns {
             assert_eq!(when, When::Armed, "{what}");
             return self.handed_over(old, next, before + 2, &what);
         }
-        let open = self.is_open();
-        self.inside += usize::from(open);
+        let open = self.note_open();
         if when == When::Offered && blow != Blow::Rollback {
             next.tell(Order::Go);
         }
@@ -256,43 +202,18 @@ impl Turns {
         self.owner = next;
         self
     }
-
-    /// How many were stopped inside a transaction.
-    fn end(self) -> usize {
-        drop(self.swarm.finish());
-        // Nobody is in a pass while nobody wants anything, on purpose.
-        self.judge.witnessed(LIMIT);
-        self.judge.left(&self.owner, self.usual);
-        self.scene.end(self.owner);
-        self.inside
-    }
-}
-
-fn spawn(scene: &Scene, judge: &Judge, build: &str, more: &[&str]) -> Actor {
-    let judge = judge.arguments();
-    let judge: Vec<&str> = judge.iter().map(String::as_str).collect();
-    scene.spawn(build, &[PARK, more, &judge].concat())
 }
 
 #[test]
 fn stopped_at_each_store_it_hands_over_or_is_proven_dead() {
-    let inside = AtomicUsize::new(0);
-    let nodes: Vec<usize> = (1..=NODES).collect();
-    let rounds = ask::rounds() as usize;
-    pool::play(
-        &nodes,
-        |first| format!("stores {first}, {}, … of a predecessor", first + NODES),
-        |first| {
-            let mut turns = Turns::new();
-            for round in 0..rounds {
-                for nth in (*first..=STORES).step_by(NODES) {
-                    turns = turns.turn(nth, COURSE[(nth + round) % COURSE.len()]);
-                }
+    turns::play("a predecessor", INSIDE, |first, rounds| {
+        let mut turns = Turns::new(PARK);
+        for round in 0..rounds {
+            for nth in (first..=STORES).step_by(NODES) {
+                turns = turns.turn(nth, COURSE[(nth + round) % COURSE.len()]);
             }
-            inside.fetch_add(turns.end(), Ordering::Relaxed);
-        },
-    );
-    let inside = inside.into_inner();
-    eprintln!("{inside} were stopped inside a transaction");
-    assert!(inside > INSIDE, "{inside} were stopped inside a transaction");
+        }
+        // Nobody is in a pass while nobody wants anything, on purpose.
+        turns.end(LIMIT)
+    });
 }
