@@ -224,7 +224,10 @@ pub enum Error {
         name: Box<str>,
     },
     /// The catalog has no free row.
-    #[error("the catalog is full: {rows} tables")]
+    #[error(
+        "the catalog is full: {rows} tables, with those that were dropped and those that are kept for older shapes; finish the sweeps, \
+         or restore a checkpoint, which has the rows of dropped tables again"
+    )]
     CatalogFull {
         /// Rows in the catalog.
         rows: u64,
