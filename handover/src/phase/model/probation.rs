@@ -21,8 +21,22 @@ impl World {
     }
 
     fn step_prob(&mut self, me: Slot, event: probation::Event, setup: &Setup) {
-        let state = self.prob(me).state;
-        let (state, effects) = answer_prob(setup, state, event);
+        use probation::{Event, State};
+        let before = self.prob(me).state;
+        let (state, effects) = answer_prob(setup, before, event);
+        let link = self.up_mut(me);
+        match event {
+            Event::Asked | Event::GiveBack if before == State::Serving => {
+                link.told = Some(Wish::Rollback);
+                link.gave = true;
+            }
+            Event::Confirm if before == State::Serving => link.told = Some(Wish::Confirm),
+            Event::NotArmed | Event::Disarmed | Event::TookBack => {
+                link.told = None;
+                link.denied = true;
+            }
+            _ => {}
+        }
         let prob = self.prob(me);
         prob.state = state;
         prob.todo.extend(effects);
@@ -43,6 +57,12 @@ impl World {
     pub(super) fn is_mirrored(&self, me: Slot) -> bool {
         let prob = self.process(me).prob.as_ref();
         prob.is_some_and(|prob| !prob.state.is_over()) && !self.up(me).s_closed
+    }
+
+    /// Whether it rests on probation and never began to give back.
+    pub(super) fn is_on_probation(&self, me: Slot) -> bool {
+        let prob = self.process(me).prob.as_ref();
+        prob.is_some_and(|prob| prob.state == probation::State::Serving) && !self.up(me).gave
     }
 
     /// The reception ends the probation, under its lock. `false` if another thread has the lock.
@@ -81,6 +101,7 @@ impl World {
         if !process.serves() {
             // It hands over, stops, or is gone: its thread closes the channel and ends.
             let mut world = self.clone();
+            world.up_mut(me).unsaid = true;
             world.close_s(me);
             world.process_mut(me).prob = None;
             out.push(Step::new(Class::Own, me, "probation ends with the node", world));
@@ -113,6 +134,12 @@ impl World {
         if pred.is_some_and(|pred| self.process(pred).has_ended()) {
             step(Class::Own, Event::PeerGone, self.clone(), out);
         }
+        if self.left.noise > 0 {
+            let mut world = self.clone();
+            world.left.noise -= 1;
+            world.up_mut(me).unsaid = true;
+            step(Class::Optional, Event::PeerGone, world, out);
+        }
         let quiet = matches!(process.gate, Gate::Quiet(_));
         if matches!(prob.state, State::Closing | State::Disarming(_)) && quiet {
             step(Class::Own, Event::Released, self.clone(), out);
@@ -121,7 +148,7 @@ impl World {
         if matches!(prob.state, State::Offered | State::TakingBack(_)) && taken {
             step(Class::Own, Event::Taken, self.clone(), out);
         }
-        step(Class::Own, Event::Deadline, self.clone(), out);
+        step(Class::Late, Event::Deadline, self.clone(), out);
     }
 
     /// `false` if it has to wait for another thread.
@@ -262,6 +289,25 @@ impl World {
         let Some(successor) = self.process(me).down else { return };
         let before = world.park(me).state;
         let (state, effects) = answer_park(setup, before, event);
+        let wish = match event {
+            parked::Event::Rollback | parked::Event::Hung => Some(Wish::Rollback),
+            parked::Event::Confirmed => Some(Wish::Confirm),
+            _ => None,
+        };
+        use parked::State::{Asked, Over, Proving, Taking, Watching};
+        if event == parked::Event::Leave && matches!(before, Watching | Asked(_) | Proving) && !matches!(state, Over(_))
+        {
+            world.break_law("a parked one that is told to leave stays");
+        }
+        // It is asked once more.
+        if matches!((before, state), (Taking { .. }, Asked(_))) {
+            world.up_mut(successor).denied = false;
+        }
+        let heard = matches!(before, parked::State::Watching)
+            || matches!(before, parked::State::Asked(_)) && wish == Some(Wish::Confirm);
+        if heard && wish.is_some() {
+            world.up_mut(successor).told_parked = wish;
+        }
         let park = world.park(me);
         park.state = state;
         park.todo.extend(effects);
@@ -315,6 +361,13 @@ impl World {
             world.close_p(successor);
             step(Class::Own, Event::PeerClosed, world, out);
         }
+        if !link.p_closed && self.left.noise > 0 {
+            let mut world = self.clone();
+            world.left.noise -= 1;
+            world.up_mut(successor).unsaid = true;
+            world.close_p(successor);
+            step(Class::Optional, Event::Unexpected, world, out);
+        }
         let other = self.process(successor);
         let mut look = |event| step(Class::Own, event, self.clone(), out);
         // What the lease says is looked at first, and as long as it says that, nothing after it: a state that has no answer to it stays for ever.
@@ -332,7 +385,10 @@ impl World {
         // Asked after the look whether it is dead; and a dying process is dead soon.
         let alive = other.alive();
         if alive || matches!(state, State::Killing(_)) {
-            look(Event::Deadline);
+            // The probation may last for as long as one likes: who does not hang may not need its end.
+            let lasts = state == State::Watching && !other.stopped;
+            let class = if lasts { Class::Optional } else { Class::Late };
+            step(class, Event::Deadline, self.clone(), out);
         }
         if setup.watchdog && state == State::Watching && alive {
             // A healthy one that is slow is found too.
@@ -360,6 +416,9 @@ impl World {
         match effect {
             Effect::AskBack(_) => self.send_s(successor, Message::Return),
             Effect::Kill => {
+                if self.up(successor).told_parked == Some(Wish::Confirm) {
+                    self.break_law("one that is confirmed is killed");
+                }
                 let other = self.process_mut(successor);
                 other.doomed |= other.alive();
             }
