@@ -1,6 +1,6 @@
 //! What must hold: in every state, and in every state in which nothing is under way any more.
 
-use super::world::{Gate, Life, Link, Newcomers, Process, Slot, Stage, Wish, World};
+use super::world::{Gate, Life, Link, Newcomers, Process, Slot, Stage, World};
 use crate::phase::{parked, predecessor, probation};
 use shmstate::lease::Lease;
 
@@ -21,23 +21,6 @@ impl World {
             });
             if late && process.runs() && process.newcomers == Newcomers::Stay {
                 return Some("what is accepted after the last batch stays behind");
-            }
-        }
-        for slot in self.slots() {
-            let process = self.process(slot);
-            let on = process
-                .prob
-                .as_ref()
-                .is_some_and(|prob| prob.state == probation::State::Serving);
-            if on && self.up(slot).told.is_some() {
-                return Some("a wish of the server or of its predecessor is not acted on");
-            }
-            let watching = process
-                .park
-                .as_ref()
-                .is_some_and(|park| park.state == parked::State::Watching);
-            if watching && process.down.is_some_and(|down| self.up(down).told_parked.is_some()) {
-                return Some("a wish of the operator or the watchdog is not acted on");
             }
         }
         if self
@@ -74,7 +57,7 @@ impl World {
             let waits = process.prob.as_ref().is_some_and(|prob| {
                 let link = self.up(slot);
                 // What it could not give back it is asked for no second time.
-                let asked = link.told_parked == Some(Wish::Rollback) && !link.denied;
+                let asked = self.is_asked_back(slot) && !link.denied;
                 prob.state == probation::State::Serving && prob.idle() && quiet(link) && !asked
             });
             let parked = process.park.as_ref().is_some_and(|park| {

@@ -213,7 +213,12 @@ impl World {
                 self.pre(me).answer = Some(Event::Staged { batches });
             }
             Effect::SendStandBy { batches } => self.send_s(successor, Message::StandBy(batches)),
-            Effect::EndProbation => return self.confirm_for_successor(me, setup),
+            Effect::EndProbation => {
+                if !self.confirm_for_successor(me, setup) {
+                    return false;
+                }
+                self.up_mut(successor).unfreed = self.is_mirrored(me);
+            }
             Effect::ArmGate => {
                 // What ends the probation is carried out by this thread, before it goes on.
                 let ending = self.process(me).prob.as_ref();
@@ -223,7 +228,7 @@ impl World {
                 self.raise(Some(Signal::StandBy));
                 if !self.arm(me, By::Reception(successor)) {
                     self.pre(me).answer = Some(Event::NotArmed { reason: SAID });
-                } else if self.is_on_probation(me) {
+                } else if self.is_mirrored(me) && !self.up(successor).unfreed {
                     self.break_law("the node goes on to a third and the first is not free");
                 }
             }

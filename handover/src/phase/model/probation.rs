@@ -24,16 +24,14 @@ impl World {
         use probation::{Event, State};
         let before = self.prob(me).state;
         let (state, effects) = answer_prob(setup, before, event);
-        let link = self.up_mut(me);
         match event {
-            Event::Asked | Event::GiveBack if before == State::Serving => {
-                link.told = Some(Wish::Rollback);
-                link.gave = true;
+            Event::Asked | Event::GiveBack | Event::Confirm if before == State::Serving && state == before => {
+                self.break_law("a wish of the server or of its predecessor is not acted on");
             }
-            Event::Confirm if before == State::Serving => link.told = Some(Wish::Confirm),
-            Event::NotArmed | Event::Disarmed | Event::TookBack => {
-                link.told = None;
-                link.denied = true;
+            // Heard already, or still to come.
+            Event::NotArmed | Event::Disarmed | Event::TookBack if self.is_asked_back(me) => {
+                let link = self.up_mut(me);
+                link.denied |= !link.to_s.contains(&Message::Return);
             }
             _ => {}
         }
@@ -59,10 +57,10 @@ impl World {
         prob.is_some_and(|prob| !prob.state.is_over()) && !self.up(me).s_closed
     }
 
-    /// Whether it rests on probation and never began to give back.
-    pub(super) fn is_on_probation(&self, me: Slot) -> bool {
-        let prob = self.process(me).prob.as_ref();
-        prob.is_some_and(|prob| prob.state == probation::State::Serving) && !self.up(me).gave
+    /// Whether its predecessor waits for it to give the node back.
+    pub(super) fn is_asked_back(&self, me: Slot) -> bool {
+        let parked = self.up(me).pred.and_then(|pred| self.process(pred).park.as_ref());
+        parked.is_some_and(|park| matches!(park.state, parked::State::Asked(_)))
     }
 
     /// The reception ends the probation, under its lock. `false` if another thread has the lock.
@@ -289,25 +287,8 @@ impl World {
         let Some(successor) = self.process(me).down else { return };
         let before = world.park(me).state;
         let (state, effects) = answer_park(setup, before, event);
-        let wish = match event {
-            parked::Event::Rollback | parked::Event::Hung => Some(Wish::Rollback),
-            parked::Event::Confirmed => Some(Wish::Confirm),
-            _ => None,
-        };
-        use parked::State::{Asked, Over, Proving, Taking, Watching};
-        if event == parked::Event::Leave && matches!(before, Watching | Asked(_) | Proving) && !matches!(state, Over(_))
-        {
-            world.break_law("a parked one that is told to leave stays");
-        }
-        // It is asked once more.
-        if matches!((before, state), (Taking { .. }, Asked(_))) {
-            world.up_mut(successor).denied = false;
-        }
-        let heard = matches!(before, parked::State::Watching)
-            || matches!(before, parked::State::Asked(_)) && wish == Some(Wish::Confirm);
-        if heard && wish.is_some() {
-            world.up_mut(successor).told_parked = wish;
-        }
+        world.unheard(before, event, state);
+        world.up_mut(successor).denied &= matches!((before, state), (parked::State::Asked(_), parked::State::Asked(_)));
         let park = world.park(me);
         park.state = state;
         park.todo.extend(effects);
@@ -319,6 +300,20 @@ impl World {
         }
         world.after_park(me, successor);
         out.push(Step::new(class, me, park_word(event), world));
+    }
+
+    /// What somebody wants of a parked process that is free to do it is done.
+    fn unheard(&mut self, before: parked::State, event: parked::Event, after: parked::State) {
+        use parked::{Event, State};
+        let done = match event {
+            Event::Rollback | Event::Hung => before != State::Watching || after != before,
+            Event::Confirmed => !matches!(before, State::Watching | State::Asked(_)) || after.is_over(),
+            Event::Leave => !matches!(before, State::Watching | State::Asked(_) | State::Proving) || after.is_over(),
+            _ => true,
+        };
+        if !done {
+            self.break_law("a wish of the operator or the watchdog is not acted on");
+        }
     }
 
     /// The parked process will not take the node back; nobody told it that it need not.
@@ -416,9 +411,6 @@ impl World {
         match effect {
             Effect::AskBack(_) => self.send_s(successor, Message::Return),
             Effect::Kill => {
-                if self.up(successor).told_parked == Some(Wish::Confirm) {
-                    self.break_law("one that is confirmed is killed");
-                }
                 let other = self.process_mut(successor);
                 other.doomed |= other.alive();
             }

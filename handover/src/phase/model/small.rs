@@ -134,7 +134,7 @@ fn small_walks() -> Vec<(&'static str, Setup)> {
 const LARGE: (&str, Setup) = ("three in the middle, wishes of the server", Setup { own: 2, ..MIDDLE });
 
 /// Each of these with what comes of it, on all CPUs.
-fn each<T: Sync, R: Send>(tasks: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn each<T: Sync, R: Send>(tasks: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -142,13 +142,10 @@ pub(super) struct Link {
     pub(super) unsaid: bool,
     /// Batches that the successor keeps.
     pub(super) kept: u32,
-    /// What the owner on probation was told, and the parked process, and has to act on.
-    pub(super) told: Option<Wish>,
-    pub(super) told_parked: Option<Wish>,
-    /// The owner on probation began to give the node back.
-    pub(super) gave: bool,
-    /// The owner on probation could not give the node back when it was asked.
+    /// The owner on probation was asked for the node and could not give it back.
     pub(super) denied: bool,
+    /// The predecessor was giving the node back to its own when it should have ended its probation.
+    pub(super) unfreed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
