@@ -100,8 +100,11 @@ pub(super) fn explore(setup: &Setup) -> Result<Explored, Broken> {
     // Where a state was first reached from, and by which of the steps there.
     let mut from: Vec<(u32, u16)> = vec![(0, 0)];
     let mut open = VecDeque::from([(0_u32, first)]);
+    // Steps that the processes take by themselves, as (to, from); those that no deadline takes; and where each may end.
     let mut edges: Vec<(u32, u32)> = Vec::new();
+    let mut prompt: Vec<(u32, u32)> = Vec::new();
     let mut settled: Vec<u32> = Vec::new();
+    let mut patient: Vec<u32> = Vec::new();
     let mut found = Explored::default();
     while let Some((at, world)) = open.pop_front() {
         if let Some(law) = world.broken() {
@@ -113,6 +116,9 @@ pub(super) fn explore(setup: &Setup) -> Result<Explored, Broken> {
             }
             settled.push(at);
             count(&world, &mut found);
+        }
+        if world.may_wait() {
+            patient.push(at);
         }
         for (i, step) in world.next(setup).into_iter().enumerate() {
             let to = match index.entry(hash(&step.world)) {
@@ -126,13 +132,27 @@ pub(super) fn explore(setup: &Setup) -> Result<Explored, Broken> {
                     to
                 }
             };
-            if step.class == Class::Own {
+            if matches!(step.class, Class::Own | Class::Late) {
                 edges.push((to, at));
+            }
+            if step.class == Class::Own {
+                prompt.push((to, at));
             }
         }
     }
     if let Some(at) = stuck(from.len(), &mut edges, &settled) {
         return Err(broken(setup, &from, at, "there is no way on to a state that rests"));
+    }
+    // Where a pass stays out, deadlines are what is looked at.
+    if !setup.busy
+        && let Some(at) = stuck(from.len(), &mut prompt, &patient)
+    {
+        return Err(broken(
+            setup,
+            &from,
+            at,
+            "somebody waits until it is too late, and nobody hangs",
+        ));
     }
     (found.states, found.settled) = (from.len(), settled.len());
     Ok(found)

@@ -1,7 +1,7 @@
 //! What must hold: in every state, and in every state in which nothing is under way any more.
 
-use super::world::{Gate, Life, Newcomers, Process, Slot, Stage, World};
-use crate::phase::predecessor;
+use super::world::{Gate, Life, Link, Newcomers, Process, Slot, Stage, World};
+use crate::phase::{parked, predecessor, probation};
 use shmstate::lease::Lease;
 
 impl World {
@@ -42,6 +42,38 @@ impl World {
                 || process.life == Life::Dead
                 || process.alive() && process.stopped && !process.doomed
                 || rests(process)
+        })
+    }
+
+    /// Whether what goes on may go on until a deadline: everybody rests, or is on probation and nothing is said; or somebody hangs.
+    pub(super) fn may_wait(&self) -> bool {
+        if self.slots().any(|slot| self.process(slot).stopped) {
+            return true;
+        }
+        let quiet = |link: &Link| link.to_s.is_empty() && link.to_p.is_empty() && !link.p_closed && !link.s_closed;
+        self.slots().all(|slot| {
+            let process = self.process(slot);
+            let over = matches!(process.stage, Stage::Absent | Stage::StartedOver) || process.life == Life::Dead;
+            let waits = process.prob.as_ref().is_some_and(|prob| {
+                let link = self.up(slot);
+                // What it could not give back it is asked for no second time.
+                let asked = self.is_asked_back(slot) && !link.denied;
+                prob.state == probation::State::Serving && prob.idle() && quiet(link) && !asked
+            });
+            let parked = process.park.as_ref().is_some_and(|park| {
+                use parked::State::{Asked, Proving, Watching};
+                let on = process.down.is_some_and(|down| self.process(down).prob.is_some());
+                let unsaid = process
+                    .down
+                    .is_some_and(|down| self.up(down).unsaid && self.process(down).alive());
+                let waits = match park.state {
+                    Watching | Asked(_) => on,
+                    Proving => unsaid,
+                    _ => false,
+                };
+                waits && park.idle()
+            });
+            over || parked || rests_but(process, waits)
         })
     }
 
@@ -97,6 +129,11 @@ impl World {
 
 /// It serves, and nothing else is going on in it.
 fn rests(process: &Process) -> bool {
+    rests_but(process, false)
+}
+
+/// The same, where it is known whether its probation rests, if it is on one.
+fn rests_but(process: &Process, on_probation: bool) -> bool {
     let reception = process
         .pre
         .as_ref()
@@ -107,5 +144,5 @@ fn rests(process: &Process) -> bool {
         && process.stage == Stage::Serving
         && process.gate == Gate::Open
         && reception
-        && process.prob.is_none()
+        && (on_probation || process.prob.is_none())
 }

@@ -3,66 +3,129 @@
 //! Where a phase does nothing, or asks for more than the event, a mutation acts. The list is [`GUARDS`].
 //! Not in it is what no driver can bring about: an answer comes before any other event, so nothing interrupts an attempt to take; and a probation
 //! that is over has no driver any more.
+//!
+//! Where a phase does something, a mutation does not: each effect of each answer is left out, and each answer is not given at all
+//! ([`super::omission`]).
 
+use super::omission::mutated;
 use super::world::Setup;
 use crate::phase::{parked, predecessor as pre, probation, successor as suc};
 
-/// One guard less, by its name in [`GUARDS`].
+/// One rule less.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mutant(pub(super) &'static str);
-
-fn unguarded(setup: &Setup, name: &str) -> bool {
-    setup.mutant.is_some_and(|mutant| mutant.0 == name)
+pub(super) enum Mutant {
+    /// A guard, by its name in [`GUARDS`].
+    Guard(&'static str),
+    /// An answer, or an effect of one, by its name in [`super::answers`].
+    Answer(&'static str),
+    /// Nothing less: answers are noted, see [`super::omission::noted`].
+    Noted,
 }
 
-/// Guards that are taken away by hand: name, and what it keeps from happening.
-pub(super) const GUARDS: &[(&str, &str)] = &[
-    ("P any ack", "a batch is acknowledged by its number"),
-    ("P not armed is a fault", "what another thread armed is not disarmed"),
-    ("P disarmed reopens", "a gate that is open is not opened again"),
+fn unguarded(setup: &Setup, name: &str) -> bool {
+    matches!(setup.mutant, Some(Mutant::Guard(guard)) if guard == name)
+}
+
+/// Guards that are taken away by hand: name, what it keeps from happening, and the walk that notices.
+pub(super) const GUARDS: &[(&str, &str, &str)] = &[
+    ("P any ack", "a batch is acknowledged by its number", "no probation"),
+    (
+        "P not armed is a fault",
+        "what another thread armed is not disarmed",
+        "three, wishes of the server",
+    ),
+    (
+        "P disarmed reopens",
+        "a gate that is open is not opened again",
+        "three in the middle, wishes of the server",
+    ),
     (
         "P released while serving is believed",
         "a release while closing is taken back if the handover failed",
+        "no probation",
     ),
     (
         "P failure after the release serves on",
         "after the release only the lease word decides",
+        "no probation",
     ),
     (
         "P failure while closing serves on",
         "while closing a failure asks who was faster",
+        "no probation",
     ),
-    ("P taken back without asking", "the lease word says who won"),
-    ("S any batch", "batches come in order"),
-    ("S any offered", "all batches that were announced are here"),
-    ("S any stand by", "all late batches are here"),
-    ("S closed is dead", "a closed channel proves nothing"),
-    ("S lost is inherited", "only a proven death is inherited from"),
-    ("S inherits unprepared", "who inherits is prepared"),
-    ("S leaves the dead", "what a dead one said helps nobody"),
-    ("B disarmed reopens", "a gate that is open is not opened again"),
+    (
+        "P taken back without asking",
+        "the lease word says who won",
+        "no probation",
+    ),
+    ("S any batch", "batches come in order", "no probation"),
+    (
+        "S any offered",
+        "all batches that were announced are here",
+        "no probation",
+    ),
+    ("S any stand by", "all late batches are here", "no probation"),
+    ("S closed is dead", "a closed channel proves nothing", "no probation"),
+    (
+        "S lost is inherited",
+        "only a proven death is inherited from",
+        "no probation",
+    ),
+    ("S inherits unprepared", "who inherits is prepared", "no probation"),
+    ("S leaves the dead", "what a dead one said helps nobody", "no probation"),
+    (
+        "B disarmed reopens",
+        "a gate that is open is not opened again",
+        "three in the middle, wishes of the server",
+    ),
     (
         "B confirmed while giving back",
         "what is being given back is not confirmed",
+        "a parked one leaves",
     ),
     (
         "B deadline of the release serves",
         "what was offered is taken back first",
+        "a parked one leaves",
     ),
-    ("K closed is dead", "a closed channel proves nothing"),
-    ("K hung is dead", "who hangs is killed, and its death awaited"),
-    ("K killed is dead", "a kill is no proof"),
-    ("K lost is inherited", "who took it back lives"),
-    ("K moved while killing", "who is being killed is seen through"),
-    ("K confirmed while killing", "who is being killed is seen through"),
-    ("K left while killing", "who is being killed is seen through"),
+    ("K closed is dead", "a closed channel proves nothing", "a kill"),
+    (
+        "K hung is dead",
+        "who hangs is killed, and its death awaited",
+        "a stop, a watchdog, an operator",
+    ),
+    ("K killed is dead", "a kill is no proof", "a parked one leaves"),
+    ("K lost is inherited", "who took it back lives", "a parked one leaves"),
+    (
+        "K moved while killing",
+        "who is being killed is seen through",
+        "a parked one leaves",
+    ),
+    (
+        "K confirmed while killing",
+        "who is being killed is seen through",
+        "a parked one leaves",
+    ),
+    (
+        "K left while killing",
+        "who is being killed is seen through",
+        "a parked one leaves",
+    ),
     (
         "K offered while proving",
         "what is offered is taken, whatever is being found out",
+        "a client, wishes of the server",
     ),
 ];
 
 pub(super) fn answer_pre(setup: &Setup, state: pre::State, event: pre::Event) -> (pre::State, Vec<pre::Effect>) {
+    mutated(setup, "P ", state, event, |state, event| {
+        guarded_pre(setup, state, event)
+    })
+}
+
+fn guarded_pre(setup: &Setup, state: pre::State, event: pre::Event) -> (pre::State, Vec<pre::Effect>) {
     use pre::{Effect, Event, State};
     let serve = |mut effects: Vec<Effect>, failure: &pre::Failure| {
         effects.push(Effect::ResumeAccepting);
@@ -128,6 +191,12 @@ fn plain((mut state, mut effects): (pre::State, Vec<pre::Effect>)) -> (pre::Stat
 }
 
 pub(super) fn answer_suc(setup: &Setup, state: suc::State, event: suc::Event) -> (suc::State, Vec<suc::Effect>) {
+    mutated(setup, "S ", state, event, |state, event| {
+        guarded_suc(setup, state, event)
+    })
+}
+
+fn guarded_suc(setup: &Setup, state: suc::State, event: suc::Event) -> (suc::State, Vec<suc::Effect>) {
     use suc::{Effect, Event, State, Why};
     let fail = || {
         let failed = State::Failed {
@@ -179,6 +248,16 @@ pub(super) fn answer_prob(
     state: probation::State,
     event: probation::Event,
 ) -> (probation::State, Vec<probation::Effect>) {
+    mutated(setup, "B ", state, event, |state, event| {
+        guarded_prob(setup, state, event)
+    })
+}
+
+fn guarded_prob(
+    setup: &Setup,
+    state: probation::State,
+    event: probation::Event,
+) -> (probation::State, Vec<probation::Effect>) {
     use probation::{Effect, Event, State};
     match (state, event) {
         (State::Disarming(_), Event::Disarmed) if unguarded(setup, "B disarmed reopens") => {
@@ -199,6 +278,12 @@ pub(super) fn answer_park(
     state: parked::State,
     event: parked::Event,
 ) -> (parked::State, Vec<parked::Effect>) {
+    mutated(setup, "K ", state, event, |state, event| {
+        guarded_park(setup, state, event)
+    })
+}
+
+fn guarded_park(setup: &Setup, state: parked::State, event: parked::Event) -> (parked::State, Vec<parked::Effect>) {
     use parked::{Effect, End, Event, State};
     let over = |end| (State::Over(end), vec![Effect::CloseChannel]);
     match (state, event) {

@@ -3,8 +3,9 @@
 use super::mutation::answer_pre;
 use super::step::{Class, Step};
 use super::world::{By, Gate, Message, Newcomers, Pre, Sabotage, Setup, Slot, Stage, World};
-use crate::control::Signal;
+use crate::control::{Outcome, Signal};
 use crate::phase::predecessor::{Effect, Event, State};
+use shmstate::lease::Lease;
 
 /// A reason of the other side. Reasons are left out of the model's states.
 const SAID: String = String::new();
@@ -71,6 +72,9 @@ impl World {
         if pre.state == State::HandedOver {
             return;
         }
+        if setup.early {
+            self.hellos(me, out);
+        }
         let mut add = |class, event, world: &Self| out.push((class, event, world.clone()));
         let link = self.up(successor);
         if let Some(message) = link.to_p.first().filter(|_| !link.p_closed) {
@@ -121,7 +125,14 @@ impl World {
     /// What needs no message.
     fn pre_watches(&self, me: Slot, pre: &Pre, successor: Slot, setup: &Setup, out: &mut Vec<(Class, Event, Self)>) {
         let process = self.process(me);
-        let mut add = |event| out.push((Class::Own, event, self.clone()));
+        let mut add = |event| {
+            let class = if event == Event::Deadline {
+                Class::Late
+            } else {
+                Class::Own
+            };
+            out.push((class, event, self.clone()));
+        };
         let link = self.up(successor);
         if link.s_closed && link.to_p.is_empty() {
             add(Event::PeerClosed);
@@ -141,7 +152,9 @@ impl World {
                 add(Event::NoTick);
             }
         }
-        if pre.state == State::Offered && self.owned_by(successor) {
+        // The successor may have offered it again by now.
+        let mine = matches!(self.lease(), Lease::Offered { owner, .. } | Lease::Owned { owner, .. } if owner == me);
+        if pre.state == State::Offered && !mine {
             add(Event::Taken);
         }
     }
@@ -153,7 +166,16 @@ impl World {
                 let mut world = self.clone();
                 world.up_mut(successor).to_p.remove(0);
                 world.up_mut(successor).pred = Some(me);
-                world.process_mut(me).down = Some(successor);
+                let down = &mut world.process_mut(me).down;
+                // One that comes while another is in progress does not take its place.
+                if self
+                    .process(me)
+                    .pre
+                    .as_ref()
+                    .is_some_and(|pre| pre.state == State::Serving)
+                {
+                    *down = Some(successor);
+                }
                 out.push((Class::Own, Event::Hello, world));
             }
         }
@@ -167,7 +189,7 @@ impl World {
         };
         match effect {
             Effect::SendOffer => {
-                self.signal = None;
+                self.raise(None);
                 self.up_mut(successor).began = true;
                 self.stage_client(me, successor);
                 self.send_s(successor, Message::Offer);
@@ -191,16 +213,23 @@ impl World {
                 self.pre(me).answer = Some(Event::Staged { batches });
             }
             Effect::SendStandBy { batches } => self.send_s(successor, Message::StandBy(batches)),
-            Effect::EndProbation => return self.confirm_for_successor(me, setup),
+            Effect::EndProbation => {
+                if !self.confirm_for_successor(me, setup) {
+                    return false;
+                }
+                self.up_mut(successor).unfreed = self.is_mirrored(me);
+            }
             Effect::ArmGate => {
                 // What ends the probation is carried out by this thread, before it goes on.
                 let ending = self.process(me).prob.as_ref();
                 if ending.is_some_and(|prob| prob.state.is_over()) {
                     return false;
                 }
-                self.signal = Some(Signal::StandBy);
+                self.raise(Some(Signal::StandBy));
                 if !self.arm(me, By::Reception(successor)) {
                     self.pre(me).answer = Some(Event::NotArmed { reason: SAID });
+                } else if self.is_mirrored(me) && !self.up(successor).unfreed {
+                    self.break_law("the node goes on to a third and the first is not free");
                 }
             }
             Effect::CloseGate => self.close_gate(me),
@@ -220,12 +249,25 @@ impl World {
             Effect::ResumeAccepting => self.process_mut(me).newcomers = Newcomers::Stay,
             Effect::SendAbort { .. } => {
                 self.send_s(successor, Message::Abort);
-                self.signal = Some(Signal::Aborted);
+                self.raise(Some(Signal::Aborted));
             }
             Effect::DropTransfer => self.close_p(successor),
-            Effect::Record { .. } => self.up_mut(successor).records += 1,
+            Effect::Record { outcome, .. } => {
+                self.up_mut(successor).records += 1;
+                if outcome == Outcome::SuccessorDied && self.process(successor).failed {
+                    self.break_law("a refusal is recorded as a death");
+                }
+            }
             Effect::StartDrain => self.start_drain(me, successor, setup),
-            Effect::RefuseNewcomer => {}
+            Effect::RefuseNewcomer => {
+                for newcomer in self.slots().skip(1).filter(|slot| *slot != successor) {
+                    let link = self.up(newcomer);
+                    if link.pred == Some(me) && !link.began && !link.p_closed {
+                        self.send_s(newcomer, Message::Refuse);
+                        self.close_p(newcomer);
+                    }
+                }
+            }
         }
         true
     }

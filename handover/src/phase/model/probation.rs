@@ -21,8 +21,20 @@ impl World {
     }
 
     fn step_prob(&mut self, me: Slot, event: probation::Event, setup: &Setup) {
-        let state = self.prob(me).state;
-        let (state, effects) = answer_prob(setup, state, event);
+        use probation::{Event, State};
+        let before = self.prob(me).state;
+        let (state, effects) = answer_prob(setup, before, event);
+        match event {
+            Event::Asked | Event::GiveBack | Event::Confirm if before == State::Serving && state == before => {
+                self.break_law("a wish of the server or of its predecessor is not acted on");
+            }
+            // Heard already, or still to come.
+            Event::NotArmed | Event::Disarmed | Event::TookBack if self.is_asked_back(me) => {
+                let link = self.up_mut(me);
+                link.denied |= !link.to_s.contains(&Message::Return);
+            }
+            _ => {}
+        }
         let prob = self.prob(me);
         prob.state = state;
         prob.todo.extend(effects);
@@ -43,6 +55,12 @@ impl World {
     pub(super) fn is_mirrored(&self, me: Slot) -> bool {
         let prob = self.process(me).prob.as_ref();
         prob.is_some_and(|prob| !prob.state.is_over()) && !self.up(me).s_closed
+    }
+
+    /// Whether its predecessor waits for it to give the node back.
+    pub(super) fn is_asked_back(&self, me: Slot) -> bool {
+        let parked = self.up(me).pred.and_then(|pred| self.process(pred).park.as_ref());
+        parked.is_some_and(|park| matches!(park.state, parked::State::Asked(_)))
     }
 
     /// The reception ends the probation, under its lock. `false` if another thread has the lock.
@@ -81,6 +99,7 @@ impl World {
         if !process.serves() {
             // It hands over, stops, or is gone: its thread closes the channel and ends.
             let mut world = self.clone();
+            world.up_mut(me).unsaid = true;
             world.close_s(me);
             world.process_mut(me).prob = None;
             out.push(Step::new(Class::Own, me, "probation ends with the node", world));
@@ -113,6 +132,12 @@ impl World {
         if pred.is_some_and(|pred| self.process(pred).has_ended()) {
             step(Class::Own, Event::PeerGone, self.clone(), out);
         }
+        if self.left.noise > 0 {
+            let mut world = self.clone();
+            world.left.noise -= 1;
+            world.up_mut(me).unsaid = true;
+            step(Class::Optional, Event::PeerGone, world, out);
+        }
         let quiet = matches!(process.gate, Gate::Quiet(_));
         if matches!(prob.state, State::Closing | State::Disarming(_)) && quiet {
             step(Class::Own, Event::Released, self.clone(), out);
@@ -121,7 +146,7 @@ impl World {
         if matches!(prob.state, State::Offered | State::TakingBack(_)) && taken {
             step(Class::Own, Event::Taken, self.clone(), out);
         }
-        step(Class::Own, Event::Deadline, self.clone(), out);
+        step(Class::Late, Event::Deadline, self.clone(), out);
     }
 
     /// `false` if it has to wait for another thread.
@@ -262,6 +287,8 @@ impl World {
         let Some(successor) = self.process(me).down else { return };
         let before = world.park(me).state;
         let (state, effects) = answer_park(setup, before, event);
+        world.unheard(before, event, state);
+        world.up_mut(successor).denied &= matches!((before, state), (parked::State::Asked(_), parked::State::Asked(_)));
         let park = world.park(me);
         park.state = state;
         park.todo.extend(effects);
@@ -273,6 +300,20 @@ impl World {
         }
         world.after_park(me, successor);
         out.push(Step::new(class, me, park_word(event), world));
+    }
+
+    /// What somebody wants of a parked process that is free to do it is done.
+    fn unheard(&mut self, before: parked::State, event: parked::Event, after: parked::State) {
+        use parked::{Event, State};
+        let done = match event {
+            Event::Rollback | Event::Hung => before != State::Watching || after != before,
+            Event::Confirmed => !matches!(before, State::Watching | State::Asked(_)) || after.is_over(),
+            Event::Leave => !matches!(before, State::Watching | State::Asked(_) | State::Proving) || after.is_over(),
+            _ => true,
+        };
+        if !done {
+            self.break_law("a wish of the operator or the watchdog is not acted on");
+        }
     }
 
     /// The parked process will not take the node back; nobody told it that it need not.
@@ -315,6 +356,13 @@ impl World {
             world.close_p(successor);
             step(Class::Own, Event::PeerClosed, world, out);
         }
+        if !link.p_closed && self.left.noise > 0 {
+            let mut world = self.clone();
+            world.left.noise -= 1;
+            world.up_mut(successor).unsaid = true;
+            world.close_p(successor);
+            step(Class::Optional, Event::Unexpected, world, out);
+        }
         let other = self.process(successor);
         let mut look = |event| step(Class::Own, event, self.clone(), out);
         // What the lease says is looked at first, and as long as it says that, nothing after it: a state that has no answer to it stays for ever.
@@ -332,7 +380,10 @@ impl World {
         // Asked after the look whether it is dead; and a dying process is dead soon.
         let alive = other.alive();
         if alive || matches!(state, State::Killing(_)) {
-            look(Event::Deadline);
+            // The probation may last for as long as one likes: who does not hang may not need its end.
+            let lasts = state == State::Watching && !other.stopped;
+            let class = if lasts { Class::Optional } else { Class::Late };
+            step(class, Event::Deadline, self.clone(), out);
         }
         if setup.watchdog && state == State::Watching && alive {
             // A healthy one that is slow is found too.

@@ -6,8 +6,10 @@ use shmstate::lease::Lease;
 /// Whose doing a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// A process, or the kernel, goes on; deadlines too.
+    /// A process, or the kernel, goes on.
     Own,
+    /// It has waited for too long.
+    Late,
     /// Somebody wants something; it may never happen.
     Optional,
     /// A kill, a stop, the end of a stop.
@@ -40,7 +42,7 @@ impl World {
             let process = self.process(slot);
             self.kernel(slot, &mut out);
             if process.stage == Stage::Absent {
-                self.arrive(slot, &mut out);
+                self.arrive(slot, setup.early, &mut out);
             }
             if process.runs() {
                 self.reception_steps(slot, setup, &mut out);
@@ -101,9 +103,9 @@ impl World {
         }
     }
 
-    fn arrive(&self, slot: Slot, out: &mut Vec<Step>) {
+    fn arrive(&self, slot: Slot, early: bool, out: &mut Vec<Step>) {
         // C comes while B serves.
-        if slot == 1 || self.process(1).serves() {
+        if slot == 1 || self.process(1).serves() || early {
             let mut world = self.clone();
             world.join(slot);
             out.push(Step::new(Class::Optional, slot, "starts", world));
@@ -153,7 +155,8 @@ impl World {
         if process.pass {
             let mut world = self.clone();
             world.leave(slot);
-            push(Class::Own, "commits", world);
+            let class = if setup.busy { Class::Optional } else { Class::Own };
+            push(class, "commits", world);
             if setup.client && process.newcomers != Newcomers::Wait && self.client == Client::Away {
                 let mut world = self.clone();
                 let on = world.is_mirrored(slot);
@@ -176,7 +179,7 @@ impl World {
                 Gate::Closing(_) | Gate::Releasing(_) => setup.sabotage == Sabotage::PassesWhileClosing,
                 _ => false,
             };
-            if asks {
+            if asks && !setup.idle {
                 let mut world = self.clone();
                 world.enter(slot);
                 if setup.coarse {

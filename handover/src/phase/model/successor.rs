@@ -56,6 +56,8 @@ impl World {
             let suc = world.suc(me);
             suc.state = state;
             suc.todo.extend(effects);
+            let proves = matches!(suc.state, State::Proving(_));
+            world.process_mut(me).proving &= proves;
             world.after_join(me);
             out.push(Step::new(class, me, what, world));
         }
@@ -68,7 +70,12 @@ impl World {
             return;
         }
         match suc.state {
-            State::StartOver => self.process_mut(me).stage = Stage::StartedOver,
+            State::StartOver => {
+                if self.process(me).spoiled {
+                    self.break_law("one that failed starts over");
+                }
+                self.process_mut(me).stage = Stage::StartedOver;
+            }
             State::Failed { .. } => {
                 self.process_mut(me).failed = true;
                 self.process_mut(me).stage = Stage::Ended;
@@ -80,6 +87,7 @@ impl World {
             self.break_law("a successor that left holds the channel");
         }
         self.process_mut(me).suc = None;
+        self.up_mut(me).signal = None;
     }
 
     /// The cutover is done: its threads run.
@@ -173,20 +181,22 @@ impl World {
             add(Class::Own, Event::PeerClosed, self);
         }
         let believed = setup.sabotage == Sabotage::BelieveDeath && suc.state == State::Standing;
-        if gone || believed {
+        let proving = matches!(suc.state, State::Proving(_));
+        let looks = !proving || self.process(me).proving;
+        if gone && looks || believed {
             add(Class::Own, Event::PeerDead, self);
         }
         if self.process(me).preparing {
             let mut world = self.clone();
             world.process_mut(me).preparing = false;
-            add(Class::Own, Event::Prepared, &world);
+            let class = if setup.busy { Class::Optional } else { Class::Own };
+            add(class, Event::Prepared, &world);
         }
-        let proving = matches!(suc.state, State::Proving(_));
-        if (suc.state == State::Standing || proving)
-            && let Some(signal) = self.signal
+        if suc.state == State::Standing
+            && let Some(signal) = link.signal
         {
             let mut world = self.clone();
-            world.signal = None;
+            world.up_mut(me).signal = None;
             world.process_mut(me).excused |= signal == Signal::Aborted;
             add(Class::Own, Event::Signalled(signal), &world);
         }
@@ -194,11 +204,12 @@ impl World {
         own.process_mut(me).excused = true;
         // Where death is being proven, the time runs out only on a living predecessor.
         let lives = link.pred.is_none_or(|pred| self.process(pred).alive());
-        if !proving || lives {
-            add(Class::Own, Event::Deadline, &own);
+        if looks && (!proving || lives) {
+            add(Class::Late, Event::Deadline, &own);
         }
         if own.left.noise > 0 {
             own.left.noise -= 1;
+            own.process_mut(me).spoiled = true;
             add(Class::Optional, Event::Fault { reason: String::new() }, &own);
             add(Class::Optional, Event::Unexpected { got: String::new() }, &own);
         }
@@ -207,7 +218,14 @@ impl World {
     fn do_suc(&mut self, me: Slot, effect: Effect, setup: &Setup) {
         match effect {
             Effect::SendHello => self.send_p(me, Message::Hello),
-            Effect::SendAck { batch } => self.send_p(me, Message::Ack(batch)),
+            Effect::StageBatch { .. } => self.up_mut(me).kept += 1,
+            Effect::SendAck { batch } => {
+                if self.up(me).kept != batch + 1 {
+                    self.break_law("a batch is acknowledged and not kept");
+                }
+                self.send_p(me, Message::Ack(batch));
+            }
+            Effect::ProveDeath => self.process_mut(me).proving = true,
             Effect::Prepare => self.process_mut(me).preparing = true,
             Effect::SendReady => self.send_p(me, Message::Ready),
             Effect::SendStanding => {
@@ -243,6 +261,9 @@ impl World {
                 self.process_mut(me).stage = Stage::Owner(true);
             }
             Effect::OpenGate => {
+                if self.process(me).spoiled {
+                    self.break_law("one that failed as a successor serves");
+                }
                 if self.process(me).preparing {
                     self.break_law("it serves and is not prepared");
                 }
@@ -262,11 +283,7 @@ impl World {
                 self.close_s(me);
                 self.held &= !(1 << me);
             }
-            Effect::StageBatch { .. }
-            | Effect::Spin
-            | Effect::MeasureNoise
-            | Effect::ProveDeath
-            | Effect::StartOver => {}
+            Effect::Spin | Effect::MeasureNoise | Effect::StartOver => {}
         }
     }
 

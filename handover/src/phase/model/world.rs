@@ -45,6 +45,12 @@ pub(super) struct Setup {
     pub(super) coarse: bool,
     /// The walk begins where a successor stands by and its predecessor is on probation.
     pub(super) middle: bool,
+    /// Servers without ticks.
+    pub(super) idle: bool,
+    /// Servers that may hold a pass for ever, and preparations without end.
+    pub(super) busy: bool,
+    /// C may come while A hands over.
+    pub(super) early: bool,
     pub(super) sabotage: Sabotage,
     pub(super) mutant: Option<Mutant>,
 }
@@ -130,6 +136,16 @@ pub(super) struct Link {
     pub(super) confirmed: bool,
     /// The predecessor got a message that does not fit, before its release.
     pub(super) broken: bool,
+    /// What the successor has not seen yet.
+    pub(super) signal: Option<Signal>,
+    /// The channel of the probation was closed without a word: the owner handed on, or one broke the protocol.
+    pub(super) unsaid: bool,
+    /// Batches that the successor keeps.
+    pub(super) kept: u32,
+    /// The owner on probation was asked for the node and could not give it back.
+    pub(super) denied: bool,
+    /// The predecessor was giving the node back to its own when it should have ended its probation.
+    pub(super) unfreed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,8 +241,12 @@ pub(super) struct Process {
     /// What becomes of connections that it accepts.
     pub(super) newcomers: Newcomers,
     pub(super) preparing: bool,
+    /// As a successor it finds out whether its predecessor is dead.
+    pub(super) proving: bool,
     /// Its handover ended for a reason that is its own, or that it was told.
     pub(super) excused: bool,
+    /// As a successor it failed, or met what does not fit: it must not own the node.
+    pub(super) spoiled: bool,
     /// As a successor it left.
     pub(super) failed: bool,
     pub(super) pre: Option<Pre>,
@@ -248,7 +268,9 @@ impl Process {
             pass: false,
             newcomers: Newcomers::Wait,
             preparing: false,
+            proving: false,
             excused: false,
+            spoiled: false,
             failed: false,
             pre: None,
             suc: None,
@@ -324,7 +346,6 @@ pub(super) struct World {
     lease: Word,
     /// Whose transaction is open in the region.
     pub(super) open: Option<Slot>,
-    pub(super) signal: Option<Signal>,
     pub(super) who: Vec<Process>,
     /// Of B, and of C.
     pub(super) links: Vec<Link>,
@@ -382,7 +403,6 @@ impl World {
                 generation: 1,
             }),
             open: None,
-            signal: None,
             links: vec![Link::default(); who.len() - 1],
             who,
             wish: None,
@@ -510,6 +530,15 @@ impl World {
         })
     }
 
+    /// The signal, as every process sees it that waits for one.
+    pub(super) fn raise(&mut self, signal: Option<Signal>) {
+        for slot in 1..self.who.len() as Slot {
+            if self.process(slot).suc.is_some() {
+                self.up_mut(slot).signal = signal;
+            }
+        }
+    }
+
     /// The end of a process, by a signal or by itself.
     pub(super) fn end(&mut self, slot: Slot, life: Life) {
         if let Some(link) = self.process(slot).down {
@@ -522,6 +551,7 @@ impl World {
         }
         if slot != A {
             self.close_s(slot);
+            self.up_mut(slot).signal = None;
         }
         self.held &= !(1 << slot);
         let old = self.process(slot);
@@ -553,7 +583,7 @@ impl World {
         match process.gate {
             Gate::Armed(by, false) => {
                 process.gate = Gate::Armed(by, true);
-                self.signal = Some(Signal::Rehearse);
+                self.raise(Some(Signal::Rehearse));
             }
             Gate::Armed(by, true) | Gate::Closing(by) => self.release(slot, by),
             _ => {}
@@ -575,7 +605,7 @@ impl World {
     pub(super) fn tell_quiet(&mut self, slot: Slot, by: By) {
         self.process_mut(slot).gate = Gate::Quiet(by);
         if matches!(by, By::Reception(_)) {
-            self.signal = Some(Signal::LookAtLease);
+            self.raise(Some(Signal::LookAtLease));
         }
     }
 
