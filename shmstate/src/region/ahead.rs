@@ -14,7 +14,7 @@
 //!   steps, orders anew.
 //! - **P6** It keeps the mapping alive, so that even one that is stuck in the kernel when the region is dropped does no harm.
 //! - **P7** What is behind the heap is given back while the thread is between two extents (`working`), and `ready` goes back with it.
-//! - **P8** A writer that overtakes the thread doubles what is kept ready, up to a limit: who grows that fast once does so again, and the extents
+//! - **P8** A writer that overtakes the thread doubles what is kept ready, up to a limit and a part of what is in use: who grows that fast once does so again, and the extents
 //!   that are ready last while the kernel is slow with the next one. A trim takes that back.
 //! - **P9** Right in front of a writer that has overtaken it, the thread makes small pages ready in small steps and claims nothing, so that
 //!   the writer does not wait for a large one; it makes large pages again once it is an extent ahead.
@@ -39,8 +39,10 @@ use std::time::{Duration, Instant};
 pub const DEFAULT_AHEAD: u64 = 4 << 20;
 /// And at most, in front of a writer that grows fast (P8).
 pub const MOST_AHEAD: u64 = 32 << 20;
-/// No more than this part of the capacity is kept ready for that reason.
+/// No more than this part of the capacity is kept ready for that reason,
 const MOST_PART: u64 = 16;
+/// nor of what the heap has.
+const MOST_OF_USED: u64 = 4;
 /// What is made ready at a time right in front of a writer (P9).
 const NEAR: u64 = 256 << 10;
 /// Free memory of a mount that is left to the writers' own small steps.
@@ -96,8 +98,9 @@ impl Board {
     /// The writer is where memory is not ready (P8). Before the thread has made any, that says nothing.
     fn overtaken(&self) {
         let now = self.now.load(Ordering::Relaxed);
-        let share = self.limit.load(Ordering::Relaxed) / MOST_PART / HUGE * HUGE;
-        let most = self.most.min(share);
+        let used = self.end.load(Ordering::Relaxed).saturating_sub(self.layout.heap);
+        let share = (self.limit.load(Ordering::Relaxed) / MOST_PART).min(used / MOST_OF_USED);
+        let most = self.most.min(share / HUGE * HUGE);
         if now < most && self.ready.load(Ordering::Relaxed) != 0 {
             // Only the writer and a trim of its own region store it.
             self.now.store((now * 2).min(most), Ordering::Relaxed);
@@ -446,7 +449,8 @@ mod tests {
     fn who_is_overtaken_keeps_more_ready_until_the_region_is_trimmed() {
         let layout = Layout::of(1 << 30).expect("layout");
         let ahead = Ahead::start(mapping(&layout), layout, HUGE, 4 * HUGE, &Gate::alone());
-        let end = layout.heap;
+        // So much is in use that a quarter of it is not less.
+        let end = layout.heap + 16 * HUGE;
         let ready = |bytes| wait("memory ahead", || ahead.ready() == end + bytes);
         let limit = layout.reserve;
         // Before there is any, nobody is ahead of it.

@@ -81,7 +81,7 @@ impl Options {
 
     /// How many bytes a background thread keeps ready in front of the heap, in large pages where the system gives them, so that the
     /// writer never waits for memory; 0 for no thread. The default is [`DEFAULT_AHEAD`](crate::DEFAULT_AHEAD) for regions that reserve at
-    /// least 16 MiB, up to [`MOST_AHEAD`](crate::MOST_AHEAD) and a sixteenth of the capacity for a writer that has overtaken the thread,
+    /// least 16 MiB, up to [`MOST_AHEAD`](crate::MOST_AHEAD) a sixteenth of the capacity and a quarter of what is in use for a writer that has overtaken the thread,
     /// and none for smaller ones. A region that is opened counts like one that is made.
     #[must_use]
     pub fn reserve_ahead(mut self, bytes: u64) -> Self {
