@@ -443,8 +443,13 @@ impl<'a> Handover<'a> {
             .is_some_and(|successor| successor.has_ended().unwrap_or(false))
     }
 
+    /// Whether the lease is not this process's any more. Its successor may have given it back, or on, before anybody looked.
     fn is_taken(&self) -> bool {
-        matches!(self.shared.block.lease(), Ok(Lease::Owned { owner, .. }) if owner == self.slot)
+        match self.shared.block.lease() {
+            Ok(Lease::Owned { owner, .. } | Lease::Offered { owner, .. }) => owner != self.shared.me,
+            Ok(Lease::Vacant { .. }) => true,
+            Err(_) => false,
+        }
     }
 
     /// While the lease is offered: the word decides.

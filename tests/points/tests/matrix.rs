@@ -37,6 +37,8 @@ mod sabotage;
 mod stores;
 #[path = "matrix/turns.rs"]
 mod turns;
+#[path = "matrix/unseen.rs"]
+mod unseen;
 #[path = "matrix/visitors.rs"]
 mod visitors;
 
