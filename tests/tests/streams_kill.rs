@@ -13,6 +13,9 @@ use std::time::Instant;
 /// One run at a time: the instants of the kills mean nothing on a machine that is busy with another run.
 static ONE: Mutex<()> = Mutex::new(());
 
+/// Runs until one met everything, at most.
+const TRIES: u32 = 4;
+
 fn plan(over: Over, rings: (u32, u32), kills: u64) -> Plan {
     let seed = std::env::var("STREAMS_SEED")
         .ok()
@@ -56,10 +59,10 @@ fn exact(plan: &Plan) -> Tally {
     tally
 }
 
-/// Every one of these has to have happened, or the run proves little. (Whether a socket is full with the smallest rings is chance.)
-fn hard_enough(tally: &Tally) {
+/// What did not happen that has to, or the run proves little. (Whether a socket is full with the smallest rings is chance.)
+fn missing(tally: &Tally) -> Vec<&'static str> {
     let counts = &tally.counts;
-    for (what, times) in [
+    [
         ("kills in a start", tally.kills_in_start),
         ("kills after the client's end", tally.kills_after_end),
         ("streams continued", tally.continued),
@@ -70,17 +73,34 @@ fn hard_enough(tally: &Tally) {
         ("full output rings", counts.no_room),
         ("transactions rolled back", counts.rolled_back),
         ("rings given back", counts.given_back),
-    ] {
-        assert!(times > 0, "no {what}: {tally:?}");
+    ]
+    .into_iter()
+    .filter_map(|(what, times)| (times == 0).then_some(what))
+    .collect()
+}
+
+/// Runs it until everything happened that has to: where a kill falls is the machine's, and the last server, who has little
+/// left to do, may be done before it is met. Each of the runs has to be byte for byte.
+fn hard_enough(mut plan: Plan) -> Tally {
+    for _ in 1..TRIES {
+        let tally = exact(&plan);
+        let missing = missing(&tally);
+        if missing.is_empty() {
+            return tally;
+        }
+        println!("once more, for there were no {missing:?}: {tally:?}");
+        plan.seed = plan.seed.wrapping_add(1);
     }
+    let tally = exact(&plan);
+    assert!(missing(&tally).is_empty(), "no {:?}: {tally:?}", missing(&tally));
+    tally
 }
 
 #[test]
 fn five_hundred_kills_on_one_connection() {
     let mut plan = plan(Over::Ipv4, (4096, 4096), 500);
     plan.small_buffers = true;
-    let tally = exact(&plan);
-    hard_enough(&tally);
+    let tally = hard_enough(plan);
     assert!(tally.counts.blocked > 0, "no blocked sockets: {tally:?}");
 }
 
@@ -88,7 +108,7 @@ fn five_hundred_kills_on_one_connection() {
 fn kills_over_ipv6() {
     let mut plan = plan(Over::Ipv6, (4096, 4096), 200);
     plan.small_buffers = true;
-    hard_enough(&exact(&plan));
+    hard_enough(plan);
 }
 
 /// Nothing is counted there: the note is all (S6).
@@ -96,14 +116,14 @@ fn kills_over_ipv6() {
 fn five_hundred_kills_on_a_unix_socket() {
     let mut plan = plan(Over::Unix, (4096, 4096), 500);
     plan.small_buffers = true;
-    hard_enough(&exact(&plan));
+    hard_enough(plan);
 }
 
 #[test]
 fn kills_with_the_smallest_rings() {
     let mut plan = plan(Over::Ipv4, (256, 256), 250);
     plan.small_buffers = true;
-    hard_enough(&exact(&plan));
+    hard_enough(plan);
 }
 
 #[test]
