@@ -39,8 +39,8 @@ const EXIT_NOT_RUN: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "arena-bots")]
 struct Args {
-    /// Where the server listens, such as 127.0.0.1:4000
-    #[arg(long)]
+    /// Where the server listens
+    #[arg(long, default_value = "127.0.0.1:4000")]
     address: SocketAddr,
     /// How many bots
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BOTS)))]
