@@ -704,7 +704,7 @@ fn a_successor_that_refuses_says_why() {
 fn a_successor_that_is_never_ready_is_ended() {
     let scene = Scene::new();
     let server = scene.serve("arena", "v1");
-    assert_snapshot!(scene.upgrade("arena", "hang", &["--timeout", "0.7"]), @r#"
+    assert_snapshot!(scene.upgrade("arena", "hang", &["--timeout", "4"]), @r#"
     [stderr]
     handover: the node "arena" was not upgraded: process PID (sh) did not take over within TIME; then it was ended by signal 9 (SIGKILL)
       now: process PID (build v1) serves, generation 1
@@ -721,7 +721,7 @@ fn a_successor_that_is_never_ready_is_ended() {
     "#);
     // And SIGKILL if it does not listen.
     let deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"];
-    let args = ["upgrade", "arena", "--timeout", "0.3", "--"];
+    let args = ["upgrade", "arena", "--timeout", "3", "--"];
     assert_snapshot!(scene.run(&[&args[..], &deaf[..]].concat()), @r#"
     [stderr]
     handover: the node "arena" was not upgraded: process PID (sh) did not take over within TIME; then it was ended by signal 9 (SIGKILL)
@@ -799,6 +799,7 @@ fn a_new_version_on_probation_is_rolled_back() {
       handover rollback arena  gives the node back to process PID (build v1)
     [exit 0]
     ");
+    scene.serving("arena");
     assert_snapshot!(scene.run(&["status"]), @"
     NODE  OWNER  BUILD  GENERATION  SINCE  CONNECTIONS  LAST HANDOVER
     arena  PID  v2  2  TIME  0  handed over, TIME ago, on probation
@@ -1100,7 +1101,7 @@ fn a_new_version_that_is_well_is_confirmed() {
 #[test]
 fn a_probation_that_is_watched_ends_well() {
     let scene = Scene::new();
-    let server = scene.serve_parking("arena", "v1", Duration::from_millis(300));
+    let server = scene.serve_parking("arena", "v1", Duration::from_secs(3));
     assert_snapshot!(scene.upgrade("arena", "serve", &["--watch"]), @"
     arena: process PID (build v2) serves, generation 2; blackout N µs (noise N µs), 0 connections moved, prepared in N ms
     [stderr]
@@ -1246,7 +1247,7 @@ fn a_new_version_that_dies_on_probation_is_reported() {
 #[test]
 fn a_new_version_that_hangs_on_probation_is_reported() {
     let scene = Scene::new();
-    let server = scene.serve_parking("arena", "v1", LONG);
+    let server = scene.serve_strictly("arena", "v1", Duration::from_millis(400));
     assert_snapshot!(scene.upgrade_that_fails("arena", "hang-later", &["--watch"]), @r#"
     [stderr]
     arena: process PID (build v2) serves, generation 2; on probation, watching
@@ -1278,7 +1279,7 @@ fn a_new_version_that_gives_back_is_reported() {
 #[test]
 fn one_that_is_stopped_is_rolled_back_over_its_dead_body() {
     let scene = Scene::new();
-    let server = scene.serve_parking("arena", "v1", LONG);
+    let server = scene.serve_strictly("arena", "v1", Duration::ZERO);
     scene.upgrade("arena", "serve-forked", &[]);
     scene.signal_owner("arena", Signal::SIGSTOP);
     assert_snapshot!(scene.run(&["rollback", "arena"]), @"
@@ -1291,8 +1292,9 @@ fn one_that_is_stopped_is_rolled_back_over_its_dead_body() {
 #[test]
 fn a_rollback_that_is_killed_is_said_or_not_and_nothing_between() {
     let scene = Scene::new();
-    let server = scene.serve_patiently("arena", "v1");
+    let server = scene.serve_parking("arena", "v1", LONG);
     scene.upgrade("arena", "serve-forked", &[]);
+    scene.serving("arena");
     // The new one cannot answer, so the word stands for as long as the test wants.
     scene.signal_owner("arena", Signal::SIGSTOP);
     let mut command = scene.begin(&["rollback", "arena", "--timeout", "600"]);

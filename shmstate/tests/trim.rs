@@ -5,9 +5,12 @@ use shmstate::{
 };
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
+/// Records that the observer has to see at least.
+const SEEN: u64 = 100;
 
 /// A region in /dev/shm that is removed at the end.
 struct Named(String);
@@ -158,13 +161,18 @@ fn large_pages_stay_large() {
         println!("not checked: this system has no large pages for shared memory");
         return;
     }
+    if before.not_collapsed > 0 {
+        println!("not checked: memory is too fragmented: {before:?}");
+        return;
+    }
     assert_eq!(before.huge, before.huge_wanted, "{before:?}");
     region.reserve(&pass, before.holes).expect("reserve");
     fill(&mut region, &pass, 1_000..3_000);
     check(&region, &pass, blobs, (0..3_000).chain(13_000..14_000));
     let after = region.memory(&pass).expect("memory");
     assert!(after.holes == 0 && after.huge > before.huge, "{before:?} {after:?}");
-    assert_eq!(after.huge, after.huge_wanted, "{after:?}");
+    let small = after.huge_wanted - after.huge;
+    assert!(small <= after.not_collapsed << 21, "{after:?}");
 }
 
 /// A successor that mapped the region before it was trimmed, and long ago cached how much memory there is.
@@ -236,10 +244,13 @@ fn observers_meanwhile() {
     let pass = gate.enter().expect("pass");
     fill(&mut region, &pass, 0..100);
     let end = Instant::now() + Duration::from_millis(1500);
+    // On a machine that stands still it takes longer to see so much.
+    let latest = end + Duration::from_secs(60);
+    let enough = AtomicBool::new(false);
     std::thread::scope(|s| {
         let look = s.spawn(|| {
             let (mut seen, mut key) = (0u64, 0);
-            while Instant::now() < end {
+            while Instant::now() < end || seen <= SEEN && Instant::now() < latest {
                 let observer = Observer::open(&name.0).expect("open");
                 let blobs = match observer.map::<u64, Vec<u8>>("blobs") {
                     // The owner never paused long enough: that is no fault.
@@ -258,17 +269,18 @@ fn observers_meanwhile() {
                     }
                 }
             }
+            enough.store(true, Ordering::Relaxed);
             seen
         });
         let mut rounds = 0;
-        while Instant::now() < end {
+        while rounds == 0 || !enough.load(Ordering::Relaxed) {
             let blobs = fill(&mut region, &pass, 100..6_000);
             remove(&mut region, &pass, blobs, 100..6_000);
             trim_all(&mut region, &pass);
             rounds += 1;
         }
         let seen = look.join().expect("observer");
-        assert!(rounds > 0 && seen > 100, "{rounds} rounds, {seen} records seen");
+        assert!(rounds > 0 && seen > SEEN, "{rounds} rounds, {seen} records seen");
     });
 }
 

@@ -1,7 +1,7 @@
 //! What the tests of the command play with: a directory, servers, actors, filters.
 
 use handover::Status;
-use handover::control::Phase;
+use handover::control::{ParticipantState, Phase};
 use handover::os::dir::NodeDir;
 use handover::os::pidfd::{Pidfd, ProcessId};
 use handover::{Builder, Deadlines, Node, Parked, Stop};
@@ -137,16 +137,17 @@ impl Scene {
     pub(crate) fn serve_parking(&self, node: &str, build: &str, probation: Duration) -> Server {
         let mut deadlines = Deadlines::default();
         deadlines.probation = probation;
-        deadlines.watchdog = Duration::from_millis(400);
-        deadlines.give_back = Duration::from_millis(200);
+        deadlines.give_back = LONG;
         self.serve_as(Manner::Parks, builder(node, build).deadlines(deadlines))
     }
 
-    /// The same, but waits long for a successor that does not answer when it is asked for the node, and has no watchdog.
-    pub(crate) fn serve_patiently(&self, node: &str, build: &str) -> Server {
+    /// The same with a probation that is longer than any test, but a successor that does not answer is soon given up, and one that takes no
+    /// pass for so long, if `watchdog` is not 0.
+    pub(crate) fn serve_strictly(&self, node: &str, build: &str, watchdog: Duration) -> Server {
         let mut deadlines = Deadlines::default();
         deadlines.probation = LONG;
-        deadlines.give_back = LONG;
+        deadlines.watchdog = watchdog;
+        deadlines.give_back = Duration::from_millis(200);
         self.serve_as(Manner::Parks, builder(node, build).deadlines(deadlines))
     }
 
@@ -235,6 +236,11 @@ impl Scene {
         }
     }
 
+    /// Waits until the owner itself says that it serves, which is soon after it does.
+    pub(crate) fn serving(&self, node: &str) {
+        self.until(node, "an owner that says so", says_so);
+    }
+
     /// Sends a signal to the owner of a node.
     pub(crate) fn signal_owner(&self, node: &str, signal: Signal) {
         let status = handover::status(self.path(), node).expect("status");
@@ -317,13 +323,11 @@ impl Scene {
         lines.collect()
     }
 
-    /// Waits until only the owner takes part: who handed over has drained.
+    /// Waits until only the owner takes part, and says so: who handed over has drained.
     pub(crate) fn settled(&self, node: &str) {
-        let end = Instant::now() + PATIENCE;
-        while handover::status(self.path(), node).expect("status").participants.len() > 1 {
-            assert!(Instant::now() < end, "the old owner never drained");
-            std::thread::sleep(TICK);
-        }
+        self.until(node, "an owner alone", |status| {
+            status.participants.len() == 1 && says_so(status)
+        });
     }
 
     /// Kills the owner of a node and waits for its death.
@@ -332,6 +336,11 @@ impl Scene {
         let owner = status.owner.expect("an owner").process;
         kill(owner);
     }
+}
+
+fn says_so(status: &Status) -> bool {
+    let owner = status.owner.as_ref();
+    owner.is_some_and(|owner| owner.state == ParticipantState::Serving)
 }
 
 impl Drop for Scene {

@@ -106,8 +106,16 @@ fn a_gate_without_barriers_keeps_the_rules_too() {
     assert_eq!(*log.lock().expect("log"), ["rehearse", "quiet"]);
 }
 
+/// Seats are the process's: who needs one of its own, or all of them, has them to itself.
+static ALL_SEATS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn all_seats() -> std::sync::MutexGuard<'static, ()> {
+    ALL_SEATS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[test]
 fn more_threads_than_seats() {
+    let _seats = all_seats();
     let gate = Gate::alone();
     let (entered, all_in) = std::sync::mpsc::channel();
     std::thread::scope(|s| {
@@ -167,6 +175,7 @@ fn a_pass_that_outlives_its_threads_seat_is_counted_once() {
 
 #[test]
 fn who_holds_up_a_close_is_named() {
+    let _seats = all_seats();
     let gate = Gate::alone();
     let matchmaker = gate.holder("matchmaker");
     assert_eq!(
@@ -221,6 +230,7 @@ fn who_holds_up_a_close_is_named() {
 
 #[test]
 fn a_forgotten_pass_is_told_by_its_thread() {
+    let _seats = all_seats();
     let gate = Gate::alone();
     std::thread::scope(|s| {
         let forgets = || std::mem::forget(gate.enter().expect("open"));

@@ -16,8 +16,6 @@
 //! - **P7** What is behind the heap is given back while the thread is between two extents (`working`), and `ready` goes back with it.
 //! - **P8** A writer that overtakes the thread doubles what is kept ready, up to a limit and a part of what is in use: who grows that fast once does so again, and the extents
 //!   that are ready last while the kernel is slow with the next one. A trim takes that back.
-//! - **P9** Right in front of a writer that has overtaken it, the thread makes small pages ready in small steps and claims nothing, so that
-//!   the writer does not wait for a large one; it makes large pages again once it is an extent ahead.
 
 use crate::error::Result;
 use crate::gate::Gate;
@@ -43,8 +41,6 @@ pub const MOST_AHEAD: u64 = 32 << 20;
 const MOST_PART: u64 = 16;
 /// nor of what the heap has.
 const MOST_OF_USED: u64 = 4;
-/// What is made ready at a time right in front of a writer (P9).
-const NEAR: u64 = 256 << 10;
 /// Free memory of a mount that is left to the writers' own small steps.
 const SPARE: u64 = 1 << 20;
 /// How long a writer waits for an extent in the thread's hands before it goes on by itself.
@@ -127,19 +123,12 @@ impl Board {
             if from >= self.goal() || from < self.layout.heap {
                 return;
             }
-            let near = self.is_near(from);
-            let unit = if near { NEAR } else { HUGE };
-            let to = (from + 1).next_multiple_of(unit.max(self.mapping.unit())).min(limit);
+            let to = (from + 1).next_multiple_of(HUGE.max(self.mapping.unit())).min(limit);
             let (_, entries) = self.layout.entries(from, to);
             if !self.has_room(to - from + entries) {
                 return;
             }
-            let made = if near {
-                self.step(from, to)
-            } else {
-                self.extent(from, to)
-            };
-            if made.is_err() {
+            if self.extent(from, to).is_err() {
                 return;
             }
             self.ready.fetch_max(to, Ordering::Release);
@@ -152,22 +141,6 @@ impl Board {
         let free = self.mapping.descriptor().and_then(mount::free);
         // Large extents of the chunk table may come on top.
         free.is_none_or(|free| free >= bytes + SPARE + if self.layout.is_large() { HUGE } else { 0 })
-    }
-
-    /// Whether a writer that has overtaken the thread is less than an extent away (P9).
-    fn is_near(&self, from: u64) -> bool {
-        let hurried = self.now.load(Ordering::Relaxed) > self.watermark;
-        hurried && from < self.end.load(Ordering::Relaxed).saturating_add(HUGE)
-    }
-
-    /// Makes `from..to` ready in small pages.
-    fn step(&self, from: u64, to: u64) -> Result<()> {
-        self.mapping.take_gently(from, to - from)?;
-        growth::take_entries(&self.mapping, &self.layout, from, to, Taking::Step)?;
-        if to.is_multiple_of(HUGE) {
-            self.mapping.came_too_late();
-        }
-        self.mapping.populate(from, to - from)
     }
 
     /// Makes `from..to` ready. The claim, if one was possible, is still there afterwards.
@@ -425,19 +398,25 @@ mod tests {
         let ahead = Ahead::start(mapping(&layout), layout, 0, 0, &Gate::alone());
         let claim = &ahead.board.claim;
         claim.store(layout.heap + HUGE, Ordering::SeqCst);
-        let before = Instant::now();
-        ahead.overtake(layout.heap + HUGE);
-        assert!(before.elapsed() < CLAIM_PATIENCE, "it lies below the claim");
+        // Below the claim it does not wait: it need not be quicker than the patience on a machine that stands still, every time.
+        let quick = (0..10).any(|_| {
+            let before = Instant::now();
+            ahead.overtake(layout.heap + HUGE);
+            before.elapsed() < CLAIM_PATIENCE
+        });
+        assert!(quick, "it lies below the claim");
         thread::scope(|s| {
             let waiter = s.spawn(|| {
+                let before = Instant::now();
                 ahead.overtake(layout.heap + HUGE + CHUNK);
-                claim.load(Ordering::SeqCst)
+                (claim.load(Ordering::SeqCst), before.elapsed())
             });
             wait("the mark", || {
                 ahead.board.entered.load(Ordering::SeqCst) == layout.heap + HUGE + CHUNK
             });
             claim.store(NONE, Ordering::SeqCst);
-            assert_eq!(waiter.join().expect("waiter"), NONE);
+            let (left, took) = waiter.join().expect("waiter");
+            assert!(left == NONE || took >= CLAIM_PATIENCE, "{left} after {took:?}");
         });
         // And one that is never given back does not hold it for ever.
         claim.store(layout.heap, Ordering::SeqCst);
@@ -461,7 +440,7 @@ mod tests {
             ahead.want(end, end, limit);
             ready(bytes);
         }
-        // From an extent ahead of the writer large pages were made, and tried where there are none.
+        // Large pages, tried where there are none.
         let (made, failed) = ahead.fresh_collapses();
         assert_eq!(made + failed, 4);
         ahead.retreat(end, end, limit).expect("trimmed");
@@ -475,28 +454,6 @@ mod tests {
             ahead.board.now.load(Ordering::Relaxed),
             HUGE.max(limit / MOST_PART / HUGE * HUGE)
         );
-    }
-
-    #[test]
-    fn right_in_front_of_a_writer_in_a_hurry_nothing_is_claimed() {
-        let layout = Layout::of(1 << 30).expect("layout");
-        let ahead = Ahead::start(mapping(&layout), layout, HUGE, 4 * HUGE, &Gate::alone());
-        let board = &ahead.board;
-        let end = layout.heap;
-        ahead.want(end, end, layout.reserve);
-        wait("memory ahead", || ahead.ready() == end + HUGE);
-        assert!(!board.is_near(end + HUGE), "nobody was overtaken");
-        board.now.store(2 * HUGE, Ordering::Relaxed);
-        let at = end + HUGE;
-        assert!(board.is_near(at - CHUNK) && !board.is_near(at));
-        let _ = ahead.fresh_collapses();
-        board.step(at, at + NEAR).expect("taken");
-        assert_eq!(
-            (ahead.fresh_collapses(), board.claim.load(Ordering::SeqCst)),
-            ((0, 0), NONE)
-        );
-        board.step(at + NEAR, at + HUGE).expect("taken");
-        assert_eq!(ahead.fresh_collapses(), (0, 1), "it came too late");
     }
 
     #[test]

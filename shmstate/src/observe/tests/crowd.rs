@@ -15,7 +15,9 @@ const READINGS: u64 = 3000;
 /// Shortest and longest that they may take.
 const LEAST: Duration = Duration::from_millis(400);
 /// See [`LEAST`].
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+/// After so long so many are enough: a machine on which no moment is short enough has each of them wait.
+const ENOUGH: (Duration, u64) = (Duration::from_secs(20), 50);
 
 /// Runs `read` while a thread changes the region as fast as it can.
 fn crowd<T>(what: &str, change: fn(&mut Region, &Tables, u64) -> Result<()>, read: impl FnOnce(&Observer) -> T) -> T {
@@ -49,6 +51,9 @@ fn crowd_of<C: Send, T>(
             std::thread::yield_now();
         }
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(&observer)));
+        while done.load(Ordering::Relaxed) <= 200 && !writer.is_finished() {
+            std::thread::yield_now();
+        }
         stop.store(true, Ordering::Relaxed);
         writer.join().expect("writer");
         assert!(done.load(Ordering::Relaxed) > 200);
@@ -97,7 +102,8 @@ fn answers(limit: u64, mut read: impl FnMut(u64) -> Result<()>) -> u64 {
     let start = Instant::now();
     let mut again = 0;
     let mut n = 0;
-    while n < limit || start.elapsed() < LEAST {
+    let enough = |n| start.elapsed() > ENOUGH.0 && n >= ENOUGH.1;
+    while (n < limit || start.elapsed() < LEAST) && !enough(n) {
         match read(n) {
             Ok(()) => n += 1,
             Err(Error::Retry { .. }) => again += 1,
