@@ -299,11 +299,11 @@ fn not_being_able_to_join_exits_2_and_says_why() {
     // Its queue takes the connections; nobody answers.
     let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = mute.local_addr().expect("bound");
-    let mut bots = Bots::start(address, 3, &["--join-timeout-ms", "300"]);
+    let mut bots = Bots::start(address, 3, &["--join-timeout-ms", "3000"]);
     let (report, code, stderr) = bots.last();
     assert_eq!((code, report.frames), (2, 0));
     assert!(
-        stderr.contains("3 of 3 bots had connected, 0 had joined after 300 ms"),
+        stderr.contains("3 of 3 bots had connected, 0 had joined after 3000 ms"),
         "{stderr}"
     );
 

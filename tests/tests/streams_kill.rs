@@ -14,7 +14,10 @@ use std::time::Instant;
 static ONE: Mutex<()> = Mutex::new(());
 
 /// Runs until one met everything, at most.
-const TRIES: u32 = 4;
+const TRIES: u32 = 10;
+
+/// Output rings of so many bytes fill a socket whose buffers are small.
+const BLOCKING: u32 = 4096;
 
 fn plan(over: Over, rings: (u32, u32), kills: u64) -> Plan {
     let seed = std::env::var("STREAMS_SEED")
@@ -60,7 +63,7 @@ fn exact(plan: &Plan) -> Tally {
 }
 
 /// What did not happen that has to, or the run proves little. (Whether a socket is full with the smallest rings is chance.)
-fn missing(tally: &Tally) -> Vec<&'static str> {
+fn missing(plan: &Plan, tally: &Tally) -> Vec<&'static str> {
     let counts = &tally.counts;
     [
         ("kills in a start", tally.kills_in_start),
@@ -73,35 +76,36 @@ fn missing(tally: &Tally) -> Vec<&'static str> {
         ("full output rings", counts.no_room),
         ("transactions rolled back", counts.rolled_back),
         ("rings given back", counts.given_back),
+        ("blocked sockets", counts.blocked),
     ]
     .into_iter()
+    .filter(|(what, _)| *what != "blocked sockets" || plan.rings.1 >= BLOCKING)
     .filter_map(|(what, times)| (times == 0).then_some(what))
     .collect()
 }
 
 /// Runs it until everything happened that has to: where a kill falls is the machine's, and the last server, who has little
 /// left to do, may be done before it is met. Each of the runs has to be byte for byte.
-fn hard_enough(mut plan: Plan) -> Tally {
+fn hard_enough(mut plan: Plan) {
     for _ in 1..TRIES {
         let tally = exact(&plan);
-        let missing = missing(&tally);
+        let missing = missing(&plan, &tally);
         if missing.is_empty() {
-            return tally;
+            return;
         }
         println!("once more, for there were no {missing:?}: {tally:?}");
         plan.seed = plan.seed.wrapping_add(1);
     }
     let tally = exact(&plan);
-    assert!(missing(&tally).is_empty(), "no {:?}: {tally:?}", missing(&tally));
-    tally
+    let missing = missing(&plan, &tally);
+    assert!(missing.is_empty(), "no {missing:?}: {tally:?}");
 }
 
 #[test]
 fn five_hundred_kills_on_one_connection() {
     let mut plan = plan(Over::Ipv4, (4096, 4096), 500);
     plan.small_buffers = true;
-    let tally = hard_enough(plan);
-    assert!(tally.counts.blocked > 0, "no blocked sockets: {tally:?}");
+    hard_enough(plan);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use super::run::Run;
 use super::server::{Expected, Held, LIMIT, Server, cli, until};
 use std::ffi::OsString;
 use std::process::Child;
+use std::time::Instant;
 
 /// How long the command waits before it gives up one that is never ready: less than the predecessor does.
-const PATIENCE: &str = "0.2";
+const PATIENCE: &str = "1.5";
 /// How long it waits otherwise, in seconds.
 const LONG: &str = "20";
 /// What a command does that says so, see `handover upgrade --help`.
@@ -90,7 +91,11 @@ pub(super) fn whole(run: &mut Run, round: &Round, a: Server) -> Done {
 pub(super) fn signalled(run: &mut Run, round: &Round, a: Server, blow: Blow) -> Done {
     let upgrade = Upgrade::begin(run, LONG, &[])?;
     // A command whose upgrade goes well is over within some 20 ms.
-    std::thread::sleep(round.moment / 8);
+    let begun = Instant::now();
+    while begun.elapsed() < round.moment / 8 {
+        // A sleep may be much longer.
+        std::thread::yield_now();
+    }
     let hit = match blow {
         Blow::Kill => upgrade.held.kill()?,
         Blow::Freeze => upgrade.held.freeze()?,

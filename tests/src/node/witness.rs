@@ -203,6 +203,13 @@ mod tests {
         text.lines().map(|l| serde_json::from_str(l).expect("a line")).collect()
     }
 
+    /// What it said but for gaps, which the machine may make.
+    fn owners(path: &Path) -> Vec<Line> {
+        let mut said = said(path);
+        said.retain(|line| matches!(line, Line::TwoOwners { .. }));
+        said
+    }
+
     #[test]
     fn one_after_the_other_is_well() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -212,7 +219,7 @@ mod tests {
             drop(a.enter(generation).expect("enter"));
             drop(b.enter(generation).expect("enter"));
         }
-        assert_eq!(said(&path), []);
+        assert_eq!(owners(&path), []);
     }
 
     #[test]
@@ -230,8 +237,8 @@ mod tests {
             found: (me, found),
             noted: (me, noted),
         };
-        assert_eq!(said(&path)[0], line(2, 1));
-        assert_eq!(said(&path).last(), Some(&line(1, 2)));
+        assert_eq!(owners(&path)[0], line(2, 1));
+        assert_eq!(owners(&path).last(), Some(&line(1, 2)));
     }
 
     #[test]

@@ -108,6 +108,12 @@ impl Hits {
         (0..self.names.len()).min_by_key(|i| self.hit[*i] + self.tried[*i])
     }
 
+    /// The same among those that were not hit.
+    pub(super) fn next_missed(&self) -> Option<usize> {
+        let missed = (0..self.names.len()).filter(|i| self.hit[*i] == 0);
+        missed.min_by_key(|i| self.tried[*i])
+    }
+
     pub(super) fn name(&self, number: usize) -> &'static str {
         self.names[number]
     }

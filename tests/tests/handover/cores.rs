@@ -33,10 +33,16 @@ fn crash(owner: &mut Actor) -> u64 {
     let told = monotonic_ns();
     owner.tell(Order::Crash);
     owner.skip_to(&Report::Holding);
+    // Until then its other threads go on.
+    until("its end", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", owner.pid())).unwrap_or_default();
+        let dumps = status.lines().any(|line| line == "CoreDumping:\t1");
+        (dumps || owner.ended().is_some()).then_some(())
+    });
     told
 }
 
-/// Whoever acted then did so while the core was still being written: before half of the time that it took.
+/// Whoever acted then did so while the core was still being written: who waits for it acts when it is dead.
 fn assert_early(scene: &Scene, mut owner: Actor, told: u64, acted: u64) {
     wait_dead(&mut owner);
     let dead = monotonic_ns();
@@ -47,7 +53,7 @@ fn assert_early(scene: &Scene, mut owner: Actor, told: u64, acted: u64) {
         println!("no core is written here, or not all of it: nothing to be earlier than");
         return;
     }
-    assert!(acted < took / 2, "the core was waited for");
+    assert!(acted < took, "the core was waited for");
 }
 
 #[test]
@@ -116,7 +122,7 @@ fn a_successor_that_stands_by_is_given_up_before_its_core_is_written() {
 }
 
 /// How often a case is played that does not get to its point.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
 
 #[test]
 fn what_is_offered_to_one_that_crashes_is_taken_back_before_its_core_is_written() {
@@ -140,12 +146,13 @@ fn offered_to_one_that_crashes() -> bool {
     let taken = until("a take, or what the owner says of it", || {
         let status = scene.try_status()?;
         let taken = owner_of(&status).is_some_and(|owner| owner.process.pid == next.pid());
-        taken
-            .then_some(true)
-            .or_else(|| (!status.history.is_empty()).then_some(false))
+        taken.then_some(true).or_else(|| {
+            let record = status.history.first()?;
+            Some(record.outcome != Outcome::SuccessorDied)
+        })
     });
     if taken {
-        next.exit();
+        wait_dead(&mut next);
         owner.exit();
         drop(swarm.lost());
         return false;

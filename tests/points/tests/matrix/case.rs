@@ -185,7 +185,7 @@ impl Case {
         deadline("tick", waits && self.way != Way::Held);
         deadline("quiet", waits && self.way != Way::Held);
         deadline("take", self.blow == Blow::Pause);
-        deadline("give-back", self.blow == Blow::Pause && self.way != Way::Hung);
+        deadline("give-back", waits && self.way != Way::Hung);
         all.extend(["--deadline".into(), format!("probation={PROBATION}")]);
         if self.blow == Blow::Watched && who == Target::Old {
             all.extend(["--deadline".into(), format!("watchdog={hasty}")]);
