@@ -221,10 +221,6 @@ fn large_pages_are_made_before_use_and_found_by_the_next() {
         return;
     }
     // Memory may be too fragmented for some; what was made must be there.
-    if memory.collapsed == 0 && memory.not_collapsed > 0 {
-        println!("not checked: there is no large page to be had: {memory:?}");
-        return;
-    }
     assert!(memory.collapsed > 0, "{memory:?}");
     assert_eq!(memory.huge, memory.collapsed << 21, "{memory:?}");
     assert!(

@@ -52,8 +52,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::sync::{Mutex, PoisonError};
 
-/// Seed of the hash of every region in this crate's own tests.
-const TEST_SEED: u64 = 0x5eed_0123_4567_89ab;
 /// How often creation is tried again when another process takes the half-made object for abandoned.
 const CREATE_TRIES: usize = 8;
 
@@ -208,8 +206,7 @@ impl Region {
             boot_id: clock::boot_id(),
             made_at: clock::realtime_ns(),
             maker: u64::from(std::process::id()),
-            // The crate's own tests repeat what they did.
-            seed: if cfg!(test) { TEST_SEED } else { random[2] },
+            seed: random[2],
             node_id: options.node_id,
         }
     }

@@ -295,8 +295,7 @@ impl Client {
         let End::Cut(why) = end else { return };
         match permit {
             Permit::All => counts.cut_on_purpose += 1,
-            // One that comes and goes may have connected before it was permitted, and be accepted after.
-            Permit::Young if self.brief || self.since > since => counts.cut_young += 1,
+            Permit::Young if self.since > since => counts.cut_young += 1,
             Permit::Young | Permit::Unwelcomed if !self.welcome => counts.cut_young += 1,
             _ => {
                 counts.disconnects += 1;

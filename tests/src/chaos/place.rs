@@ -27,8 +27,8 @@ const DEADLINES: &[&str] = &[
     "take=8000",
     "drain=300",
     "probation=600000",
-    "watchdog=2000",
-    "give-back=600",
+    "watchdog=1000",
+    "give-back=300",
 ];
 
 /// A node and its surroundings.

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A server that can serve with that many descriptors cannot receive the connections with these.
 const TOO_FEW: &str = "30";
 /// What a hang, and the end of it, take: the watchdog, the question, the kill.
-const HUNG: Duration = Duration::from_secs(3);
+const HUNG: Duration = Duration::from_millis(1500);
 /// What a dead node needs to be served again.
 const RESTART: Duration = Duration::from_secs(3);
 

@@ -23,8 +23,6 @@ use std::time::{Duration, Instant};
 /// How long the node may be without an owner's pass, beyond what a round takes on purpose. A take-back takes a few milliseconds; the rest is for a
 /// machine with other work.
 const OWNERLESS: Duration = Duration::from_millis(1500);
-/// How long the system may take to write a core, on a disk that others write to.
-const WRITTEN: Duration = Duration::from_secs(180);
 /// How long what a server holds may differ from what it is to hold: mirrors and threads end a moment later.
 const SETTLES: Duration = Duration::from_secs(4);
 /// By how much servers that came into being in different ways may differ in what they hold, at most.
@@ -268,8 +266,7 @@ impl Run {
         }
         // A process may be parked more than once: what is confirmed is a generation.
         let mut confirmed = (0, 0);
-        let crash = matches!(self.kind, Kind::CrashOnProbation | Kind::CrashPredecessor);
-        let mut patience = Patience::new(if crash { WRITTEN } else { LIMIT });
+        let mut patience = Patience::new(LIMIT);
         let status = loop {
             let living: Vec<u32> = self
                 .servers

@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 
 /// What the core holds at least: enough that somebody who waits for the end of it is late.
-const BALLAST: usize = 192 << 20;
+const BALLAST: usize = 320 << 20;
 
 /// A process that is about to crash.
 pub(super) struct Crash {

@@ -36,7 +36,7 @@ const FIRST_GUESS: Duration = Duration::from_millis(1);
 /// How long a child may take to get to its point.
 const TO_POINT: Duration = Duration::from_millis(250);
 /// How many kills a run may have beyond those asked for, all of them at points that it has not hit: some depend on what the process before did.
-const MORE: u64 = 600;
+const MORE: u64 = 100;
 
 /// When a run ends.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ pub(super) fn run(seed: u64, limits: &Limits, points: &Points) -> Outcome<Tally>
     loop {
         let kills = u64::from(limits.kills);
         if run.tally.kills >= kills {
-            run.hunting = !run.tally.points.missed(kills).is_empty() && run.tally.kills < kills + MORE;
+            run.hunting = !run.tally.points.missed(kills).is_empty() && run.tally.kills_more < MORE;
             if !run.hunting {
                 break;
             }
@@ -178,7 +178,11 @@ impl Run {
         }
         self.tally.checkpoints.made += self.witness.images()?.1 - images;
         self.in_recovery = if aimed { self.in_recovery + 1 } else { 0 };
-        self.tally.kills += 1;
+        if self.hunting {
+            self.tally.kills_more += 1;
+        } else {
+            self.tally.kills += 1;
+        }
         self.kills_here += 1;
         if let Some(fault) = &death.fault {
             self.tally.violation(&format!("the child: {fault}"));

@@ -23,6 +23,8 @@ pub(super) struct Tally {
     pub(super) seed: u64,
     /// SIGKILLs sent, one to each child; a child that had ended by itself is a violation too.
     pub(super) kills: u64,
+    /// Kills beyond those asked for, at points that were not hit by then.
+    pub(super) kills_more: u64,
     /// Kills that left a log which was not empty.
     pub(super) torn: u64,
     /// Logs that a later opening took back.

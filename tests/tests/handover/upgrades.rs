@@ -63,9 +63,7 @@ fn hundreds_of_connections_and_those_that_come_meanwhile() {
     assert_eq!(new.serving(), 2);
     swarm.wait_generation(2);
     for seen in &swarm.seen()[queued] {
-        // The phase is told a moment before the gate is closed: with the last tick somebody may be answered.
-        let last = seen.generations.map(|(_, last)| last);
-        assert_eq!(last, Some(2), "accepted during the pause: {seen:?}");
+        assert_eq!(seen.generations, Some((2, 2)), "accepted during the pause: {seen:?}");
     }
     old.drained();
     let record = scene.record(1);
@@ -154,7 +152,7 @@ fn one_after_the_other_in_a_row() {
     }
     // A successor that the scheduler keeps out misses a rehearsal; not every one does.
     let rehearsed = |history: &[HandoverRecord]| history.iter().any(|record| record.noise > 0);
-    for generation in 7..40 {
+    for generation in 7..12 {
         if rehearsed(&scene.status().history) {
             break;
         }
