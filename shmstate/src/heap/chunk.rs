@@ -257,6 +257,13 @@ impl Chunk {
         view.load(self.entry + BITMAP + (word % BITMAP_WORDS) * 8, WHAT)
     }
 
+    /// So many words of the bitmap, at most all.
+    #[inline]
+    pub(crate) fn bitmap(self, view: &View, words: u64) -> Result<&[[u8; 8]]> {
+        let bytes = view.bytes(self.entry + BITMAP, words.min(BITMAP_WORDS) * 8, WHAT)?;
+        Ok(bytes.as_chunks().0)
+    }
+
     #[inline]
     pub(crate) fn set_bits(self, tx: &mut Tx<'_>, word: u64, bits: u64) -> Result<()> {
         tx.put(self.entry + BITMAP + (word % BITMAP_WORDS) * 8, bits, WHAT)

@@ -11,7 +11,7 @@
 
 use crate::error::{Error, Result};
 use crate::heap::chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
-use crate::heap::{Block, Owner, classes, runs, take_slot};
+use crate::heap::{Block, Owner, Room, classes, runs};
 use crate::region::header::{BINS, CHUNK};
 use crate::region::view::View;
 use crate::tx::Tx;
@@ -203,7 +203,7 @@ impl Compaction {
         let Slots { index, class, .. } = self.chunks[place];
         let chunk = self.table.chunk(tx, index)?;
         let head = self.owner.head(tx, class)?;
-        let block = take_slot(tx, self.table, head, chunk, class)?;
+        let block = Room::of(tx, head, chunk, class)?.take(tx, self.table)?;
         self.chunks[place].live += 1;
         // As every fresh block.
         tx.region.before_write(block.offset, block.size)?;

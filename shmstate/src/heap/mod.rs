@@ -13,9 +13,11 @@
 pub(crate) mod chunk;
 pub(crate) mod classes;
 pub(crate) mod compact;
+pub(crate) mod fetch;
 mod held;
 pub(crate) mod holes;
 pub(crate) mod owner;
+mod room;
 pub(crate) mod runs;
 mod slot;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod walk;
 
 pub(crate) use held::Held;
 pub(crate) use owner::{Blocks, FIRST, Owner};
+pub(crate) use room::Room;
 pub(crate) use runs::reserve;
 pub(crate) use slot::Slot;
 pub use walk::{ClassStats, HeapStats};
@@ -33,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::region::header::{CHUNK, CHUNK_ENTRY, Layout, ROWS, at};
 use crate::region::view::{Bad, Near, View, Window};
 use crate::tx::Tx;
-use chunk::{BITMAP_WORDS, Chunk, Kind, List, Table};
+use chunk::{Chunk, Kind, List, Table};
 
 const WHAT: &str = "block of a table";
 /// How many chunks of a list are looked at for one without a block.
@@ -68,6 +71,14 @@ pub(crate) fn alloc_like(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) 
     Ok(block)
 }
 
+/// Takes what is the next room, as nothing was changed since.
+pub(crate) fn take_room(tx: &mut Tx<'_>, room: Room) -> Result<Block> {
+    let table = Table::of(tx.region.layout());
+    let block = room.take(tx, table)?;
+    tx.region.before_write(block.offset, block.size)?;
+    Ok(block)
+}
+
 /// `exact`: not a larger block than its class asks for (P3).
 fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64, exact: bool) -> Result<Block> {
     let table = Table::of(tx.region.layout());
@@ -84,10 +95,10 @@ fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64, exact: bool) -> R
         });
     };
     let head = owner.head(tx, class)?;
-    let chunk = match tx.load(head, "list of chunks with room")? {
+    let chunk = match tx.load(head, room::WHAT)? {
         0 => {
             if !exact && let Some((head, chunk, class)) = larger(tx, owner, head, class, align)? {
-                return take_slot(tx, table, head, chunk, class);
+                return Room::of(tx, head, chunk, class)?.take(tx, table);
             }
             let chunk = runs::take(tx, owner, 1)?;
             chunk.format(tx, owner, class)?;
@@ -97,7 +108,7 @@ fn take(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64, exact: bool) -> R
         }
         index => table.chunk(tx, index - 1)?,
     };
-    take_slot(tx, table, head, chunk, class)
+    Room::of(tx, head, chunk, class)?.take(tx, table)
 }
 
 /// A chunk of a larger class that is worth using for a block of a small table instead of a new chunk: at least half of it is free, and a
@@ -115,7 +126,7 @@ fn larger(tx: &Tx<'_>, owner: Owner, head: u64, class: usize, align: u64) -> Res
             break;
         }
         let head = head.wrapping_add((larger - class) as u64 * 8);
-        let index = tx.load(head, "list of chunks with room")?;
+        let index = tx.load(head, room::WHAT)?;
         if index == 0 || !size.is_multiple_of(align) {
             continue;
         }
@@ -125,34 +136,6 @@ fn larger(tx: &Tx<'_>, owner: Owner, head: u64, class: usize, align: u64) -> Res
         }
     }
     Ok(None)
-}
-
-fn take_slot(tx: &mut Tx<'_>, table: Table, head: u64, chunk: Chunk, class: usize) -> Result<Block> {
-    let free = chunk.free(tx)?;
-    let slots = classes::slots(class);
-    let mut word = 0;
-    while word * 64 < slots && word < BITMAP_WORDS {
-        let bits = chunk.bits(tx, word)?;
-        let slot = word * 64 + u64::from(bits.trailing_ones());
-        if bits != u64::MAX && slot < slots {
-            if free == 0 || free > slots {
-                return Err(chunk.damaged(free));
-            }
-            chunk.set_bits(tx, word, bits | 1 << (slot % 64))?;
-            chunk.set_free(tx, free - 1)?;
-            if free == 1 {
-                runs::pull(tx, table, head, List::Room, chunk)?;
-            }
-            let size = classes::size(class);
-            return Ok(Block {
-                offset: table.start(chunk.index) + slot * size,
-                size,
-            });
-        }
-        word += 1;
-    }
-    // The list said that there is a free slot.
-    Err(chunk.damaged(free))
 }
 
 /// How many chunks the heap has, from its start to its end.
@@ -215,7 +198,7 @@ pub(crate) fn release_empty_of(tx: &mut Tx<'_>, owner: Owner) -> Result<()> {
     };
     for class in 0..classes::COUNT {
         let head = heads.wrapping_add(class as u64 * 8);
-        let mut next = tx.load(head, "list of chunks with room")?;
+        let mut next = tx.load(head, room::WHAT)?;
         for _ in 0..LOOK {
             if next == 0 {
                 break;

@@ -415,6 +415,18 @@ impl View {
         unsafe { self.base.add(offset as usize) }
     }
 
+    /// Writes a log entry of three words. Its place was checked when the log's extent was entered.
+    #[inline(always)]
+    pub(crate) fn enter_known(&self, entry: u64, words: [u64; 3]) {
+        debug_assert!(entry.is_multiple_of(8) && entry + 24 <= self.capacity);
+        // SAFETY: checked before, by the caller's word (V1); atomics (V2).
+        let entry_words = unsafe { self.base.add(entry as usize).cast::<[AtomicU64; 3]>().as_ref() };
+        for (to, word) in entry_words.iter().zip(words) {
+            to.store(word, Ordering::Relaxed);
+        }
+        self.record(entry, 24);
+    }
+
     /// Changes the word at `offset`, part of the record whose header is at `header`, with everything that belongs to it: log entry
     /// at `entry` with its two last words from `tail`, `publish`, sequence, word, sequence. All three places were checked before:
     /// the record when it was found, the place in the log when its extent was entered.

@@ -114,10 +114,24 @@ impl Carried {
 
 /// Makes a record.
 pub(crate) fn create<V: Value>(tx: &mut Tx<'_>, home: Home, key: Parts<'_>, value: &V) -> Result<Written> {
-    drafted(tx, home, key, value, |tx, draft, buffer| {
-        let block = heap::alloc_for(tx, home.owner, bytes(home, &draft, key), home.geometry.align)?;
-        write(tx, home, block, key, value, (draft, buffer))
-    })
+    with_draft(tx, home, key, value, |tx, new| create_drafted(tx, home, new))
+}
+
+/// Makes the record of a draft.
+pub(crate) fn create_drafted<V: Value>(tx: &mut Tx<'_>, home: Home, new: Drafted<'_, V>) -> Result<Written> {
+    let block = heap::alloc_for(tx, home.owner, new.bytes(home), home.geometry.align)?;
+    write(tx, home, block, new)
+}
+
+/// The same in a room that is large enough, as nothing was changed since it was found.
+pub(crate) fn create_in<V: Value>(
+    tx: &mut Tx<'_>,
+    home: Home,
+    room: heap::Room,
+    new: Drafted<'_, V>,
+) -> Result<Written> {
+    let block = heap::take_room(tx, room)?;
+    write(tx, home, block, new)
 }
 
 /// Replaces the record whose header is at `header`: in its own block if the new one needs as much, else in another, and the
@@ -129,32 +143,39 @@ pub(crate) fn replace<V: Value>(
     key: Parts<'_>,
     value: &V,
 ) -> Result<(Written, u64)> {
-    exchange(tx, (home, home), header, key, value)
+    with_draft(tx, home, key, value, |tx, new| exchange(tx, (home, home), header, new))
+}
+
+/// The same by the record of a draft.
+pub(crate) fn replace_drafted<V: Value>(
+    tx: &mut Tx<'_>,
+    home: Home,
+    header: u64,
+    new: Drafted<'_, V>,
+) -> Result<(Written, u64)> {
+    exchange(tx, (home, home), header, new)
 }
 
 fn exchange<V: Value>(
     tx: &mut Tx<'_>,
     (from, home): (Home, Home),
     header: u64,
-    key: Parts<'_>,
-    value: &V,
+    new: Drafted<'_, V>,
 ) -> Result<(Written, u64)> {
-    drafted(tx, home, key, value, |tx, draft, buffer| {
-        let bytes = bytes(home, &draft, key);
-        let block = block(tx, header)?;
-        let before = archived(tx, from, header, block, key.head())?;
-        if heap::fits(block.size, bytes, home.geometry.align) {
-            tx.log(block.offset, block.size, header)?;
-            change(tx, header)?;
-            let written = write(tx, home, block, key, value, (draft, buffer))?;
-            return Ok((written, before));
-        }
-        let block_of_new = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
-        let written = write(tx, home, block_of_new, key, value, (draft, buffer))?;
-        bury(tx, header)?;
-        tx.free(block.offset);
-        Ok((written, before))
-    })
+    let bytes = new.bytes(home);
+    let block = block(tx, header)?;
+    let before = archived(tx, from, header, block, new.key.head())?;
+    if heap::fits(block.size, bytes, home.geometry.align) {
+        tx.log(block.offset, block.size, header)?;
+        change(tx, header)?;
+        let written = write(tx, home, block, new)?;
+        return Ok((written, before));
+    }
+    let block_of_new = heap::alloc_for(tx, home.owner, bytes, home.geometry.align)?;
+    let written = write(tx, home, block_of_new, new)?;
+    bury(tx, header)?;
+    tx.free(block.offset);
+    Ok((written, before))
 }
 
 /// Replaces the record whose header is at `header`, which is of an older shape with `older` as its geometry, as [`replace`] does. Gives
@@ -171,7 +192,7 @@ pub(crate) fn renew<V: Value>(
         geometry: older,
         ..home
     };
-    exchange(tx, (from, home), header, key, value)
+    with_draft(tx, home, key, value, |tx, new| exchange(tx, (from, home), header, new))
 }
 
 /// Copies the archive of the record whose header is at `header`, of the table `from` whose keys have `head` bytes at the block's start,
@@ -206,40 +227,56 @@ pub(crate) fn adopt(
     Ok(Written { header: to, archived })
 }
 
-/// Drafts the archive of a value in the region's buffer.
-fn drafted<V: Value, R>(
+/// A record that is to be written: its key, its value, and the value's archive without the root, as far as that is in the region's buffer.
+pub(crate) struct Drafted<'d, V: Value> {
+    key: Parts<'d>,
+    value: &'d V,
+    draft: Draft<V>,
+    buffer: &'d [u8],
+}
+
+impl<V: Value> Drafted<'_, V> {
+    /// Bytes that the key has at the block's start.
+    pub(crate) fn head(&self) -> u64 {
+        self.key.head()
+    }
+
+    /// Bytes of the block that it needs.
+    pub(crate) fn bytes(&self, home: Home) -> u64 {
+        home.prefix() + self.key.head() + self.draft.outside + home.geometry.root + HEADER
+    }
+}
+
+/// Drafts the archive of a value in the region's buffer, for as long as `then` takes.
+pub(crate) fn with_draft<V: Value, R>(
     tx: &mut Tx<'_>,
     home: Home,
     key: Parts<'_>,
     value: &V,
-    then: impl FnOnce(&mut Tx<'_>, Draft<V>, &[u8]) -> Result<R>,
+    then: impl FnOnce(&mut Tx<'_>, Drafted<'_, V>) -> Result<R>,
 ) -> Result<R> {
     let mut buffer = std::mem::take(&mut tx.region.draft);
     let draft = archive::draft(value, home.prefix() + key.head(), &mut buffer);
-    let result = draft.and_then(|draft| then(tx, draft, &buffer));
+    let result = draft.and_then(|draft| {
+        let drafted = Drafted {
+            key,
+            value,
+            draft,
+            buffer: &buffer,
+        };
+        then(tx, drafted)
+    });
     tx.region.draft = buffer;
     result
 }
 
-/// Bytes of the block that a draft needs.
-fn bytes<V: Value>(home: Home, draft: &Draft<V>, key: Parts<'_>) -> u64 {
-    home.prefix() + key.head() + draft.outside + home.geometry.root + HEADER
-}
-
 /// Writes a record into a block that is fresh, or was logged. The header comes last.
-fn write<V: Value>(
-    tx: &mut Tx<'_>,
-    home: Home,
-    block: Block,
-    key: Parts<'_>,
-    value: &V,
-    draft: (Draft<V>, &[u8]),
-) -> Result<Written> {
+fn write<V: Value>(tx: &mut Tx<'_>, home: Home, block: Block, new: Drafted<'_, V>) -> Result<Written> {
     let header = block.offset + block.size - HEADER;
-    let archived = archive::write(tx, value, draft, home.geometry, block, header)?;
-    let unused = unused(home, block, key, archived);
+    let archived = archive::write(tx, new.value, (new.draft, new.buffer), home.geometry, block, header)?;
+    let unused = unused(home, block, new.key, archived);
     let version = u64::from(V::VERSION & 0xff) << 32;
-    end(tx, home, (block, header), key, unused, version)?;
+    end(tx, home, (block, header), new.key, unused, version)?;
     Ok(Written { header, archived })
 }
 

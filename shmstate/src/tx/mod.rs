@@ -468,6 +468,20 @@ impl<'a> Tx<'a> {
     /// Logs a word and changes it.
     #[inline]
     pub(crate) fn put(&mut self, offset: u64, value: u64, what: &'static str) -> Result<()> {
+        let region = &*self.region;
+        if region.progress.is_pending() {
+            flush(region);
+        }
+        region.progress.enter(LOGGED);
+        // While a checkpoint is being copied, `log` saves the page first.
+        if region.hook.is_none() && region.log.put_word(&region.view, offset, value, what)? {
+            return Ok(());
+        }
+        self.put_seldom(offset, value, what)
+    }
+
+    #[cold]
+    fn put_seldom(&mut self, offset: u64, value: u64, what: &'static str) -> Result<()> {
         self.log(offset, 8, 0)?;
         self.region.view.store(offset, value, what)
     }

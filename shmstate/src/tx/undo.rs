@@ -218,6 +218,32 @@ impl Log {
         true
     }
 
+    /// Logs and changes one word that is no part of a record. Says whether it did: it does not if the current extent has no room for the
+    /// entry.
+    #[inline]
+    pub(crate) fn put_word(&self, view: &View, offset: u64, value: u64, what: &'static str) -> Result<bool> {
+        const BYTES: u64 = 8;
+        let word = view.word(offset, what)?;
+        let next = self.next.load(Ordering::Relaxed);
+        let after = next + BYTES + FOOTER;
+        if after > self.end {
+            return Ok(false);
+        }
+        let length = after.wrapping_add(self.bias);
+        let before = self.length.load(Ordering::Relaxed);
+        if before == 0 {
+            turn(view);
+        }
+        self.next.store(after, Ordering::Relaxed);
+        self.length.store(length, Ordering::Relaxed);
+        let old = word.load(Ordering::Relaxed);
+        view.enter_known(next, [old, offset | check(old, offset, BYTES) << CHECK_SHIFT, BYTES]);
+        Self::publish(view, before, length);
+        word.store(value, Ordering::Relaxed);
+        view.record(offset, BYTES);
+        Ok(true)
+    }
+
     #[inline(always)]
     fn publish(view: &View, before: u64, length: u64) {
         crash::point(Point::LogWritten);

@@ -207,6 +207,13 @@ fn validation_finds_nothing_wrong_while_the_owner_writes() {
                 .cell::<(u64, u64)>("clock")?
                 .run(threads, 200 << 20)?;
             assert_eq!(report.faults, [], "{report:?}");
+            if report.skipped > 0 {
+                // The owner left it no time, as the report says.
+                return Err(Error::Retry {
+                    what: "a part of a table",
+                    tries: 1,
+                });
+            }
             assert!(report.records >= PLAYERS + u64::from(ACCOUNTS), "{report:?}");
             Ok(())
         });

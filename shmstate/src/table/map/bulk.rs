@@ -16,22 +16,101 @@ use crate::table::moving;
 use crate::table::record::{self, RecordMut};
 use crate::tx::Tx;
 
-/// Keys whose lines are fetched at the same time.
-const BATCH: usize = 16;
+/// How many keys further on a line of the index is read than a record, and asked for than read: as many misses of the cache overlap.
+const STEP: usize = 16;
+/// Keys that are under way at the same time: a power of two.
+const RING: usize = 2 * STEP;
 
 /// How many records further on is fetched what a walk in memory order looks at: the end of a record, of which the processor does not
 /// guess where the next one lies if there are lines between them that nobody looks at.
-const AHEAD: u64 = 16;
+const AHEAD: u64 = 32;
 
-/// Fetches the end of the block that lies [`AHEAD`] blocks behind, if there is one.
+/// Fetches the end, from the root on, of the block that lies [`AHEAD`] blocks behind, if there is one. `root`: from the root to the header.
 #[inline(always)]
-pub(super) fn fetch_ahead(view: &View, header: u64, size: u64) {
-    view.prefetch(header.wrapping_add(size.wrapping_mul(AHEAD)));
+pub(super) fn fetch_ahead(view: &View, header: u64, size: u64, root: u64) {
+    let ahead = header.wrapping_add(size.wrapping_mul(AHEAD));
+    view.prefetch(ahead);
+    // Where that is another line.
+    view.prefetch(ahead.wrapping_sub(root));
+}
+
+/// Asks for all that looking up keys will touch, some keys ahead of who looks them up: first for a line of the index, then for the record that
+/// it most likely leads to.
+struct Ahead<'k, K, V> {
+    map: Map<K, V>,
+    keys: &'k [K],
+    /// Which key is next.
+    next: usize,
+    /// For each key that is under way: its hash, and its group or record.
+    hashes: [u64; RING],
+    places: [u64; RING],
+}
+
+impl<'k, K: Key, V: Value> Ahead<'k, K, V> {
+    #[inline(always)]
+    fn new(map: &Map<K, V>, view: &View, keys: &'k [K]) -> Result<Self> {
+        map.admit(view)?;
+        let mut ahead = Self {
+            map: *map,
+            keys,
+            next: 0,
+            hashes: [0; RING],
+            places: [0; RING],
+        };
+        for number in 0..RING {
+            ahead.fetch_group(view, number)?;
+            if number >= STEP {
+                ahead.fetch_record(view, number - STEP);
+            }
+        }
+        Ok(ahead)
+    }
+
+    /// Where the next key's record most likely has its header; whoever uses it compares the key. It may be anywhere.
+    #[inline(always)]
+    fn next(&mut self, view: &View) -> Result<u64> {
+        let next = self.next;
+        let record = self.places[next % RING];
+        self.fetch_group(view, next + RING)?;
+        self.fetch_record(view, next + STEP);
+        self.next = next + 1;
+        Ok(record)
+    }
+
+    #[inline(always)]
+    fn fetch_group(&mut self, view: &View, number: usize) -> Result<()> {
+        let Some(key) = self.keys.get(number) else {
+            return Ok(());
+        };
+        let window = view.window();
+        let directory = Index::of(self.map.row).directory(window);
+        let hash = if const { Word::<K>::FITS } {
+            Word::<K>::of(key.borrowed()).hash(directory.seed)
+        } else {
+            Map::<K, V>::encode(key.borrowed())?.hash(directory.seed)
+        };
+        // Where the window does not reach there is nothing to fetch, and the lookup looks again.
+        let group = directory.home(window, hash).unwrap_or(0);
+        view.prefetch(group);
+        (self.hashes[number % RING], self.places[number % RING]) = (hash, group);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fetch_record(&mut self, view: &View, number: usize) {
+        let (hash, place) = (self.hashes[number % RING], &mut self.places[number % RING]);
+        let record = Index::guess(view.window(), *place, hash);
+        // Key and header, and where the root starts if that is another line. A key of variable length has a third: its place is
+        // not known before the record is there.
+        view.prefetch(record);
+        view.prefetch(record.wrapping_sub(Map::<K, V>::GEOMETRY.root));
+        *place = record;
+    }
 }
 
 impl<K: Key, V: Value> Map<K, V> {
     /// Looks up many keys: `each` gets the place of the key in `keys` and the record, in the order of the keys. The misses of the
-    /// cache overlap, 16 keys at a time, so that it takes about half the time of as many [`get`](Self::get).
+    /// cache of 16 keys overlap, so that it takes about half the time of as many [`get`](Self::get).
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -42,18 +121,14 @@ impl<K: Key, V: Value> Map<K, V> {
         keys: &[K],
         mut each: impl FnMut(usize, Option<&'v V::Archived>),
     ) -> Result<()> {
-        let mut place = 0;
-        for keys in keys.chunks(BATCH) {
-            let guesses = self.fetch(view, keys)?;
-            let window = view.window();
-            for (key, record) in keys.iter().zip(guesses) {
-                let found = match self.root_at(window, record, key) {
-                    Some(root) => Some(root),
-                    None => self.get(view, key.borrowed())?,
-                };
-                each(place, found);
-                place += 1;
-            }
+        let mut ahead = Ahead::new(self, view, keys)?;
+        for (place, key) in keys.iter().enumerate() {
+            let record = ahead.next(view)?;
+            let found = match self.root_at(view.window(), record, key) {
+                Some(root) => Some(root),
+                None => self.get(view, key.borrowed())?,
+            };
+            each(place, found);
         }
         Ok(())
     }
@@ -85,53 +160,22 @@ impl<K: Key, V: Value> Map<K, V> {
         keys: &[K],
         mut change: impl FnMut(usize, &mut RecordMut<'_, 'a, V>) -> Result<()>,
     ) -> Result<usize> {
-        let (mut place, mut found) = (0, 0);
-        for keys in keys.chunks(BATCH) {
-            let guesses = self.fetch(tx, keys)?;
-            for (key, record) in keys.iter().zip(guesses) {
-                let guessed = self.root_at(tx.window(), record, key).is_some();
-                let record = if guessed && !tx.mixed().has(self.row) {
-                    Some(RecordMut::found(tx, self.home(), record))
-                } else {
-                    self.get_mut(tx, key.borrowed())?
-                };
-                if let Some(mut record) = record {
-                    change(place, &mut record)?;
-                    found += 1;
-                }
-                place += 1;
+        let mut ahead = Ahead::new(self, tx, keys)?;
+        let mut found = 0;
+        for (place, key) in keys.iter().enumerate() {
+            let record = ahead.next(tx)?;
+            let guessed = self.root_at(tx.window(), record, key).is_some();
+            let record = if guessed && !tx.mixed().has(self.row) {
+                Some(RecordMut::found(tx, self.home(), record))
+            } else {
+                self.get_mut(tx, key.borrowed())?
+            };
+            if let Some(mut record) = record {
+                change(place, &mut record)?;
+                found += 1;
             }
         }
         Ok(found)
-    }
-
-    /// Starts to fetch everything that looking up these keys will touch; gives the records that they most likely have. Whoever
-    /// uses one compares its key.
-    #[inline]
-    fn fetch(&self, view: &View, keys: &[K]) -> Result<[u64; BATCH]> {
-        let index = self.admit(view)?;
-        let window = view.window();
-        let directory = index.directory(window);
-        let (mut hashes, mut places) = ([0; BATCH], [0; BATCH]);
-        for (i, key) in keys.iter().enumerate().take(BATCH) {
-            hashes[i] = if const { Word::<K>::FITS } {
-                Word::<K>::of(key.borrowed()).hash(directory.seed)
-            } else {
-                Self::encode(key.borrowed())?.hash(directory.seed)
-            };
-            // Where the window does not reach there is nothing to fetch, and the lookup looks again.
-            places[i] = directory.home(window, hashes[i]).unwrap_or(0);
-            view.prefetch(places[i]);
-        }
-        for (place, hash) in places.iter_mut().zip(hashes).take(keys.len()) {
-            let record = Index::guess(window, *place, hash);
-            // Key and header, and where the root starts if that is another line. A key of variable length has a third: its place is
-            // not known before the record is there.
-            view.prefetch(record);
-            view.prefetch(record.wrapping_sub(Self::GEOMETRY.root));
-            *place = record;
-        }
-        Ok(places)
     }
 
     /// Changes all records in place, in the order in which they lie in memory.
@@ -225,7 +269,7 @@ impl<K: Key, V: Value> Map<K, V> {
         {
             let header = block.offset + block.size - record::HEADER;
             let view: &View = tx;
-            fetch_ahead(view, header, block.size);
+            fetch_ahead(view, header, block.size, Self::GEOMETRY.root);
             let tail = match Self::tail(view.window(), header) {
                 Ok(tail) => tail,
                 Err(Bad) => Self::checked_tail(view, header)?,

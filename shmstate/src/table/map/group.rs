@@ -103,15 +103,12 @@ impl Group {
     }
 
     /// Logs and writes the words in which `self` differs from what is at `offset`.
+    #[inline]
     pub(crate) fn put(&self, tx: &mut Tx<'_>, offset: u64, before: &Self) -> Result<()> {
-        let (new, old) = (self.words(), before.words());
-        let mut at = 0;
-        while at < 8 {
-            let changed = (at..8).take_while(|i| new[*i] != old[*i]).count();
-            if changed > 0 {
-                tx.put_all(offset + at as u64 * 8, &new[at..at + changed], WHAT)?;
+        for ((new, old), at) in self.words().into_iter().zip(before.words()).zip((offset..).step_by(8)) {
+            if new != old {
+                tx.put(at, new, WHAT)?;
             }
-            at += changed + 1;
         }
         Ok(())
     }
@@ -152,7 +149,15 @@ impl Group {
 
     /// The first empty entry.
     pub(crate) fn vacant(&self) -> Option<usize> {
-        (0..ENTRIES).find(|slot| self.record(*slot) == 0)
+        let mut untagged = matches(&Line(self.0), 0);
+        while untagged != 0 {
+            let slot = untagged.trailing_zeros() as usize;
+            if self.record(slot) == 0 {
+                return Some(slot);
+            }
+            untagged &= untagged - 1;
+        }
+        None
     }
 
     /// Lets an entry name another record with the same hash.

@@ -82,6 +82,9 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// No segment: nothing lies there.
+    pub(crate) const NONE: Self = Self { offset: 0, groups: 0 };
+
     #[inline]
     pub(crate) fn of(word: u64) -> Self {
         Self {
@@ -167,8 +170,9 @@ impl Directory {
         self.offset.wrapping_add(slot.wrapping_mul(8))
     }
 
+    /// The segment of a hash.
     #[inline(always)]
-    fn segment(self, window: Window<'_>, hash: u64) -> Result<Segment, Bad> {
+    pub(crate) fn segment(self, window: Window<'_>, hash: u64) -> Result<Segment, Bad> {
         Ok(Segment::of(window.word_at(self.place(hash))?))
     }
 

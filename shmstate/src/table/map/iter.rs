@@ -58,7 +58,7 @@ impl<'v, K: Key, V: Value> Iter<'v, K, V> {
     fn step(&mut self) -> Result<Option<(K, &'v V::Archived)>> {
         while let Some(block) = self.blocks.next(self.view)? {
             let header = block.offset + block.size - record::HEADER;
-            fetch_ahead(self.view, header, block.size);
+            fetch_ahead(self.view, header, block.size, Map::<K, V>::GEOMETRY.root);
             let tail = Map::<K, V>::checked_tail(self.view, header)?;
             if record::is_dead(tail) {
                 continue;

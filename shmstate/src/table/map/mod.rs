@@ -3,7 +3,7 @@
 //! Roots in the catalog row: those of the [`index`] (directory, depth, seed of the hash, segments of that depth), records, bytes
 //! of their archives, shape of the keys ([`Stored`]); of a companion two more (`table::mixed`).
 //!
-//! In reading order: this file finds one record by its key; `handle` finds it without the key; `entry` is for what std calls so;
+//! In reading order: this file finds one record by its key; `write` puts records in and takes them away; `handle` finds it without the key; `entry` is for what std calls so;
 //! `bulk` goes over many at once; `iter` over all; `compact` moves them together; `shapes` is for records of older shapes.
 
 mod bulk;
@@ -15,6 +15,7 @@ pub(crate) mod index;
 mod iter;
 mod probe;
 pub(crate) mod shapes;
+mod write;
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use handle::Handle;
@@ -454,97 +455,6 @@ impl<K: Key, V: Value> Map<K, V> {
             Err(Bad) => self.find_late(view, key)?,
         };
         Ok(record.map(|record| RecordMut::found(tx, self.home(), record)))
-    }
-
-    /// Puts a record under `key`. Says whether there was one before; handles of that one are stale then.
-    ///
-    /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
-    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
-    pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
-        if tx.mixed().has(self.row) {
-            self.renew(tx, key)?;
-        }
-        self.put(tx, key, value)
-    }
-
-    /// Puts a record under `key`: what has to be said before was said.
-    pub(crate) fn put(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
-        let key = Self::encode(key)?;
-        let (hash, found) = self.look_up(tx, &key)?;
-        match found.map(|found| found.place) {
-            Some(place) => self.replace_at(tx, place, &key, value).map(|_| true),
-            None => self.add(tx, &key, hash, value).map(|_| false),
-        }
-    }
-
-    /// Adds a record under a key that has none. Gives the offset of its header.
-    fn add(&self, tx: &mut Tx<'_>, key: &Encoded<'_, K>, hash: u64, value: &V) -> Result<u64> {
-        let index = self.admit(tx)?;
-        let new = record::create(tx, self.home(), keyed::parts::<K>(key), value)?;
-        let hasher = self.hasher(tx)?;
-        index.add(tx, hash, new.header, hasher)?;
-        self.count(tx, 1, new.archived, 0)?;
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::keyed(new.header));
-        }
-        Ok(new.header)
-    }
-
-    /// Replaces the record at a place by another. Gives the offset of its header.
-    fn replace_at(&self, tx: &mut Tx<'_>, place: Place, key: &Encoded<'_, K>, value: &V) -> Result<u64> {
-        let (new, before) = record::replace(tx, self.home(), place.record, keyed::parts::<K>(key), value)?;
-        if new.header != place.record {
-            self.admit(tx)?.swap(tx, place, new.header)?;
-        }
-        if new.archived != before {
-            self.count(tx, 0, new.archived, before)?;
-        }
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::keyed(new.header));
-        }
-        Ok(new.header)
-    }
-
-    /// Takes the record under `key` away. Says whether there was one.
-    ///
-    /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
-    pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
-        let key = Self::encode(key)?;
-        if tx.mixed().has(self.row) {
-            moving::before(tx, self.row, &key)?;
-        }
-        let (hash, Some(Found { place, .. })) = self.look_up(tx, &key)? else {
-            return Ok(false);
-        };
-        self.remove_at(tx, hash, place)?;
-        Ok(true)
-    }
-
-    fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
-        let hasher = self.hasher(tx)?;
-        let archived = self.discard(tx, place.record)?;
-        self.admit(tx)?.remove(tx, hash, place, hasher)?;
-        self.count(tx, -1, 0, archived)
-    }
-
-    /// Frees a record at commit. Gives the bytes of its archive.
-    fn discard(&self, tx: &mut Tx<'_>, record: u64) -> Result<u64> {
-        if tx.mixed().has(self.row) {
-            return mixed::discard(self, tx, At::keyed(record));
-        }
-        let head = keyed::head_of::<K>(tx, record)?;
-        record::discard(tx, self.home(), record, head)
-    }
-
-    pub(crate) fn count(&self, tx: &mut Tx<'_>, records: i64, more: u64, less: u64) -> Result<()> {
-        let [count, archived] = tx.words(self.row + COUNT, WHAT)?;
-        let now = [
-            count.wrapping_add_signed(records),
-            archived.wrapping_add(more).wrapping_sub(less),
-        ];
-        tx.put_all(self.row + COUNT, &now, WHAT)
     }
 
     /// How many records there are.
