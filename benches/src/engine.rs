@@ -100,6 +100,14 @@ pub trait Engine {
     /// Those of the engine.
     fn tick(&mut self, keys: &[u64]) -> Answer;
 
+    /// The same with all keys given at once.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn tick_together(&mut self, _keys: &[u64]) -> Answer {
+        Ok(None)
+    }
+
     /// Tidies up before a measure, outside of it.
     ///
     /// # Errors

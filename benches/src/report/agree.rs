@@ -6,12 +6,13 @@ use crate::Result;
 
 /// What is done, in this order. The last one changes players of those engines only that can do it; `replace_made` is left out, because
 /// an engine that cannot do it has nothing that does the same.
-const STEPS: [Operation; 13] = [
+const STEPS: [Operation; 14] = [
     Operation::Get,
     Operation::Update,
     Operation::UpdateBatched,
     Operation::Replace,
     Operation::Tick,
+    Operation::TickTogether,
     Operation::Insert,
     Operation::Remove,
     Operation::GetChained,
@@ -27,6 +28,7 @@ fn plain(operation: Operation) -> Option<Operation> {
     match operation {
         Operation::GetChained | Operation::GetByHandle | Operation::BatchGet => Some(Operation::Get),
         Operation::UpdateByHandle | Operation::UpdateBatched => Some(Operation::Update),
+        Operation::TickTogether => Some(Operation::Tick),
         _ => None,
     }
 }

@@ -28,6 +28,7 @@ pub(super) enum Operation {
     Remove,
     Iterate,
     Tick,
+    TickTogether,
     PassAll,
 }
 
@@ -47,6 +48,7 @@ impl Operation {
             Self::Remove => "remove",
             Self::Iterate => "iterate",
             Self::Tick => "tick",
+            Self::TickTogether => "tick_together",
             Self::PassAll => "pass_all",
         }
     }
@@ -136,7 +138,7 @@ impl Plan {
 
     /// Operations a round of one engine.
     pub(super) fn operations(&self, kind: Kind, operation: Operation, players: u64) -> usize {
-        if operation == Operation::Tick {
+        if matches!(operation, Operation::Tick | Operation::TickTogether) {
             return (players as usize / 100).max(1);
         }
         let fast = match operation {

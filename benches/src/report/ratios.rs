@@ -35,7 +35,7 @@ impl Serialize for Ratios {
 /// A ratio: our operation over theirs, whose, with popular keys or not, and the target.
 type Definition = (&'static str, Operation, Operation, Kind, bool, Option<f64>);
 
-const DEFINITIONS: [Definition; 17] = {
+const DEFINITIONS: [Definition; 18] = {
     use Kind::{Hashmap, Heed, Redb};
     use Operation as O;
     [
@@ -71,6 +71,14 @@ const DEFINITIONS: [Definition; 17] = {
         ("insert_vs_hashmap", O::Insert, O::Insert, Hashmap, false, None),
         ("remove_vs_hashmap", O::Remove, O::Remove, Hashmap, false, None),
         ("tick_vs_hashmap", O::Tick, O::Tick, Hashmap, false, None),
+        (
+            "tick_together_vs_hashmap",
+            O::TickTogether,
+            O::Tick,
+            Hashmap,
+            false,
+            None,
+        ),
         ("update_vs_heed", O::Update, O::Update, Heed, false, Some(1.0 / 50.0)),
         ("update_vs_redb", O::Update, O::Update, Redb, false, Some(1.0 / 150.0)),
         ("get_by_handle", O::GetByHandle, O::Get, Hashmap, false, Some(0.4)),

@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// What is measured, in this order, and with which keys.
-const MEASURES: [(Operation, Distribution); 19] = [
+const MEASURES: [(Operation, Distribution); 20] = [
     (Operation::Get, Distribution::Uniform),
     (Operation::GetChained, Distribution::Uniform),
     (Operation::GetByHandle, Distribution::Uniform),
@@ -34,6 +34,7 @@ const MEASURES: [(Operation, Distribution); 19] = [
     (Operation::Remove, Distribution::Uniform),
     (Operation::Iterate, Distribution::Uniform),
     (Operation::Tick, Distribution::Uniform),
+    (Operation::TickTogether, Distribution::Uniform),
     (Operation::UpdateBatched, Distribution::Uniform),
     (Operation::PassAll, Distribution::Uniform),
 ];
@@ -106,6 +107,7 @@ pub(super) fn answer(engine: &mut dyn Engine, operation: Operation, work: &Work<
         Operation::Remove => engine.remove(work.keys),
         Operation::Iterate => engine.iterate(),
         Operation::Tick => engine.tick(work.keys),
+        Operation::TickTogether => engine.tick_together(work.keys),
         Operation::PassAll => engine.pass_all(),
     }
 }
@@ -147,11 +149,14 @@ pub(super) fn run(plan: &Plan, players: u64, outcome: &mut Outcome) -> Result<()
         let seed = round_seed + round * 3;
         let drawn = [Distribution::Uniform, Distribution::Zipf].map(|d| (d, draw.keys(d, plan.operations, seed)));
         let warm = draw.keys(Distribution::Uniform, plan.operations / WARM, seed + 1);
-        let tick = shuffled(players, seed + 2);
+        let ticks = shuffled(players, seed + 2);
+        let (one_tick, other_tick) = ticks.split_at(ticks.len() / 2);
         for (operation, distribution) in MEASURES {
             let keys = match operation {
-                Operation::Insert | Operation::Remove => &new,
-                Operation::Tick => &tick,
+                Operation::Insert | Operation::Remove => &new[..],
+                Operation::Tick => one_tick,
+                // Others: those are still in the caches.
+                Operation::TickTogether => other_tick,
                 _ => &drawn[usize::from(distribution == Distribution::Zipf)].1,
             };
             for member in &mut members {

@@ -231,6 +231,11 @@ impl Engine for Shm {
         Ok(Some(sum))
     }
 
+    fn tick_together(&mut self, keys: &[u64]) -> Answer {
+        let pass = self.gate.enter()?;
+        Ways::tick(self.players, &mut self.region, &pass, keys)
+    }
+
     fn resolve(&mut self, keys: &[u64]) -> Result<()> {
         let pass = self.gate.enter()?;
         let reader = self.region.read(&pass)?;

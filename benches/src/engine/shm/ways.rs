@@ -54,6 +54,19 @@ impl Ways {
         Ok(Some(sum))
     }
 
+    /// Moves each of `keys` one to the right, in one transaction; the map prefetches them.
+    pub(super) fn tick(players: Map<u64, Player>, region: &mut Region, pass: &Pass<'_>, keys: &[u64]) -> Answer {
+        let mut tx = region.begin(pass)?;
+        let mut sum = 0;
+        players.update_many(&mut tx, keys, |_, player| {
+            let x = player.position[0].to_native() + 1;
+            sum += i64::from(x);
+            player.set(|p| &p.position[0], x.into())
+        })?;
+        tx.commit()?;
+        Ok(Some(sum))
+    }
+
     /// Adds one to the score of every player, a few in a transaction.
     pub(super) fn pass_all(&self, players: Map<u64, Player>, region: &mut Region, pass: &Pass<'_>) -> Answer {
         let all = players.pass(region, pass, PASS, |_, player| {
