@@ -458,6 +458,8 @@ pub struct RecordMut<'t, 'a, V: Value> {
     /// From the root to the header.
     distance: u32,
     checked: bool,
+    /// Nothing was held back when it was found (T8), and it has changed nothing yet.
+    fresh: bool,
     value: PhantomData<fn() -> V>,
 }
 
@@ -475,7 +477,18 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
             header,
             distance: home.geometry.root as u32,
             checked: home.checked,
+            fresh: false,
             value: PhantomData,
+        }
+    }
+
+    /// Of a record whose root was read through this transaction just now, so that nothing is held back.
+    #[inline(always)]
+    pub(crate) fn fresh(tx: &'t mut Tx<'a>, home: Home, header: u64) -> Self {
+        debug_assert!(!tx.region.progress.is_pending());
+        Self {
+            fresh: true,
+            ..Self::found(tx, home, header)
         }
     }
 
@@ -515,7 +528,14 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     #[inline(always)]
     pub fn set<F: Plain>(&mut self, project: impl for<'r> FnOnce(&'r V::Archived) -> &'r F, value: F) -> Result<()> {
         // What changed before is in place, whether it is settled or not.
-        let root = archive::known_root::<V>(self.tx.written(), self.root());
+        let at = self.root();
+        let written = if self.fresh {
+            &self.tx.region.view
+        } else {
+            self.tx.written()
+        };
+        self.fresh = false;
+        let root = archive::known_root::<V>(written, at);
         let distance = archive::distance(root, project(root));
         let size = size_of::<F>() as u64;
         let offset = self.root().wrapping_add(distance);
@@ -540,6 +560,7 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// # Errors
     /// Those of the log.
     pub fn seal(&mut self) -> Result<Seal<'_, V::Archived>> {
+        self.fresh = false;
         let block = block(self.tx, self.header)?;
         let length = self.root() + Self::SIZE - block.offset;
         let how = SEALED | if self.checked { CHECKED } else { 0 };
@@ -594,6 +615,7 @@ impl<V: Value> Deref for RecordMut<'_, '_, V> {
 
     #[inline(always)]
     fn deref(&self) -> &V::Archived {
-        archive::known_root::<V>(self.tx, self.root())
+        let settled = if self.fresh { &self.tx.region.view } else { &**self.tx };
+        archive::known_root::<V>(settled, self.root())
     }
 }

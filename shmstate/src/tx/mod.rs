@@ -28,7 +28,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, compiler_fenc
 /// How far the open transaction has come, and the word that it holds back (T8). It lies in the [`Region`], so that a [`Tx`] is
 /// small; the atomics only let a transaction that is being read write what it had held back.
 ///
-/// One word says all that the hot paths have to know, so that each of them looks at it once.
+/// One word says all that the hot paths have to know. Who has the transaction for itself reads and writes it as what it is, not as an atomic:
+/// then the compiler knows in `commit` what `set` has written, and looks at it once.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     stage: AtomicU8,
@@ -57,17 +58,17 @@ const _: () = assert!(HELD & PENDING != 0 && CHANGING & PENDING != 0 && (UNTOUCH
 
 impl Progress {
     #[inline(always)]
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.stage.load(Ordering::Relaxed) == UNTOUCHED
+    fn now(&mut self) -> u8 {
+        *self.stage.get_mut()
     }
 
     #[inline(always)]
-    fn is_held(&self) -> bool {
-        self.stage.load(Ordering::Relaxed) == HELD
+    pub(crate) fn is_untouched(&mut self) -> bool {
+        self.now() == UNTOUCHED
     }
 
     #[inline(always)]
-    fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         self.stage.load(Ordering::Relaxed) & PENDING != 0
     }
 
@@ -94,11 +95,18 @@ impl Progress {
     }
 
     #[inline(always)]
-    fn hold(&self, offset: u64, value: u64, record: u64) {
-        self.offset.store(offset, Ordering::Relaxed);
-        self.value.store(value, Ordering::Relaxed);
-        self.record.store(record, Ordering::Relaxed);
-        self.enter(HELD);
+    fn hold(&mut self, offset: u64, value: u64, record: u64) {
+        *self.offset.get_mut() = offset;
+        *self.value.get_mut() = value;
+        *self.record.get_mut() = record;
+        *self.stage.get_mut() = HELD;
+    }
+
+    /// Takes what is held back, as it is.
+    #[inline(always)]
+    fn take(&mut self) -> [u64; 3] {
+        *self.stage.get_mut() = UNTOUCHED;
+        [&mut self.offset, &mut self.value, &mut self.record].map(|word| *word.get_mut())
     }
 
     /// Offset, value, record of the word that is held back.
@@ -145,7 +153,7 @@ impl<'a> Tx<'a> {
     pub fn commit(self) -> Result<()> {
         // From here on nothing is taken back by being dropped, but by `finish` itself.
         let mut tx = std::mem::ManuallyDrop::new(self);
-        match tx.region.progress.stage.load(Ordering::Relaxed) {
+        match tx.region.progress.now() {
             HELD => {
                 tx.commit_word();
                 Ok(())
@@ -232,12 +240,11 @@ impl<'a> Tx<'a> {
     /// The whole transaction is one word: the store of it is the commit (T8).
     #[inline(always)]
     fn commit_word(&mut self) {
-        let Region { view, progress, .. } = &*self.region;
-        let [offset, value, record] = progress.held();
+        let Region { view, progress, .. } = &mut *self.region;
+        let [offset, value, record] = progress.take();
         view.commit_known_word(offset, value, record, undo::settled);
         view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));
         compiler_fence(Ordering::SeqCst);
-        progress.enter(UNTOUCHED);
         self.pass.note_commit();
     }
 
@@ -300,7 +307,7 @@ impl<'a> Tx<'a> {
             progress,
             hook,
             ..
-        } = &*self.region;
+        } = &mut *self.region;
         let Some(word) = view.merged_known(offset, value) else {
             return false;
         };
@@ -313,8 +320,9 @@ impl<'a> Tx<'a> {
             return false;
         }
         // The word may be part of what is held back: then it was merged with what was there before that.
-        if progress.is_pending() {
+        if progress.now() & PENDING != 0 {
             flush(self.region);
+            let Region { view, log, .. } = &*self.region;
             let Some(word) = view.merged_known(offset, value) else {
                 return false;
             };
@@ -325,8 +333,17 @@ impl<'a> Tx<'a> {
 
     /// The region as the changes have left it, with a record that is being changed.
     #[inline(always)]
-    pub(crate) fn written(&self) -> &View {
-        if self.region.progress.is_held() {
+    pub(crate) fn written(&mut self) -> &View {
+        if self.region.progress.now() == HELD {
+            flush(self.region);
+        }
+        &self.region.view
+    }
+
+    /// The same as dereferencing, for who has the transaction for itself.
+    #[inline(always)]
+    pub(crate) fn settled(&mut self) -> &View {
+        if self.region.progress.now() & PENDING != 0 {
             flush(self.region);
         }
         &self.region.view
@@ -468,11 +485,11 @@ impl<'a> Tx<'a> {
     /// Logs a word and changes it.
     #[inline]
     pub(crate) fn put(&mut self, offset: u64, value: u64, what: &'static str) -> Result<()> {
-        let region = &*self.region;
-        if region.progress.is_pending() {
+        let region = &mut *self.region;
+        if region.progress.now() & PENDING != 0 {
             flush(region);
         }
-        region.progress.enter(LOGGED);
+        *region.progress.stage.get_mut() = LOGGED;
         // While a checkpoint is being copied, `log` saves the page first.
         if region.hook.is_none() && region.log.put_word(&region.view, offset, value, what)? {
             return Ok(());

@@ -218,14 +218,14 @@ impl<K: Key, V: Value> Map<K, V> {
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        if tx.mixed().has(self.row) && self.resolve_again(tx, handle)?.is_some() {
+        if tx.settled().mixed().has(self.row) && self.resolve_again(tx, handle)?.is_some() {
             // The record is this key's: it migrates, and is noted.
             let key = Self::decode(tx, handle.record, Self::checked_tail(tx, handle.record)?)?;
             return self.get_mut(tx, key.borrowed());
         }
-        let view: &View = tx;
+        let view = tx.settled();
         let found = self.resolve_first(view, handle).is_ok() || self.resolve_again(view, handle)?.is_some();
-        Ok(found.then(|| RecordMut::found(tx, self.home(), handle.record)))
+        Ok(found.then(|| RecordMut::fresh(tx, self.home(), handle.record)))
     }
 }
 

@@ -441,12 +441,12 @@ impl<K: Key, V: Value> Map<K, V> {
     /// As [`get`](Self::get).
     #[inline(always)]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
-        if tx.mixed().has(self.row) {
+        if tx.settled().mixed().has(self.row) {
             let record = tx.apart(|tx| {
                 self.renew(tx, key)?;
                 self.find_late(tx, key)
             })?;
-            return Ok(record.map(|record| RecordMut::found(tx, self.home(), record)));
+            return Ok(record.map(|record| RecordMut::fresh(tx, self.home(), record)));
         }
         // What was held back was written by the look above (T8).
         let view = &tx.region.view;
@@ -454,7 +454,7 @@ impl<K: Key, V: Value> Map<K, V> {
             Ok(found) => found.map(|(record, _)| record),
             Err(Bad) => self.find_late(view, key)?,
         };
-        Ok(record.map(|record| RecordMut::found(tx, self.home(), record)))
+        Ok(record.map(|record| RecordMut::fresh(tx, self.home(), record)))
     }
 
     /// How many records there are.
