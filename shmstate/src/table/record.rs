@@ -143,7 +143,7 @@ pub(crate) fn replace<V: Value>(
     key: Parts<'_>,
     value: &V,
 ) -> Result<(Written, u64)> {
-    with_draft(tx, home, key, value, |tx, new| exchange(tx, (home, home), header, new))
+    with_draft(tx, home, key, value, |tx, new| replace_drafted(tx, home, header, new))
 }
 
 /// The same by the record of a draft.

@@ -34,6 +34,8 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 pub(crate) const FOOTER: u64 = 16;
 /// Longest data of one entry; longer ranges are logged in pieces.
 pub(crate) const MAX_ENTRY: u64 = 32 * 1024;
+/// Bytes of a word.
+const WORD: u64 = 8;
 /// Bytes of a record's header, see `table::record`.
 const RECORD_HEADER: u64 = 8;
 const WHAT: &str = "undo log";
@@ -194,20 +196,10 @@ impl Log {
     /// current extent has no room for the entry.
     #[inline(always)]
     pub(crate) fn change_word(&self, view: &View, offset: u64, value: u64, record: u64) -> bool {
-        const BYTES: u64 = 8;
-        let next = self.next.load(Ordering::Relaxed);
-        let after = next + BYTES + FOOTER;
-        if after > self.end {
+        let Some([next, before, length]) = self.enter_word(view) else {
             return false;
-        }
-        let second = BYTES | u64::from(record.wrapping_sub(offset) as u32) << 32;
-        let length = after.wrapping_add(self.bias);
-        let before = self.length.load(Ordering::Relaxed);
-        if before == 0 {
-            turn(view);
-        }
-        self.next.store(after, Ordering::Relaxed);
-        self.length.store(length, Ordering::Relaxed);
+        };
+        let second = WORD | u64::from(record.wrapping_sub(offset) as u32) << 32;
         view.change_known_word(
             [next, offset, record],
             value,
@@ -222,12 +214,26 @@ impl Log {
     /// entry.
     #[inline]
     pub(crate) fn put_word(&self, view: &View, offset: u64, value: u64, what: &'static str) -> Result<bool> {
-        const BYTES: u64 = 8;
         let word = view.word(offset, what)?;
-        let next = self.next.load(Ordering::Relaxed);
-        let after = next + BYTES + FOOTER;
-        if after > self.end {
+        let Some([next, before, length]) = self.enter_word(view) else {
             return Ok(false);
+        };
+        let old = word.load(Ordering::Relaxed);
+        view.enter_known(next, [old, offset | check(old, offset, WORD) << CHECK_SHIFT, WORD]);
+        Self::publish(view, before, length);
+        word.store(value, Ordering::Relaxed);
+        view.record(offset, WORD);
+        Ok(true)
+    }
+
+    /// Where the entry of one word goes, and the log's length before and after it; the next one goes behind it. `None` if the current extent
+    /// has no room for it.
+    #[inline(always)]
+    fn enter_word(&self, view: &View) -> Option<[u64; 3]> {
+        let next = self.next.load(Ordering::Relaxed);
+        let after = next + WORD + FOOTER;
+        if after > self.end {
+            return None;
         }
         let length = after.wrapping_add(self.bias);
         let before = self.length.load(Ordering::Relaxed);
@@ -236,12 +242,7 @@ impl Log {
         }
         self.next.store(after, Ordering::Relaxed);
         self.length.store(length, Ordering::Relaxed);
-        let old = word.load(Ordering::Relaxed);
-        view.enter_known(next, [old, offset | check(old, offset, BYTES) << CHECK_SHIFT, BYTES]);
-        Self::publish(view, before, length);
-        word.store(value, Ordering::Relaxed);
-        view.record(offset, BYTES);
-        Ok(true)
+        Some([next, before, length])
     }
 
     #[inline(always)]

@@ -357,3 +357,37 @@ impl<K: Key, V: Value> Map<K, V> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked for ahead is what is needed: a batch of wrong guesses would give the same answers, later.
+    #[test]
+    fn nearly_all_keys_of_a_batch_are_guessed() {
+        let mut region = Region::in_memory(8 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let map: Map<u64, u64> = region.write(&pass, |tx| Map::create(tx, "map")).expect("table");
+        region
+            .write(&pass, |tx| {
+                (0..3000).try_for_each(|key| map.insert(tx, &key, &key).map(|_| ()))
+            })
+            .expect("filled");
+        let reader = region.read(&pass).expect("read");
+        let all: Vec<u64> = (0..3000).collect();
+        // Fewer than are under way at a time, and more.
+        for count in [1, STEP, RING, RING + 1, all.len()] {
+            let mut guessed = 0;
+            for keys in all.chunks(count) {
+                let mut ahead = Ahead::new(&map, &reader, keys).expect("ahead");
+                for key in keys {
+                    let record = ahead.next(&reader).expect("next");
+                    let found = map.root_at(reader.window(), record, key);
+                    guessed += usize::from(found.is_some_and(|found| found.to_native() == *key));
+                }
+            }
+            assert!(guessed * 10 > all.len() * 8, "{guessed} of {} by {count}", all.len());
+        }
+    }
+}
