@@ -73,12 +73,17 @@ fn json_has_every_figure_and_row() {
     assert!(gap["n"] == 2 && gap["max"].is_f64(), "{gap}");
     spread(&report["give_back_ms"]);
     let give_back = &report["give_back"];
-    for key in ["by_kill_ms", "by_crash_ms", "first_answer_ms"] {
+    for key in [
+        "by_kill_ms",
+        "by_crash_ms",
+        "by_kill_in_small_pages_ms",
+        "first_answer_ms",
+    ] {
         spread(&give_back[key]);
     }
 
     let load = &report["under_load"];
-    assert_eq!(load["upgrades"], 5, "{load}");
+    assert_eq!(load["upgrades"], 6, "{load}");
     assert!(load["answered"].as_u64().is_some_and(|n| n > 0), "{load}");
     for wrong in ["connections_cut", "lost", "doubled", "torn"] {
         assert_eq!(load[wrong], 0, "{wrong} of {load}");

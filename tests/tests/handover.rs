@@ -6,6 +6,8 @@ mod bad;
 mod cores;
 #[path = "handover/dead.rs"]
 mod dead;
+#[path = "handover/dying.rs"]
+mod dying;
 #[path = "handover/probation.rs"]
 mod probation;
 #[path = "handover/regions.rs"]

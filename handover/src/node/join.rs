@@ -39,7 +39,7 @@ const WATCH: Duration = Duration::from_millis(10);
 /// Messages that are read when this process owns the node already: more than wait in such a socket, so that only one that goes on speaking, and
 /// should not, is not heard out.
 const MOST_LATE: usize = 4096;
-/// How long a closed channel may take to become a proven death; after that the predecessor counts as living.
+/// How long a closed channel may take to become a proven end; after that the predecessor counts as living.
 const PROOF: Duration = Duration::from_secs(2);
 
 /// What came of saying hello.
@@ -143,7 +143,7 @@ impl Door {
     }
 }
 
-/// Whether this process is past its last instruction. One that writes its core has not closed its channels yet.
+/// Whether this process is past its last instruction. One that takes long to die has not closed its channels yet.
 fn is_past(process: &Pidfd) -> bool {
     process.has_ended().unwrap_or(false)
 }
@@ -264,7 +264,7 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, door: &Door, mut channel: 
                 Effect::ProveDeath => {
                     let pidfd = offered.as_ref().and_then(|o| o.predecessor.as_ref());
                     // No offer, no pidfd: nothing was promised, so looking again what this process is does no harm.
-                    let dead = pidfd.is_none_or(|p| is_past(p) || p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    let dead = pidfd.is_none_or(|p| p.wait_ended(WATCH, Deadline::after(PROOF)).is_ok());
                     let event = if dead { Event::PeerDead } else { Event::Deadline };
                     let (next, _) = state.step(event);
                     state = next;
@@ -635,7 +635,7 @@ impl Join {
                 let dead = self
                     .predecessor
                     .as_ref()
-                    .is_none_or(|p| is_past(p) || p.wait_dead(Deadline::after(PROOF)).is_ok());
+                    .is_none_or(|p| p.wait_ended(WATCH, Deadline::after(PROOF)).is_ok());
                 if dead {
                     point(Point::NewProven);
                 }

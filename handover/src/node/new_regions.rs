@@ -3,7 +3,7 @@
 //! - Whoever makes one removes it unless the node becomes its own; and removes it when it gives the node back.
 //! - An object of that name which the predecessor did not offer is what a version left that did not last: it is replaced. One that a living
 //!   process holds is no such thing: the offer was wrong, or it is a parked process's, who could take the node back and would have it
-//!   without a name. It stays, and this version does not take over. A process that has ended and writes its core does not count (H5).
+//!   without a name. It stays, and this version does not take over. A process that has ended and takes long to die does not count (H5).
 //!
 //! It does not know what is in them: a region that is new has no tables, and they are made when its maker owns the node.
 
@@ -40,7 +40,7 @@ fn is_left(block: &ControlBlock, object: &str) -> Result<bool> {
             continue;
         };
         let has = estate::has_open(row.process.pid, object);
-        if process.has_ended()? {
+        if process.has_ended_by_now()? {
             left |= has == Some(true);
         } else if has != Some(false) {
             return Ok(false);

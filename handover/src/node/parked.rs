@@ -30,9 +30,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two looks at what nobody wakes the parked process for (K3); one costs some 10 µs. A successor that writes its core before it dies is
-/// found by them: so long is nobody there, on average half of it.
-const LOOK: Duration = Duration::from_millis(3);
+/// Between two looks at what nobody wakes the parked process for (K3); one costs some 10 µs. A successor that takes long to die, for its core or
+/// for its memory, is found by them: so long is nobody there, on average half of it.
+const LOOK: Duration = Duration::from_millis(2);
 /// Messages that one look reads: an owner that never stops talking must not keep this process from what else there is to see (K3).
 const AT_ONCE: usize = 256;
 /// Such looks before the take: more than wait in the socket, so that only one that goes on speaking, and should not, is not heard out.
@@ -235,7 +235,7 @@ impl Parked<'_> {
     }
 
     fn sleep(&self) {
-        let left = self.deadline.remaining().min(LOOK);
+        let left = self.deadline.remaining().min(self.successor.next_look(LOOK));
         let left = Timespec::try_from(left).ok();
         let mut fds = vec![PollFd::new(&self.successor, PollFlags::IN)];
         if let Some(channel) = &self.channel {

@@ -436,7 +436,7 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// Whether the successor is past its last instruction. One that writes its core has not closed the channel yet.
+    /// Whether the successor is past its last instruction. One that takes long to die has not closed the channel yet.
     fn has_lost_successor(&self) -> bool {
         self.successor
             .as_ref()

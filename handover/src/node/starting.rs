@@ -29,7 +29,9 @@ use std::sync::Arc;
 pub enum Role {
     /// There was nothing: regions are empty.
     First,
-    /// The last owner is dead: regions are as its last commit left them, connections are gone.
+    /// The last owner has ended: regions are as its last commit left them, connections are gone. What it held outside
+    /// the node (a lock on a file, a port of its own) it may hold for a moment still, until its memory and its core are done with: try such
+    /// things more than once.
     Recovered {
         /// Generation of the dead owner.
         generation: u64,
@@ -40,7 +42,8 @@ pub enum Role {
         generation: u64,
     },
     /// This process owned the node before, handed it over, and has it back: the regions are as the successor's last commit left them, the
-    /// connections are here, those that it accepted too.
+    /// connections are here, those that it accepted too. What a dead successor held outside the node it may hold for a
+    /// moment still, as above.
     Returned {
         /// Generation of the successor that has lost it.
         generation: u64,

@@ -1,5 +1,5 @@
-//! Whether a process has executed its last instruction. That is earlier than its death where it leaves a core behind: writing one takes
-//! as long as the process's memory is large, and nobody serves meanwhile.
+//! Whether a process has executed its last instruction. That is earlier than its death: to write a core takes as long as the process's
+//! memory is large, to give up mappings in small pages takes tens of milliseconds a GiB, and nobody serves meanwhile.
 //!
 //! - **L1** The kernel marks a thread when it delivers a deadly signal to it (`PF_SIGNALED`), on the way back to user mode: no system
 //!   call is under way any more, and it never gets back. One that ends by itself is marked when it begins to (`PF_EXITING`).
@@ -7,15 +7,31 @@
 //! - **L2** A process has ended when each of its threads is marked. They are listed twice, and the second list must have nobody who was not
 //!   marked in the first: a thread that was missed there was made by one that was not marked yet. It must also be as long as the
 //!   kernel's count of threads, for a list is cut short by a thread that goes away meanwhile.
-//! - **L3** Only one that writes a core (`PF_DUMPCORE`) is asked about so closely: any other is dead within a millisecond, and with its death come
-//!   the locks that it held. Those of one that writes a core come when it is written; what belongs to a node waits for none of them.
-//! - **L4** `false` means that it is not known: what cannot be read or understood proves nothing.
+//! - **L3** Most that are killed are dead a moment later, and with the death come the locks that they held outside the node. So one that has ended gets
+//!   [`GRACE`] for dying, from when that was first seen. One that writes a core (`PF_DUMPCORE`) gets none, for it would not be enough.
+//! - **L4** [`Life::Unknown`] means that it is not known: what cannot be read or understood proves nothing.
 //!
 //! It does not know whose process it is: the caller holds a pidfd, so a pid that was given again means that the process is dead.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long one that has ended, and writes no core, may take to be dead before nobody waits for that (L3). With its memory in large pages it
+/// takes less.
+pub(super) const GRACE: Duration = Duration::from_millis(1);
+
+/// What is known of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Nothing that would prove an end (L4).
+    Unknown,
+    /// No instruction of it can run any more (L2).
+    Ended,
+    /// Neither, and it writes its core.
+    Dumps,
+}
 
 /// Of the field `flags` in /proc/PID/task/TID/stat, as the kernel's `sched.h` has had them since 2.6.
 const PF_EXITING: u64 = 0x4;
@@ -28,25 +44,30 @@ const PF_WORKERS: u64 = 0x10 | 0x4000;
 const FLAGS: usize = 9 - 3;
 const THREADS: usize = 20 - 3;
 
-/// Whether this process writes a core, and no instruction of it can run any more (L2).
-pub(super) fn has_ended(pid: u32) -> bool {
+/// Looks whether any instruction of this process can run yet.
+pub(super) fn look(pid: u32) -> Life {
     let tasks = format!("/proc/{pid}/task");
     // Nearly always the answer, for the price of one small file.
     let first = Path::new(&tasks).join(pid.to_string());
     if !read(&first).is_some_and(|thread| thread.is_marked()) {
-        return false;
+        return Life::Unknown;
     }
     let Some(before) = marked(&tasks) else {
-        return false;
+        return Life::Unknown;
     };
     let count = || Some(read(&first)?.threads);
     let counted = count();
     let Some(after) = marked(&tasks) else {
-        return false;
+        return Life::Unknown;
     };
-    let writes = after.values().any(|flags| flags & PF_DUMPCORE != 0);
     let known = after.keys().all(|thread| before.contains_key(thread));
-    writes && known && counted == Some(after.len()) && count() == counted
+    if !known || counted != Some(after.len()) || count() != counted {
+        return Life::Unknown;
+    }
+    match after.values().any(|flags| flags & PF_DUMPCORE != 0) {
+        true => Life::Dumps,
+        false => Life::Ended,
+    }
 }
 
 /// Everybody in the list of threads with their flags, if all are marked.
@@ -98,8 +119,11 @@ fn parse(stat: &[u8]) -> Option<Thread> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::clock::Deadline;
+    use crate::error::Error;
+    use crate::os::clock::{self, Deadline};
     use crate::os::pidfd::{Pidfd, ProcessId};
+    use nix::sys::ptrace;
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
     use std::io::{BufRead, BufReader};
     use std::process::{Child, Command, Stdio};
@@ -173,9 +197,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("tempdir");
         for part in ["sleeps", "spins"] {
             let mut child = child(part, directory.path());
-            assert!(!has_ended(child.id()), "{part}");
+            assert_eq!(look(child.id()), Life::Unknown, "{part}");
             signal(&child, Signal::STOP);
-            assert!(!has_ended(child.id()), "{part}, stopped");
+            assert_eq!(look(child.id()), Life::Unknown, "{part}, stopped");
             let pidfd = hold(&child);
             assert!(!pidfd.has_ended().expect("ask"));
             pidfd.kill().expect("kill");
@@ -186,8 +210,45 @@ mod tests {
             pidfd.wait_dead(end).expect("dead");
             child.wait().expect("reap");
         }
-        assert!(!has_ended(std::process::id()));
-        assert!(!has_ended(u32::MAX), "nobody proves nothing");
+        assert_eq!(look(std::process::id()), Life::Unknown);
+        assert_eq!(look(u32::MAX), Life::Unknown, "nobody proves nothing");
+    }
+
+    #[test]
+    fn one_that_is_killed_and_takes_long_to_die_has_after_a_while() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        for part in ["sleeps", "spins"] {
+            let mut child = child(part, directory.path());
+            let [pidfd, other] = [hold(&child), hold(&child)];
+            // It stops where it begins to end, and gets no further.
+            let traced = nix::unistd::Pid::from_raw(child.id().cast_signed());
+            ptrace::seize(traced, ptrace::Options::PTRACE_O_TRACEEXIT).expect("a child that may be traced");
+            assert!(!pidfd.has_ended_by_now().expect("ask"), "{part}: it lives");
+            assert_eq!(pidfd.next_look(LIMIT), LIMIT);
+            pidfd.kill().expect("kill");
+            let stopped = waitpid(traced, Some(WaitPidFlag::__WALL)).expect("its end");
+            assert!(matches!(stopped, WaitStatus::PtraceEvent(..)), "{part}: {stopped:?}");
+            // Its other threads end by themselves.
+            let end = Deadline::after(LIMIT);
+            while look(child.id()) != Life::Ended {
+                assert!(end.pause(LOOK), "{part}: killed, and goes on");
+            }
+            let began = clock::now();
+            assert!(!pidfd.has_ended().expect("ask"), "{part}: it may be dead in a moment");
+            assert_eq!(pidfd.next_look(LIMIT), GRACE);
+            pidfd.wait_ended(LIMIT, end).expect("long enough");
+            assert!(Duration::from_nanos(clock::now() - began) >= GRACE, "{part}: too early");
+            assert!(!pidfd.is_dead().expect("ask"), "{part}: it was held");
+            assert!(!other.has_ended().expect("ask"), "{part}: each hold has its own clock");
+            assert!(hold(&child).has_ended_by_now().expect("ask"), "{part}: but can wait");
+            assert!(matches!(
+                hold(&child).wait_ended(LIMIT, Deadline::now()),
+                Err(Error::Deadline { .. })
+            ));
+            ptrace::detach(traced, None).expect("let it go");
+            other.wait_dead(end).expect("dead");
+            child.wait().expect("reap");
+        }
     }
 
     #[test]

@@ -3,21 +3,27 @@
 //! - A pid alone names nobody: it is used again. A process is its pid *and* its start time.
 //! - Dead means that its pidfd is readable: all its threads are gone and no store of it can come any more. A
 //!   process whose first thread has ended shows as a zombie in /proc and lives.
+//! - One that takes its time to die counts before that ([`ended`]).
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal};
 
-use super::clock::Deadline;
-use super::ended;
+use super::clock::{self, Deadline};
+use super::ended::{self, GRACE, Life};
 use super::poll;
 use crate::error::{Error, Result};
 
 /// Position of the start time behind the command name in /proc/PID/stat: field 22, and the name is field 2.
 const START_TIME_AFTER_NAME: usize = 22 - 3;
+
+/// How often [`GRACE`] is waited for at most, where it counts for the one who asks.
+const GRACES: u32 = 10;
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +99,8 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
 pub struct Pidfd {
     fd: OwnedFd,
     process: ProcessId,
+    /// When it was first seen to have ended; 0: it was not.
+    ended_at: AtomicU64,
 }
 
 impl Pidfd {
@@ -114,7 +122,11 @@ impl Pidfd {
         // The start time is read after the hold: if the held process lives still, what was read is its own; if it
         // does not, the answer is the same whatever was read.
         let found = ProcessId::of(process.pid)?;
-        let held = Self { fd, process };
+        let held = Self {
+            fd,
+            process,
+            ended_at: AtomicU64::new(0),
+        };
         if found == Some(process) {
             Ok(Some(held))
         } else {
@@ -136,13 +148,69 @@ impl Pidfd {
         poll::readable(self.fd.as_fd(), Deadline::now())
     }
 
-    /// Whether no instruction of it can run any more: it is dead, or writes its core (see [`ended`], L1 to L3). That is as good a proof as its
-    /// death (H5), and comes earlier.
+    /// Whether no instruction of it can run any more: it is dead, or writes its core, or had ended at an earlier look and takes long to die (see
+    /// [`ended`], L1 to L3). That is as good a proof as its death (H5), and comes earlier.
     ///
     /// # Errors
     /// The kernel cannot be asked.
     pub fn has_ended(&self) -> Result<bool> {
-        Ok(self.is_dead()? || ended::has_ended(self.process.pid))
+        if self.is_dead()? {
+            return Ok(true);
+        }
+        Ok(match ended::look(self.process.pid) {
+            Life::Unknown => false,
+            Life::Ended => self.is_overdue(),
+            Life::Dumps => true,
+        })
+    }
+
+    /// The same for one that asks once: who has just ended is waited for as long as [`GRACE`].
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn has_ended_by_now(&self) -> Result<bool> {
+        if self.has_ended()? {
+            return Ok(true);
+        }
+        let is_ending = self.ended_at.load(Ordering::Relaxed) != 0;
+        Ok(is_ending && self.wait_ended(GRACE, Deadline::after(GRACE * GRACES)).is_ok())
+    }
+
+    /// Whether [`GRACE`] is over. It begins with the first question.
+    fn is_overdue(&self) -> bool {
+        let now = clock::now();
+        // Who looks at the same time begins it at the same time, nearly: nothing else hangs on the order.
+        match self.ended_at.load(Ordering::Relaxed) {
+            0 => {
+                self.ended_at.store(now, Ordering::Relaxed);
+                false
+            }
+            since => Duration::from_nanos(now.saturating_sub(since)) >= GRACE,
+        }
+    }
+
+    /// How long to sleep at most until [`Pidfd::has_ended`] may have something new to say, for one that looks every `usual`.
+    #[must_use]
+    pub fn next_look(&self, usual: Duration) -> Duration {
+        match self.ended_at.load(Ordering::Relaxed) {
+            0 => usual,
+            _ => usual.min(GRACE),
+        }
+    }
+
+    /// Waits for its end ([`Pidfd::has_ended`]), looking every `usual`; of its death it learns at once.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] if it goes on.
+    pub fn wait_ended(&self, usual: Duration, deadline: Deadline) -> Result<()> {
+        while !self.has_ended()? {
+            if deadline.passed() {
+                return Err(deadline.error("the end of the other process"));
+            }
+            let next = Deadline::after(self.next_look(usual).min(deadline.remaining()));
+            poll::readable(self.fd.as_fd(), next)?;
+        }
+        Ok(())
     }
 
     /// Waits for its death.

@@ -645,7 +645,7 @@ impl Region {
     /// costs nothing: first where memory was [given back](Self::trim), then behind the heap's end. Takes a few milliseconds for each 2 MiB: not for a tick.
     ///
     /// A world that is filled as fast as memory allows should ask for its memory first: a writer that is ahead of the memory stays in small
-    /// pages there, for as long as the region is ([`memory`](Self::memory) says how much), and a dead owner's mapping takes the longer to go.
+    /// pages there, for as long as the region is ([`memory`](Self::memory) says how much), and mapping it takes the longer.
     ///
     /// # Errors
     /// [`Error::OutOfSpace`], [`Error::RegionFull`], [`Error::ForeignPass`].

@@ -8,6 +8,7 @@
 //! The tests know the libraries by their public parts only, except for the wire, which a stranger is played with.
 
 mod crash;
+pub mod deathbed;
 pub mod forbidden;
 pub mod options;
 pub mod plain;
@@ -23,6 +24,7 @@ pub mod witness;
 pub mod world;
 pub mod wrong;
 
+pub use deathbed::Deathbed;
 pub use options::{Fault, Sabotage};
 pub use process::Actor;
 pub use report::{Order, Report};

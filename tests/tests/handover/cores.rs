@@ -189,7 +189,7 @@ fn the_region_of_a_version_that_crashed_is_in_nobodys_way() {
 }
 
 /// Whether the system lets a process have the descriptors of another of its user. Where it does not, a start waits for the core.
-fn may_have_others() -> bool {
+pub(crate) fn may_have_others() -> bool {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
     let may = rustix::process::geteuid().is_root() || scope.map_or(true, |scope| scope.trim() == "0");
     if !may {
@@ -199,7 +199,7 @@ fn may_have_others() -> bool {
 }
 
 /// The owner serves again, also those that connect now, and hands over as ever. Gives when that was seen.
-fn served(scene: &Scene, generation: u64) -> u64 {
+pub(crate) fn served(scene: &Scene, generation: u64) -> u64 {
     let swarm = Swarm::new(scene.address(), 5);
     swarm.wait_generation(generation);
     let acted = monotonic_ns();
@@ -208,7 +208,7 @@ fn served(scene: &Scene, generation: u64) -> u64 {
 }
 
 /// Nothing is left of a crash, and the node goes on as any other.
-fn assert_whole(scene: Scene, mut owner: Actor) {
+pub(crate) fn assert_whole(scene: Scene, mut owner: Actor) {
     scene.wait_participants(&[owner.pid()]);
     let generation = scene.generation();
     let swarm = Swarm::new(scene.address(), 5);

@@ -71,6 +71,9 @@ fn lives(options: &Options, orders: &Receiver<Order>) -> Result<()> {
         };
         setrlimit(Resource::Core, limit)?;
     }
+    if options.small_pages {
+        rustix::thread::disable_transparent_huge_pages(true)?;
+    }
     if !options.resident {
         return live(options, orders).map(drop);
     }

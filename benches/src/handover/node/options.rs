@@ -48,6 +48,9 @@ pub struct Options {
     /// Leave a core behind when it crashes, as large as it may be.
     #[arg(long)]
     pub core: bool,
+    /// Do without pages of 2 MiB, as on a system that has none.
+    #[arg(long)]
+    pub small_pages: bool,
     /// Serve the node again each time when told to.
     #[arg(long)]
     pub resident: bool,
@@ -78,6 +81,7 @@ impl Options {
         for (wanted, name) in [
             (self.next, "--next"),
             (self.core, "--core"),
+            (self.small_pages, "--small-pages"),
             (self.resident, "--resident"),
             (self.hold, "--hold"),
         ] {
@@ -112,6 +116,7 @@ mod tests {
             next: true,
             probation_ms: 700,
             core: true,
+            small_pages: true,
             resident: true,
             hold: true,
         };

@@ -1,5 +1,5 @@
 //! Give-back: the new owner dies in its probation. From the moment before the signal is sent, SIGKILL and SIGSEGV with core dumps on in
-//! turn, to the first pass of the old process, which serves again.
+//! turn, to the first pass of the old process, which serves again. Then by SIGKILL with the world in small pages, as on a system without others.
 
 use crate::Result;
 use crate::handover::child::{LIMIT, until};
@@ -29,6 +29,8 @@ pub(in crate::report) struct GiveBack {
     pub(super) first_pass_ms: Option<Quantiles>,
     pub(super) by_kill_ms: Option<Quantiles>,
     pub(super) by_crash_ms: Option<Quantiles>,
+    /// Where nobody has pages of 2 MiB, so that a process takes long to give its memory up.
+    pub(super) by_kill_in_small_pages_ms: Option<Quantiles>,
     /// From the signal to the first answer that a client read: this server answers in ticks.
     pub(super) first_answer_ms: Option<Quantiles>,
     /// What the clients saw of upgrades and deaths; the deaths are not counted as upgrades.
@@ -38,9 +40,46 @@ pub(in crate::report) struct GiveBack {
     pub(super) note: Option<String>,
 }
 
-fn on_probation(options: &mut Options) {
-    options.probation_ms = PROBATION_MS;
-    options.core = true;
+/// What a round is like.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Everybody has to do with small pages.
+    small: bool,
+    signals: &'static [Signal],
+}
+
+const LARGE: Kind = Kind {
+    small: false,
+    signals: &[Signal::KILL, Signal::SEGV],
+};
+const SMALL: Kind = Kind {
+    small: true,
+    signals: &[Signal::KILL],
+};
+
+/// A death, and what it took until the old process served.
+struct Death {
+    signal: Signal,
+    first_pass_ms: f64,
+    first_answer_ms: f64,
+}
+
+/// Deaths of one scene.
+#[derive(Default)]
+struct Deaths {
+    all: Vec<Death>,
+    load: Load,
+    note: Option<String>,
+}
+
+impl Deaths {
+    fn quantiles(&self, of: impl Fn(&Death) -> Option<f64>) -> Option<Quantiles> {
+        Quantiles::of(&self.all.iter().filter_map(of).collect::<Vec<_>>())
+    }
+
+    fn by(&self, signal: Signal) -> Option<Quantiles> {
+        self.quantiles(|death| (death.signal == signal).then_some(death.first_pass_ms))
+    }
 }
 
 /// Whether a process catches a signal; nothing if it is dead.
@@ -53,27 +92,45 @@ fn catches(pid: u32, signal: Signal) -> Option<bool> {
 
 pub(super) fn run(plan: &Plan) -> Result<GiveBack> {
     let (bytes, connections) = (plan.main.bytes, plan.main.connections);
-    let mut outcome = GiveBack {
+    let large = deaths(plan, LARGE, plan.give_backs)?;
+    let small = deaths(plan, SMALL, plan.give_backs / 2)?;
+    Ok(GiveBack {
         bytes,
         connections,
-        ..GiveBack::default()
+        first_pass_ms: large.quantiles(|death| Some(death.first_pass_ms)),
+        by_kill_ms: large.by(Signal::KILL),
+        by_crash_ms: large.by(Signal::SEGV),
+        first_answer_ms: large.quantiles(|death| Some(death.first_answer_ms)),
+        by_kill_in_small_pages_ms: small.by(Signal::KILL),
+        load: large.load.and(small.load),
+        note: large.note.or(small.note),
+    })
+}
+
+fn deaths(plan: &Plan, kind: Kind, times: usize) -> Result<Deaths> {
+    let (bytes, connections) = (plan.main.bytes, plan.main.connections);
+    let mut deaths = Deaths::default();
+    if times == 0 {
+        return Ok(deaths);
+    }
+    if !plan.has(ROUND * times as u32) {
+        deaths.note = Some("skipped: no time is left in this run".into());
+        return Ok(deaths);
+    }
+    let pages = if kind.small { ", in small pages" } else { "" };
+    eprintln!("give-back: {} MiB{pages}, {connections} connections", bytes >> 20);
+    let on_probation = |options: &mut Options| {
+        options.probation_ms = PROBATION_MS;
+        options.core = true;
+        options.small_pages = kind.small;
     };
-    if plan.give_backs == 0 {
-        return Ok(outcome);
-    }
-    if !plan.has(ROUND * plan.give_backs as u32) {
-        outcome.note = Some("skipped: no time is left in this run".into());
-        return Ok(outcome);
-    }
-    eprintln!("give-back: {} MiB, {connections} connections", bytes >> 20);
     let scene = Scene::new(Pace::Ticks(plan.tick), bytes, 1)?;
     let mut old = scene.spawn(on_probation)?;
     old.serving(scene.filling())?;
     let clients = scene.clients(connections)?;
-    let [mut all, mut killed, mut crashed, mut answered] = [const { Vec::new() }; 4];
-    for number in 0..plan.give_backs {
+    for (number, signal) in kind.signals.iter().copied().cycle().take(times).enumerate() {
         if !plan.has(ROUND) {
-            outcome.note = Some(format!("{number} of {}: no time is left in this run", plan.give_backs));
+            deaths.note = Some(format!("{number} of {times}: no time is left in this run"));
             break;
         }
         let mut new = scene.spawn(on_probation)?;
@@ -82,10 +139,6 @@ pub(super) fn run(plan: &Plan) -> Result<GiveBack> {
         clients.first_of(serving.generation as u32, LIMIT)?;
         scene.parked(old.pid())?;
 
-        let (signal, of_kind) = match number % 2 {
-            0 => (Signal::KILL, &mut killed),
-            _ => (Signal::SEGV, &mut crashed),
-        };
         let target = pid(new.pid())?;
         if signal == Signal::SEGV {
             // The first is caught by Rust's look for stack overflows, which puts the default back: the next one is deadly, as a
@@ -97,20 +150,18 @@ pub(super) fn run(plan: &Plan) -> Result<GiveBack> {
         }
         let sent = shmstate::monotonic_ns();
         kill_process(target, signal)?;
+        let ms_after = |at: u64| at.saturating_sub(sent) as f64 / 1e6;
         let back = old.serving(LIMIT)?;
-        let took = back.first_pass.saturating_sub(sent) as f64 / 1e6;
-        all.push(took);
-        of_kind.push(took);
         let first = clients.first_of(back.generation as u32, LIMIT)?;
-        answered.push(first.saturating_sub(sent) as f64 / 1e6);
+        deaths.all.push(Death {
+            signal,
+            first_pass_ms: ms_after(back.first_pass),
+            first_answer_ms: ms_after(first),
+        });
         new.exit()?;
     }
-    outcome.load = Load::of(all.len(), &clients.finish(ANSWERS)?);
+    deaths.load = Load::of(deaths.all.len(), &clients.finish(ANSWERS)?);
     old.tell(Order::Stop)?;
     old.expect(&Event::Stopped)?;
-    outcome.first_pass_ms = Quantiles::of(&all);
-    outcome.by_kill_ms = Quantiles::of(&killed);
-    outcome.by_crash_ms = Quantiles::of(&crashed);
-    outcome.first_answer_ms = Quantiles::of(&answered);
-    Ok(outcome)
+    Ok(deaths)
 }

@@ -64,6 +64,11 @@ fn write(out: &mut String, r: &Report) -> std::fmt::Result {
     writeln!(out, "    by SIGSEGV, core dumped {}", spread(r.give_back.by_crash_ms))?;
     writeln!(
         out,
+        "    by SIGKILL, small pages {}",
+        spread(r.give_back.by_kill_in_small_pages_ms)
+    )?;
+    writeln!(
+        out,
         "    to the first answer     {}",
         spread(r.give_back.first_answer_ms)
     )?;

@@ -58,6 +58,7 @@ impl Scene {
             next: false,
             probation_ms: 0,
             core: false,
+            small_pages: false,
             resident: false,
             hold: false,
         };

@@ -1,0 +1,157 @@
+//! Owners and successors that are killed and take long to die: their last instruction is behind them, which is proven, and nobody waits for the
+//! rest (H5).
+
+use crate::cores::{assert_whole, may_have_others, served};
+use crate::probation::{LONG, assert_back, upgraded_with};
+use crate::scene;
+use actors::node::{Actor, Deathbed, Order, Report, Swarm};
+use handover::control::{Outcome, Phase};
+
+#[test]
+fn on_probation_the_old_one_serves_before_the_new_one_is_dead() {
+    let (scene, old, mut new, swarm) = upgraded_with(LONG, 20, &[]);
+    let late = swarm.add(10);
+    swarm.wait_answered(late);
+    let bed = Deathbed::of(new.pid());
+    bed.kill();
+    let record = scene.outcome(2, Outcome::TakenBack);
+    assert!(bed.is_dying(), "it was waited for: {record:?}");
+    swarm.wait_generation(3);
+    assert!(bed.is_dying());
+    drop(bed);
+    assert!(!new.exit().success());
+    assert_back(scene, old, swarm, "Died", true);
+}
+
+#[test]
+fn the_next_upgrade_comes_while_the_new_one_is_dying() {
+    let (scene, old, new, swarm) = upgraded_with(LONG, 20, &[]);
+    let bed = Deathbed::of(new.pid());
+    bed.kill();
+    assert_back(scene, old, swarm, "Died", true);
+    assert!(bed.is_dying());
+}
+
+#[test]
+fn a_successor_that_is_ready_serves_before_the_owner_is_dead() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    let mut heir = scene.prepared("B", &[]);
+    let bed = Deathbed::of(owner.pid());
+    bed.kill();
+    heir.tell(Order::Go);
+    let (generation, gone, _) = heir.inherited();
+    assert_eq!((generation, gone), (2, 0));
+    swarm.wait_generation(2);
+    swarm.wait_progress();
+    assert!(bed.is_dying());
+    drop(bed);
+    assert!(!owner.exit().success());
+    drop(swarm.finish());
+    scene.close(heir);
+}
+
+#[test]
+fn a_successor_that_stands_by_is_given_up_before_it_is_dead() {
+    let scene = scene();
+    let mut owner = scene.first(&["--deadline", "quiet=60000"]);
+    let swarm = Swarm::new(scene.address(), 20);
+    owner.tell(Order::Hold);
+    owner.expect(&Report::Holding);
+    let mut next = scene.prepared("B", &[]);
+    next.tell(Order::Go);
+    scene.wait_phase(Phase::Closing);
+    let bed = Deathbed::of(next.pid());
+    bed.kill();
+    let record = scene.outcome(1, Outcome::SuccessorDied);
+    assert_eq!(record.successor_pid, next.pid());
+    assert!(bed.is_dying());
+    owner.tell(Order::Release);
+    swarm.wait_progress();
+    scene.wait_phase(Phase::None);
+    drop(bed);
+    assert!(!next.exit().success());
+    drop(swarm.finish());
+    scene.close(owner);
+}
+
+#[test]
+fn the_region_of_a_version_that_is_dying_is_in_nobodys_way() {
+    let extra = [LONG, &["--extra", "extra"]].concat();
+    let scene = scene();
+    let mut old = scene.first(LONG);
+    let brought = |actor: &mut Actor| {
+        assert_eq!(actor.started().0, "successor");
+        actor.expect(&Report::Extra { new: true, count: 1 });
+        actor.serving()
+    };
+    let mut new = scene.spawn("B", &extra);
+    assert_eq!(brought(&mut new), 2);
+    old.expect(&Report::HandedOver);
+    let bed = Deathbed::of(new.pid());
+    bed.kill();
+    assert_eq!(old.skip_to_back(), "Died");
+    assert_eq!(old.serving(), 3);
+    let mut next = scene.spawn("C", &extra);
+    // Made anew, while the process that has the other one is dying.
+    assert_eq!(brought(&mut next), 4);
+    assert!(bed.is_dying());
+    drop(bed);
+    assert!(!new.exit().success());
+    next.tell(Order::Confirm);
+    next.expect(&Report::Confirmed(true));
+    old.drained();
+    scene.close(next);
+}
+
+#[test]
+fn a_start_beside_an_owner_that_is_dying_does_not_wait_for_its_death() {
+    if !may_have_others() {
+        return;
+    }
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    swarm.wait_progress();
+    let bed = Deathbed::of(owner.pid());
+    bed.kill();
+    let mut next = scene.spawn("B", &[]);
+    assert_eq!(next.started(), ("recovered".into(), 1));
+    let (generation, gone, _) = next.inherited();
+    let sockets = "their sockets are with the one that is dying";
+    assert_eq!((generation, gone), (2, 20), "{sockets}");
+    served(&scene, 2);
+    drop(scene.outcome(1, Outcome::Inherited));
+    assert!(bed.is_dying());
+    drop(bed);
+    assert!(!owner.exit().success());
+    drop(swarm.lost());
+    assert_whole(scene, next);
+}
+
+/// Where `kernel.yama.ptrace_scope` forbids to take from one that is dying, a start waits for its death.
+#[test]
+fn a_start_that_may_not_have_what_is_left_waits_for_the_death() {
+    let scene = scene();
+    let mut owner = scene.first(&[]);
+    let swarm = Swarm::new(scene.address(), 20);
+    let bed = Deathbed::of(owner.pid());
+    bed.kill();
+    let mut hasty = scene.spawn("B", &["--forbidden", "--deadline", "connect=1"]);
+    let (_, text) = hasty.failed();
+    assert!(text.contains("the death of the node's owner"), "{text}");
+    assert!(!hasty.exit().success());
+    let mut next = scene.spawn("C", &["--forbidden", "--deadline", "connect=60000"]);
+    next.wait_polling();
+    assert_eq!(scene.generation(), 1);
+    assert!(bed.is_dying());
+    drop(bed);
+    assert!(!owner.exit().success());
+    assert_eq!(next.started(), ("recovered".into(), 1));
+    let (generation, gone, _) = next.inherited();
+    assert_eq!((generation, gone), (2, 20));
+    served(&scene, 2);
+    drop(swarm.lost());
+    assert_whole(scene, next);
+}
