@@ -34,8 +34,8 @@ use std::time::Duration;
 const DEFAULT_TICK: Duration = Duration::from_millis(20);
 /// How long a connection is tried before the lock is looked at again.
 const LOOK: Duration = Duration::from_millis(50);
-/// Between two looks at an owner that takes long to die, where nothing can be had of it before.
-const DEATH_LOOK: Duration = Duration::from_millis(10);
+/// Between two looks at an owner that writes its core, where nothing can be had of it before.
+const CORE_LOOK: Duration = Duration::from_millis(10);
 /// How often a joining process starts over because the predecessor died in the middle of the offer.
 const MAX_STARTS: usize = 4;
 
@@ -184,13 +184,13 @@ impl Builder {
                 if let Some(lock) = lock::try_lock(dir.lock_file()?)? {
                     return first(config, dir, Inheritance::free(lock));
                 }
-                // Held by one that takes long to die: what can be had of it is taken over, or free when it is dead.
+                // Held by one that writes its core: what can be had of it is taken over, or free when that is written.
                 if let Some(orphan) = Orphan::of(&dir)? {
                     if let Some(inheritance) = orphan.take(&dir)? {
                         return first(config, dir, inheritance);
                     }
-                    if !connect.pause(DEATH_LOOK) {
-                        return Err(connect.error("the death of the node's owner, which has ended: the core that it writes, or its memory, takes time"));
+                    if !connect.pause(CORE_LOOK) {
+                        return Err(connect.error("the end of the core that the dead owner of the node writes"));
                     }
                     continue;
                 }

@@ -154,13 +154,23 @@ fn is_left(dir: &NodeDir, door: &Door, owner: Option<&Pidfd>) -> bool {
     owner.is_some_and(is_past) && (*door != Door::of(dir) || matches!(Orphan::of(dir), Ok(Some(_))))
 }
 
+/// How long to wait until this process is looked at again: not long if it has just ended.
+fn until_next_look(process: Option<&Pidfd>) -> Duration {
+    process.map_or(WATCH, |process| process.next_look(WATCH))
+}
+
 /// The next message; `None` when the predecessor is past its last instruction, and all that it said has been heard.
-fn hear(channel: &mut Channel, wait: Duration, is_gone: impl Fn() -> bool) -> Option<Result<(Message, Vec<OwnedFd>)>> {
+fn hear(
+    channel: &mut Channel,
+    wait: Duration,
+    who: Option<&Pidfd>,
+    is_gone: impl Fn() -> bool,
+) -> Option<Result<(Message, Vec<OwnedFd>)>> {
     let end = Deadline::after(wait);
     loop {
         // Before the look at the channel: what it said last is heard.
         let gone = is_gone();
-        match channel.recv(end.or(Deadline::after(WATCH))) {
+        match channel.recv(end.or(Deadline::after(until_next_look(who)))) {
             Err(Error::Deadline { .. }) if gone => return None,
             Err(Error::Deadline { .. }) if !end.passed() => {}
             heard => return Some(heard),
@@ -202,7 +212,10 @@ pub(crate) fn receive(config: &Config, dir: &NodeDir, door: &Door, mut channel: 
         };
         let heard = match failure.take() {
             Some(error) => Some(Err(error)),
-            None => hear(&mut channel, wait, is_gone),
+            None => {
+                let predecessor = offered.as_ref().and_then(|offered| offered.predecessor.as_ref());
+                hear(&mut channel, wait, predecessor, is_gone)
+            }
         };
         let event = match heard {
             None => Event::PeerDead,
@@ -680,7 +693,8 @@ impl Join {
             _ => {
                 let end = self.end;
                 loop {
-                    match self.next_message(&stand.shared.registry, end.or(Deadline::after(WATCH))) {
+                    let look = Deadline::after(until_next_look(self.predecessor.as_ref()));
+                    match self.next_message(&stand.shared.registry, end.or(look)) {
                         None => {}
                         Some(Event::Deadline) if !end.passed() && !self.has_lost_predecessor() => {}
                         Some(Event::Deadline) if !end.passed() => return Ok(Event::PeerDead),
@@ -697,7 +711,7 @@ impl Join {
         }
     }
 
-    /// Whether the predecessor is past its last instruction. One that writes its core has not closed the channel yet.
+    /// Whether the predecessor is past its last instruction. One that takes long to die has not closed the channel yet.
     fn has_lost_predecessor(&self) -> bool {
         self.predecessor.as_ref().is_some_and(is_past)
     }
@@ -790,7 +804,10 @@ impl Join {
             };
             let signal = match signal {
                 Some(signal) => Some(signal),
-                None => self.block.wait_signal(self.seen, Deadline::after(WATCH))?,
+                None => {
+                    let look = Deadline::after(until_next_look(self.predecessor.as_ref()));
+                    self.block.wait_signal(self.seen, look)?
+                }
             };
             if let Some((count, signal)) = signal {
                 self.seen = count;

@@ -3,7 +3,8 @@
 //! - Whoever makes one removes it unless the node becomes its own; and removes it when it gives the node back.
 //! - An object of that name which the predecessor did not offer is what a version left that did not last: it is replaced. One that a living
 //!   process holds is no such thing: the offer was wrong, or it is a parked process's, who could take the node back and would have it
-//!   without a name. It stays, and this version does not take over. A process that has ended and takes long to die does not count (H5).
+//!   without a name. It stays, and this version does not take over. A process that has ended and writes its core does not count (H5); one that
+//!   has ended and is giving up its memory is waited for, before anything is made.
 //!
 //! It does not know what is in them: a region that is new has no tables, and they are made when its maker owns the node.
 
@@ -11,11 +12,15 @@ use crate::control::{ControlBlock, NodeIdentity};
 use crate::error::Result;
 use crate::node::builder::region_object;
 use crate::node::config::RegionSpec;
+use crate::os::clock::Deadline;
 use crate::os::estate;
 use crate::os::pidfd::Pidfd;
 use shmstate::{Gate, Options, Region};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+/// How long a process may take from its last instruction to its death without a core: a hundred GiB in small pages.
+const DYING: Duration = Duration::from_secs(5);
 /// Where regions are that have no directory of their own.
 const SHM: &str = "/dev/shm";
 
@@ -31,6 +36,20 @@ pub(crate) fn remove_all(identity: &NodeIdentity) {
     }
 }
 
+/// Waits until those are dead who have ended, as a version that was killed in its probation a moment ago: what they brought, regions and sockets, would
+/// be in the way of this one's. The predecessor serves meanwhile. A core is not waited for.
+pub(crate) fn wait_for_the_dying(block: &ControlBlock) -> Result<()> {
+    for row in block.participants()? {
+        if let Some(process) = Pidfd::open(row.process)?
+            && process.seems_dying()
+        {
+            // If it takes longer, what is in the way refuses, and says what it is.
+            let _ = process.wait_dead(Deadline::after(DYING));
+        }
+    }
+    Ok(())
+}
+
 /// Whether nobody holds this object but processes of the node that have ended.
 fn is_left(block: &ControlBlock, object: &str) -> Result<bool> {
     let me = std::process::id();
@@ -40,7 +59,7 @@ fn is_left(block: &ControlBlock, object: &str) -> Result<bool> {
             continue;
         };
         let has = estate::has_open(row.process.pid, object);
-        if process.has_ended_by_now()? {
+        if process.has_ended()? {
             left |= has == Some(true);
         } else if has != Some(false) {
             return Ok(false);

@@ -1,11 +1,11 @@
-//! A node that nobody holds any more but processes that have ended and take long to die, for their cores or their memory: it is taken over without
-//! waiting for that.
+//! A node that nobody holds any more but processes that have ended and still write their cores: it is taken over without waiting for that.
+//! One that is giving up its memory may have given up its descriptors before, so nothing is taken from it: a start waits for its death.
 //!
 //! - **O1** The liveness lock says that somebody is there who owns the node, is parked, or has everything to take over. All of these have a row. So the lock
 //!   counts as free if each row's process is dead, or has ended, or drains; and one at least is seen to have ended, which is who holds the lock. Where the
 //!   rows name processes that cannot be seen from here, the lock decides.
 //! - **O2** The lock itself comes from the estate of those (`os::estate`), as it would have come with an offer; so at every moment it is held, and later starters
-//!   see what they always see. Who cannot get it waits for the death.
+//!   see what they always see. Who cannot get it waits for the core.
 //! - **O3** The caller holds `start`, and inherits only the lease that was seen before the rows were: one compare-and-swap (H1).
 //!
 //! It does not know what is done with the node.
@@ -46,7 +46,8 @@ impl Orphan {
             match Pidfd::open(row.process)? {
                 _ if row.process == me => {}
                 Some(process) if process.is_dead()? => {}
-                Some(process) if process.has_ended_by_now()? => ended.push(process),
+                // At the first look that is true only of one that writes its core.
+                Some(process) if process.has_ended()? => ended.push(process),
                 Some(_) if row.state != ParticipantState::Draining => return Ok(None),
                 _ => {}
             }

@@ -9,7 +9,7 @@ use crate::node::builder;
 use crate::node::config::Config;
 use crate::node::descriptors::set::Descriptors;
 use crate::node::join::{Join, Stand};
-use crate::node::new_regions::NewRegions;
+use crate::node::new_regions::{self, NewRegions};
 use crate::node::serving::Node;
 use crate::node::shared::{Parts, Shared, Stage};
 use crate::node::{probation, reception};
@@ -144,6 +144,7 @@ impl Starting {
                 regions.push((name, builder::attach(&join.identity, spec, fd, &gate)?));
             }
         }
+        new_regions::wait_for_the_dying(&join.block)?;
         for spec in &config.regions {
             if !regions.iter().any(|(name, _)| *name == spec.name) {
                 let region = new_regions.make(&join.block, spec, &gate)?;

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,9 +21,6 @@ use crate::error::{Error, Result};
 
 /// Position of the start time behind the command name in /proc/PID/stat: field 22, and the name is field 2.
 const START_TIME_AFTER_NAME: usize = 22 - 3;
-
-/// How often [`GRACE`] is waited for at most, where it counts for the one who asks.
-const GRACES: u32 = 10;
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +84,14 @@ fn absent(path: &str) -> Result<Option<ProcessId>> {
     }
 }
 
+/// What number /proc has for the process that is held; `None` if it is dead by now, or this kernel does not tell.
+fn shown(pidfd: &OwnedFd) -> Result<Option<u32>> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = fs::read_to_string(&path).map_err(|e| Error::io("read", path, e))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    Ok(pid.and_then(|pid| pid.trim().parse().ok()))
+}
+
 /// Field 22. The name in field 2 may hold spaces, parentheses and newlines: it ends at the *last* parenthesis.
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|&b| b == b')')?;
@@ -119,18 +124,27 @@ impl Pidfd {
             Err(Errno::SRCH) => return Ok(None),
             Err(e) => return Err(Error::io("take hold of", place, e)),
         };
-        // The start time is read after the hold: if the held process lives still, what was read is its own; if it
-        // does not, the answer is the same whatever was read.
-        let found = ProcessId::of(process.pid)?;
         let held = Self {
             fd,
             process,
             ended_at: AtomicU64::new(0),
         };
-        if found == Some(process) {
-            Ok(Some(held))
-        } else {
-            Ok(None)
+        // Numbers of another PID namespace would be those of other processes.
+        if let Some(shown) = shown(&held.fd)?
+            && shown != process.pid
+        {
+            let source = io::Error::other(format!("/proc shows the PID namespace in which it is {shown}"));
+            return Err(Error::io("take hold of", place, source));
+        }
+        // The start time is read after the hold: if the held process lives still, what was read is its own; if it
+        // does not, the answer is the same whatever was read.
+        match ProcessId::of(process.pid)? {
+            Some(found) if found == process => Ok(Some(held)),
+            None if !held.is_dead()? => {
+                let source = io::Error::new(io::ErrorKind::PermissionDenied, "/proc does not show it (hidepid?)");
+                Err(Error::io("take hold of", place, source))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -162,18 +176,6 @@ impl Pidfd {
             Life::Ended => self.is_overdue(),
             Life::Dumps => true,
         })
-    }
-
-    /// The same for one that asks once: who has just ended is waited for as long as [`GRACE`].
-    ///
-    /// # Errors
-    /// The kernel cannot be asked.
-    pub fn has_ended_by_now(&self) -> Result<bool> {
-        if self.has_ended()? {
-            return Ok(true);
-        }
-        let is_ending = self.ended_at.load(Ordering::Relaxed) != 0;
-        Ok(is_ending && self.wait_ended(GRACE, Deadline::after(GRACE * GRACES)).is_ok())
     }
 
     /// Whether [`GRACE`] is over. It begins with the first question.
@@ -213,6 +215,12 @@ impl Pidfd {
         Ok(())
     }
 
+    /// Whether it seems to be on its way from its last instruction to its death, without a core to write: then the wait for that is short.
+    #[must_use]
+    pub fn seems_dying(&self) -> bool {
+        ended::seems_dying(self.process.pid)
+    }
+
     /// Waits for its death.
     ///
     /// # Errors
@@ -230,7 +238,7 @@ impl Pidfd {
         pidfd_getfd(&self.fd, number, PidfdGetfdFlags::empty()).ok()
     }
 
-    /// Sends SIGKILL, which ends a stopped process too. Its death is proven only by [`Pidfd::wait_dead`].
+    /// Sends SIGKILL, which ends a stopped process too. Its end is proven only by [`Pidfd::wait_ended`].
     ///
     /// # Errors
     /// The signal may not be sent. A process that is dead already is no error.
@@ -296,6 +304,37 @@ mod tests {
         child.wait().expect("reap");
         assert!(!process.is_alive().expect("ask"));
         pidfd.kill().expect("killing the dead is no error");
+    }
+
+    /// Says to the child of the test below what it is.
+    const PART: &str = "HANDOVER_TEST_NAMESPACE";
+
+    /// A process whose /proc has other numbers than its own PID namespace: who is meant by one of them is not known, and that is an error.
+    #[test]
+    fn numbers_of_another_namespace_are_refused() {
+        if std::env::var_os(PART).is_some() {
+            let me = ProcessId::current().expect("somebody has that number");
+            let refused = Pidfd::open(me).expect_err("another process").to_string();
+            assert!(refused.contains("PID namespace"), "{refused}");
+            return;
+        }
+        let test = std::env::current_exe().expect("this binary");
+        let name = "os::pidfd::tests::numbers_of_another_namespace_are_refused";
+        let apart = |command: &mut Command| command.env(PART, "1").output();
+        let may = apart(Command::new("unshare").args(["--pid", "--fork", "true"]));
+        if !may.is_ok_and(|may| may.status.success()) {
+            println!("not shown here: no PID namespace may be made");
+            return;
+        }
+        let shown = apart(
+            Command::new("unshare")
+                .args(["--pid", "--fork"])
+                .arg(test)
+                .args(["--exact", name]),
+        );
+        let shown = shown.expect("unshare");
+        let said = String::from_utf8_lossy(&shown.stdout);
+        assert!(shown.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is in a pass, noted by the servers themselves in a file that the libraries know nothing of.
 //!
-//! - **W1** Inside its pass a server holds a lock of the kernel on the file. Who does not get it at once is the second owner. A killed
-//!   process loses it before its death can be seen by anybody; a stopped one keeps it.
+//! - **W1** Inside its pass a server holds a lock of the kernel on the file. Who does not get it at once is the second owner, unless the one that has it
+//!   was killed, which every thread of it shows: then it keeps the lock until its memory is given up, and runs no more. A stopped one keeps it too.
 //! - **W2** The file says who was last in a pass, with which generation, and when that pass was over. A generation that is smaller than the
 //!   one before is a second owner too, one that came late.
 //! - **W3** What is wrong, and each time without a pass that is longer than [`GAP`], is a line in a file beside it, in the order in which it happened.
@@ -22,6 +22,14 @@ use std::time::Duration;
 
 /// Shorter times without a pass are not noted: a few ticks, and what a busy machine makes of them.
 pub const GAP: Duration = Duration::from_millis(20);
+/// How long one that was killed may take to give up its lock.
+const DYING: Duration = Duration::from_secs(30);
+/// Between two looks whether it has.
+const AGAIN: Duration = Duration::from_micros(200);
+/// Marks of a thread that will not run again, as the kernel's `sched.h` has them, and where they stand behind its name in /proc/PID/task/TID/stat.
+const PF_EXITING: u64 = 0x4;
+const PF_SIGNALED: u64 = 0x400;
+const FLAGS: usize = 9 - 3;
 /// Process, generation, end of the pass: three words.
 const NOTE: usize = 24;
 
@@ -80,12 +88,13 @@ impl Witness {
     /// The file cannot be written.
     pub fn enter(&self, generation: u64) -> io::Result<Stamp<'_>> {
         let me = (std::process::id(), generation);
-        let locked = match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => true,
-            Err(Errno::WOULDBLOCK) => false,
-            Err(e) => return Err(e.into()),
-        };
+        let mut locked = self.try_lock()?;
         let (noted, end) = self.noted()?;
+        let patience = now() + DYING.as_nanos() as u64;
+        while !locked && runs_no_more(noted.0) && now() < patience {
+            std::thread::sleep(AGAIN);
+            locked = self.try_lock()?;
+        }
         if !locked || noted.1 > generation {
             self.say(&Line::TwoOwners { found: me, noted })?;
         }
@@ -103,6 +112,14 @@ impl Witness {
             witness: self,
             generation,
         })
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn noted(&self) -> io::Result<((u32, u64), u64)> {
@@ -158,6 +175,20 @@ impl<'n> Held<'n> {
         drop(self.stamp);
         drop(self.pass);
     }
+}
+
+/// Whether every thread of this process has been killed or begun to end, or there is none.
+fn runs_no_more(process: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+        let flags = fields.and_then(|fields| fields.split_ascii_whitespace().nth(FLAGS)?.parse::<u64>().ok());
+        // One that cannot be read is gone.
+        flags.is_none_or(|flags| flags & (PF_EXITING | PF_SIGNALED) != 0)
+    })
 }
 
 fn noted(file: &File) -> io::Result<((u32, u64), u64)> {
@@ -232,6 +263,18 @@ mod tests {
         };
         assert_eq!(said(&path)[0], line(2, 1));
         assert_eq!(said(&path).last(), Some(&line(1, 2)));
+    }
+
+    #[test]
+    fn one_that_is_dying_is_waited_for_and_one_that_lives_is_not() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep");
+        let bed = crate::node::Deathbed::of(child.id());
+        assert!(!runs_no_more(child.id()));
+        bed.kill();
+        assert!(bed.is_dying() && runs_no_more(child.id()));
+        drop(bed);
+        child.wait().expect("reap");
+        assert!(runs_no_more(child.id()), "nobody");
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn the_region_of_a_version_that_crashed_is_in_nobodys_way() {
 }
 
 /// Whether the system lets a process have the descriptors of another of its user. Where it does not, a start waits for the core.
-pub(crate) fn may_have_others() -> bool {
+fn may_have_others() -> bool {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
     let may = rustix::process::geteuid().is_root() || scope.map_or(true, |scope| scope.trim() == "0");
     if !may {

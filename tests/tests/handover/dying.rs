@@ -1,7 +1,7 @@
-//! Owners and successors that are killed and take long to die: their last instruction is behind them, which is proven, and nobody waits for the
-//! rest (H5).
+//! Owners and successors that are killed and take long to die: their last instruction is behind them, which is proven, and nobody who is to serve
+//! waits for the rest (H5).
 
-use crate::cores::{assert_whole, may_have_others, served};
+use crate::cores::{assert_whole, served};
 use crate::probation::{LONG, assert_back, upgraded_with};
 use crate::scene;
 use actors::node::{Actor, Deathbed, Order, Report, Swarm};
@@ -21,15 +21,6 @@ fn on_probation_the_old_one_serves_before_the_new_one_is_dead() {
     drop(bed);
     assert!(!new.exit().success());
     assert_back(scene, old, swarm, "Died", true);
-}
-
-#[test]
-fn the_next_upgrade_comes_while_the_new_one_is_dying() {
-    let (scene, old, new, swarm) = upgraded_with(LONG, 20, &[]);
-    let bed = Deathbed::of(new.pid());
-    bed.kill();
-    assert_back(scene, old, swarm, "Died", true);
-    assert!(bed.is_dying());
 }
 
 #[test]
@@ -77,10 +68,11 @@ fn a_successor_that_stands_by_is_given_up_before_it_is_dead() {
 }
 
 #[test]
-fn the_region_of_a_version_that_is_dying_is_in_nobodys_way() {
+fn the_next_version_waits_for_what_one_that_is_dying_holds() {
     let extra = [LONG, &["--extra", "extra"]].concat();
     let scene = scene();
     let mut old = scene.first(LONG);
+    let swarm = Swarm::new(scene.address(), 20);
     let brought = |actor: &mut Actor| {
         assert_eq!(actor.started().0, "successor");
         actor.expect(&Report::Extra { new: true, count: 1 });
@@ -94,22 +86,24 @@ fn the_region_of_a_version_that_is_dying_is_in_nobodys_way() {
     assert_eq!(old.skip_to_back(), "Died");
     assert_eq!(old.serving(), 3);
     let mut next = scene.spawn("C", &extra);
-    // Made anew, while the process that has the other one is dying.
-    assert_eq!(brought(&mut next), 4);
+    // Its region of that name is in the hands of the one that is dying; nobody waits but it.
+    next.wait_polling();
+    swarm.wait_generation(3);
+    swarm.wait_progress();
     assert!(bed.is_dying());
     drop(bed);
+    assert_eq!(brought(&mut next), 4);
     assert!(!new.exit().success());
     next.tell(Order::Confirm);
     next.expect(&Report::Confirmed(true));
     old.drained();
+    drop(swarm.finish());
     scene.close(next);
 }
 
+/// What it holds may go piece by piece, so nothing of it is taken.
 #[test]
-fn a_start_beside_an_owner_that_is_dying_does_not_wait_for_its_death() {
-    if !may_have_others() {
-        return;
-    }
+fn a_start_beside_an_owner_that_is_dying_waits_for_its_death() {
     let scene = scene();
     let mut owner = scene.first(&[]);
     let swarm = Swarm::new(scene.address(), 20);
@@ -117,32 +111,6 @@ fn a_start_beside_an_owner_that_is_dying_does_not_wait_for_its_death() {
     let bed = Deathbed::of(owner.pid());
     bed.kill();
     let mut next = scene.spawn("B", &[]);
-    assert_eq!(next.started(), ("recovered".into(), 1));
-    let (generation, gone, _) = next.inherited();
-    let sockets = "their sockets are with the one that is dying";
-    assert_eq!((generation, gone), (2, 20), "{sockets}");
-    served(&scene, 2);
-    drop(scene.outcome(1, Outcome::Inherited));
-    assert!(bed.is_dying());
-    drop(bed);
-    assert!(!owner.exit().success());
-    drop(swarm.lost());
-    assert_whole(scene, next);
-}
-
-/// Where `kernel.yama.ptrace_scope` forbids to take from one that is dying, a start waits for its death.
-#[test]
-fn a_start_that_may_not_have_what_is_left_waits_for_the_death() {
-    let scene = scene();
-    let mut owner = scene.first(&[]);
-    let swarm = Swarm::new(scene.address(), 20);
-    let bed = Deathbed::of(owner.pid());
-    bed.kill();
-    let mut hasty = scene.spawn("B", &["--forbidden", "--deadline", "connect=1"]);
-    let (_, text) = hasty.failed();
-    assert!(text.contains("the death of the node's owner"), "{text}");
-    assert!(!hasty.exit().success());
-    let mut next = scene.spawn("C", &["--forbidden", "--deadline", "connect=60000"]);
     next.wait_polling();
     assert_eq!(scene.generation(), 1);
     assert!(bed.is_dying());
@@ -152,6 +120,7 @@ fn a_start_that_may_not_have_what_is_left_waits_for_the_death() {
     let (generation, gone, _) = next.inherited();
     assert_eq!((generation, gone), (2, 20));
     served(&scene, 2);
+    drop(scene.outcome(1, Outcome::Inherited));
     drop(swarm.lost());
     assert_whole(scene, next);
 }
