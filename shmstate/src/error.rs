@@ -47,7 +47,7 @@ pub enum Error {
         /// The file system's magic number.
         magic: u64,
     },
-    /// The region itself is used up. The transaction can only be rolled back; the region stays usable.
+    /// The region itself is used up. The operation changed nothing; the transaction and the region stay usable.
     #[error(
         "the region is full: {wanted} bytes wanted, {used} of {capacity} used; raise its capacity, or create it with a larger one"
     )]
@@ -232,7 +232,7 @@ pub enum Error {
         /// Rows in the catalog.
         rows: u64,
     },
-    /// All places of a table are taken. The transaction can only be rolled back.
+    /// All places of a table are taken. The operation changed nothing.
     #[error("the table is full: {most} records are the most it can hold")]
     TableFull {
         /// Most records of such a table.
@@ -308,9 +308,15 @@ pub enum Error {
         /// What happened.
         why: &'static str,
     },
+    /// An operation of the transaction ended by a panic that was caught before the transaction was over. It is rolled back.
+    #[error("an operation of the transaction was broken off by a panic; it was rolled back: begin another one")]
+    BrokenOff,
     /// A projection pointed outside the record it was given.
     #[error("the field is not a part of the record")]
     ForeignField,
+    /// A projection pointed to bytes of a string, which have to stay UTF-8.
+    #[error("the field is a part of a string, which cannot be changed in place: replace the record")]
+    FieldOfText,
     /// The stream is not open (any more).
     #[error("stream {token:#x} is not open")]
     NoStream {

@@ -53,4 +53,10 @@ pub trait Visit {
     fn begin_variant(&mut self, name: &str);
     /// The variant is over.
     fn end_variant(&mut self);
+
+    /// Whether strings are all that it wants to be told: then what holds none is passed over.
+    #[doc(hidden)]
+    fn only_strings(&self) -> bool {
+        false
+    }
 }

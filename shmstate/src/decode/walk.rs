@@ -28,6 +28,8 @@ pub struct Decoder {
     model: Model,
     /// By type: whether it can be the key of a map in JSON.
     text: Vec<bool>,
+    /// By type: whether a value of it may hold, or point to, a string.
+    strings: Vec<bool>,
 }
 
 impl Decoder {
@@ -44,7 +46,8 @@ impl Decoder {
             });
         }
         let text = model.types().map(|(of, _)| is_text(&model, of)).collect();
-        Ok(Self { model, text })
+        let strings = with_strings(&model);
+        Ok(Self { model, text, strings })
     }
 
     /// The description that was read.
@@ -57,6 +60,11 @@ impl Decoder {
     #[must_use]
     pub fn size(&self) -> usize {
         self.model.root().size
+    }
+
+    /// Whether a value may hold a string.
+    pub(crate) fn has_strings(&self) -> bool {
+        self.strings[self.model.root_index().index()]
     }
 
     /// Tells `visit` of the value whose own bytes start at `root`.
@@ -77,6 +85,37 @@ impl Decoder {
             visit,
         };
         walk.value(of, at)
+    }
+}
+
+/// Which types may hold, or point to, a string: those that are one, and those that hold such a type.
+fn with_strings(model: &Model) -> Vec<bool> {
+    let mut strings: Vec<bool> = model
+        .types()
+        .map(|(_, of)| matches!(of.form, Form::String | Form::BoxedStr))
+        .collect();
+    // A type may hold itself, so in rounds, each of which finds one more.
+    loop {
+        let more = model
+            .types()
+            .find(|(index, of)| !strings[index.index()] && holds(&of.form, |inner| strings[inner.index()]));
+        match more {
+            Some((index, _)) => strings[index.index()] = true,
+            None => return strings,
+        }
+    }
+}
+
+/// Whether any type that a form is made of is such a one.
+fn holds(form: &Form, is_it: impl Fn(TypeIndex) -> bool) -> bool {
+    let any = |fields: &[Member]| fields.iter().any(|field| is_it(field.of));
+    match form {
+        Form::Nothing | Form::Scalar(_) | Form::String | Form::BoxedStr | Form::Opaque => false,
+        Form::Boxed(of) | Form::OptionBox(of) | Form::Vec(of) | Form::BoxedSlice(of) => is_it(*of),
+        Form::Array(of, _) | Form::Option(of, _) => is_it(*of),
+        Form::BTreeMap(key, value) | Form::HashMap(key, value) => is_it(*key) || is_it(*value),
+        Form::Struct(fields) | Form::Tuple(fields) => any(fields),
+        Form::Enum(cases) => cases.iter().any(|case| any(&case.fields)),
     }
 }
 
@@ -128,6 +167,9 @@ impl<V: Visit> Walk<'_, '_, V> {
     /// The value of type `of` at `at`.
     pub(super) fn value(&mut self, of: TypeIndex, at: usize) -> Result<()> {
         let decoder = self.decoder;
+        if self.visit.only_strings() && !decoder.strings[of.index()] {
+            return Ok(());
+        }
         let found = decoder.model.get(of);
         if found.size == 0 {
             let left = self.empty.checked_sub(1);

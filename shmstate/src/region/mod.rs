@@ -41,6 +41,7 @@ use crate::gate::{Gate, Pass};
 use crate::heap;
 use crate::os::shm::Place;
 use crate::os::{clock, mount, shm};
+use crate::table::text::Texts;
 use crate::tx::undo::{self, Log, Undone};
 use crate::tx::{Progress, Tx};
 use ahead::Ahead;
@@ -69,6 +70,8 @@ pub struct Region {
     pub(crate) progress: Progress,
     /// For drafts of archives, see `archive`.
     pub(crate) draft: Vec<u8>,
+    /// Where the strings of records are, by their types.
+    pub(crate) texts: Texts,
     /// Saves pages for a checkpoint that is being copied.
     pub(crate) hook: Option<Box<Hook>>,
     pub(crate) backing: Box<dyn Backing>,
@@ -312,6 +315,7 @@ impl Region {
             carried: Vec::new(),
             progress: Progress::default(),
             draft: Vec::new(),
+            texts: Texts::default(),
             hook: None,
             backing,
             birth,

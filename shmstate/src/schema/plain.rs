@@ -8,7 +8,8 @@
 //!   stores leave equal bytes.
 //! - **P2** It holds no relative pointer: a value means the same wherever it lies.
 //! - **P3** A value of the type is valid wherever the type stands: storing one never makes a record that
-//!   validation would refuse. (Reading arbitrary bytes as the type is *not* promised: see `bool`.)
+//!   validation would refuse. (Reading arbitrary bytes as the type is *not* promised: see `bool`.) A byte can be reached where it is no field
+//!   but a part of a string: stores of bytes, and of arrays of them, are kept out of strings by a look at the record (X1 of `table::text`).
 //!
 //! It knows nothing of records, logs or transactions: those use it as a bound.
 

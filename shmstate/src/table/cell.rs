@@ -84,12 +84,14 @@ impl<T: Value> Cell<T> {
     /// Makes the cell with its first value.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, value: &T) -> Result<Self> {
-        let made = record::create(tx, Self::HOME, Parts::NONE, value)?;
-        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
-        tx.put_all(row + ROOT, &[reference::seal(made.header, row, 0), made.archived], WHAT)?;
-        Ok(Self::handle(row, tx))
+        tx.whole(|tx| {
+            let made = record::create(tx, Self::HOME, Parts::NONE, value)?;
+            let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+            tx.put_all(row + ROOT, &[reference::seal(made.header, row, 0), made.archived], WHAT)?;
+            Ok(Self::handle(row, tx))
+        })
     }
 
     /// Finds the cell and checks that its value has the shape of `T`. Needs no pass: a successor does this while the
@@ -157,14 +159,16 @@ impl<T: Value> Cell<T> {
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
-        let before = self.renewed(tx)?;
-        let (new, _) = record::replace(tx, Self::HOME, before, Parts::NONE, value)?;
-        let word = reference::seal(new.header, self.row, 0);
-        tx.put_all(self.row + ROOT, &[word, new.archived], WHAT)?;
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::numbered(new.header, 0));
-        }
-        Ok(())
+        tx.whole(|tx| {
+            let before = self.renewed(tx)?;
+            let (new, _) = record::replace(tx, Self::HOME, before, Parts::NONE, value)?;
+            let word = reference::seal(new.header, self.row, 0);
+            tx.put_all(self.row + ROOT, &[word, new.archived], WHAT)?;
+            if tx.mixed().has(self.row) {
+                mixed::note(self, tx, At::numbered(new.header, 0));
+            }
+            Ok(())
+        })
     }
 
     /// The record, which is about to be changed.

@@ -19,4 +19,5 @@ pub(crate) mod slab;
 pub(crate) mod slots;
 pub(crate) mod steps;
 pub(crate) mod streams;
+pub(crate) mod text;
 pub(crate) mod timers;

@@ -22,9 +22,11 @@ use crate::heap::{self, Block, Owner};
 use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
+use crate::table::text;
 use crate::tx::Tx;
 use crate::tx::undo::{self, CHANGING, settled};
 use rkyv::seal::Seal;
+use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -524,7 +526,8 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignField`] if what `project` gives is no part of the record; those of the log.
+    /// [`Error::ForeignField`] if what `project` gives is no part of the record, [`Error::FieldOfText`] if it is a byte of a string: in records that hold
+    /// strings a byte, or an array of bytes, is only changed after a look at where they are. Those of the [log](crate::Tx#errors).
     #[inline(always)]
     pub fn set<F: Plain>(&mut self, project: impl for<'r> FnOnce(&'r V::Archived) -> &'r F, value: F) -> Result<()> {
         // What changed before is in place, whether it is settled or not.
@@ -545,6 +548,11 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
             self.tx
                 .apart(move |tx| check_outside(tx, header, checked, [offset, size, end]))?;
         }
+        if const { align_of::<F>() == 1 } && TypeId::of::<F>() != TypeId::of::<bool>() {
+            let (header, end) = (self.header, self.root() + Self::SIZE);
+            self.tx
+                .apart(move |tx| check_text::<V>(tx, header, [offset, size, end]))?;
+        }
         if !self.checked && self.tx.put_field(offset, &value, self.header) {
             return Ok(());
         }
@@ -558,7 +566,7 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// Logs the whole record and lends it for changes through rkyv's `Seal`.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Those of the [log](crate::Tx#errors).
     pub fn seal(&mut self) -> Result<Seal<'_, V::Archived>> {
         self.fresh = false;
         let block = block(self.tx, self.header)?;
@@ -574,10 +582,27 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
 #[cold]
 fn check_outside(tx: &Tx<'_>, header: u64, checked: bool, [offset, size, end]: [u64; 3]) -> Result<()> {
     let block = block(tx, header)?;
-    if offset < block.offset + if checked { CHECKSUM } else { 0 } || offset.wrapping_add(size) > end {
+    let start = head_at(block, checked);
+    // The end of what lies right before the mapping wraps.
+    if offset < start || offset.checked_add(size).is_none_or(|field_end| field_end > end) {
         return Err(Error::ForeignField);
     }
     Ok(())
+}
+
+/// A field of bytes must not be a part of a string (X1 of `text`). `end` is that of the root.
+#[cold]
+fn check_text<V: Value>(tx: &mut Tx<'_>, header: u64, [offset, size, end]: [u64; 3]) -> Result<()> {
+    let Some(decoder) = tx.region.texts.of::<V>()? else {
+        return Ok(());
+    };
+    let block = block(tx, header)?;
+    let view = &tx.region.view;
+    let bytes = view.bytes(block.offset, end - block.offset, WHAT)?;
+    let root = bytes.len() - size_of::<V::Archived>();
+    let at = (offset - block.offset) as usize;
+    let kept_out = text::keep_out(&decoder, bytes, root, at..at + size as usize);
+    kept_out.unwrap_or_else(|| Err(Error::damaged("record", header, offset)))
 }
 
 /// The record has a checksum, which was logged.
@@ -617,5 +642,34 @@ impl<V: Value> Deref for RecordMut<'_, '_, V> {
     fn deref(&self) -> &V::Archived {
         let settled = if self.fresh { &self.tx.region.view } else { &**self.tx };
         archive::known_root::<V>(settled, self.root())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Map, Region};
+
+    /// A field lies in the record's block, before the end that is given: not before it, not across an end, also not the end of all addresses.
+    #[test]
+    fn a_field_outside_the_root_lies_in_the_block() {
+        let mut region = Region::in_memory(4 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let mut tx = region.begin(&pass).expect("begin");
+        let map: Map<u64, Vec<u32>> = Map::create(&mut tx, "map").expect("table");
+        map.insert(&mut tx, &1, &vec![1, 2, 3]).expect("inserted");
+        let record = map.get_mut(&mut tx, &1).expect("get").expect("there");
+        let (header, end) = (record.header, record.root());
+        let start = block(&tx, header).expect("block").offset;
+        let is_in = |checked, offset, size| check_outside(&tx, header, checked, [offset, size, end]).is_ok();
+        assert!(is_in(false, start, 4) && is_in(false, end - 4, 4));
+        assert!(is_in(true, start + CHECKSUM, 4) && !is_in(true, start + CHECKSUM - 4, 4));
+        assert!(!is_in(false, start - 4, 4) && !is_in(false, end - 2, 4) && !is_in(false, end, 4));
+        for size in [1, 4, 8, 16] {
+            // Right before the mapping's first byte.
+            assert!(!is_in(false, 0u64.wrapping_sub(size), size), "{size}");
+        }
+        assert!(!is_in(false, u64::MAX, 16));
     }
 }

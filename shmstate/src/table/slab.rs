@@ -134,11 +134,13 @@ impl<T: Value> Slab<T> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
-        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
-        Slots::of(row).start(tx)?;
-        Ok(Self::handle(row, tx))
+        tx.whole(|tx| {
+            let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+            Slots::of(row).start(tx)?;
+            Ok(Self::handle(row, tx))
+        })
     }
 
     /// Finds the table and checks that its records have the shape of `T`. Needs no pass: a successor does this while the
@@ -203,19 +205,21 @@ impl<T: Value> Slab<T> {
     /// Adds a record and gives the id that finds it.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`] — the transaction can then only be rolled back —,
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`],
     /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, value: &T) -> Result<SlabId> {
-        let slots = self.admit(tx)?;
-        let made = record::create(tx, self.home(), Parts::NONE, value)?;
-        let slot = slots.vacant(tx, MAX_SLOTS)?;
-        let generation = slots.next_serial(tx)? as u32;
-        slots.fill(tx, slot, generation, 0, (made.header, made.archived))?;
-        let token = slots::token(slot.place, generation);
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::numbered(made.header, token));
-        }
-        Ok(SlabId(token))
+        tx.whole(|tx| {
+            let slots = self.admit(tx)?;
+            let made = record::create(tx, self.home(), Parts::NONE, value)?;
+            let slot = slots.vacant(tx, MAX_SLOTS)?;
+            let generation = slots.next_serial(tx)? as u32;
+            slots.fill(tx, slot, generation, 0, (made.header, made.archived))?;
+            let token = slots::token(slot.place, generation);
+            if tx.mixed().has(self.row) {
+                mixed::note(self, tx, At::numbered(made.header, token));
+            }
+            Ok(SlabId(token))
+        })
     }
 
     /// The record that `id` names, in place; `None` if it was removed.
@@ -256,28 +260,30 @@ impl<T: Value> Slab<T> {
     /// # Errors
     /// As [`insert`](Self::insert).
     pub fn replace(&self, tx: &mut Tx<'_>, id: SlabId, value: &T) -> Result<bool> {
-        let slots = self.admit(tx)?;
-        let Some(mut slot) = slots.find(tx, id.0)? else {
-            return Ok(false);
-        };
-        if tx.mixed().has(self.row) {
-            slot.record = mixed::renew(self, tx, At::slot(&slot))?;
-        }
-        let (new, before) = record::replace(tx, self.home(), slot.record, Parts::NONE, value)?;
-        if new.header != slot.record {
-            slots.set_record(tx, &slot, new.header)?;
-        }
-        slots.count_archived(tx, before, new.archived)?;
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::numbered(new.header, id.0));
-        }
-        Ok(true)
+        tx.whole(|tx| {
+            let slots = self.admit(tx)?;
+            let Some(mut slot) = slots.find(tx, id.0)? else {
+                return Ok(false);
+            };
+            if tx.mixed().has(self.row) {
+                slot.record = mixed::renew(self, tx, At::slot(&slot))?;
+            }
+            let (new, before) = record::replace(tx, self.home(), slot.record, Parts::NONE, value)?;
+            if new.header != slot.record {
+                slots.set_record(tx, &slot, new.header)?;
+            }
+            slots.count_archived(tx, before, new.archived)?;
+            if tx.mixed().has(self.row) {
+                mixed::note(self, tx, At::numbered(new.header, id.0));
+            }
+            Ok(true)
+        })
     }
 
     /// Takes the record that `id` names away. Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn remove(&self, tx: &mut Tx<'_>, id: SlabId) -> Result<bool> {
         let slots = self.admit(tx)?;
         match slots.find(tx, id.0)? {
@@ -287,12 +293,14 @@ impl<T: Value> Slab<T> {
     }
 
     fn take(&self, tx: &mut Tx<'_>, slots: Slots, slot: &Slot) -> Result<()> {
-        let archived = if tx.mixed().has(self.row) {
-            mixed::discard(self, tx, At::slot(slot))?
-        } else {
-            record::discard(tx, self.home(), slot.record, 0)?
-        };
-        slots.release(tx, slot, archived)
+        tx.whole(|tx| {
+            let archived = if tx.mixed().has(self.row) {
+                mixed::discard(self, tx, At::slot(slot))?
+            } else {
+                record::discard(tx, self.home(), slot.record, 0)?
+            };
+            slots.release(tx, slot, archived)
+        })
     }
 
     /// Takes away the records for which `keep` says no, in the order of the slots. Gives how many that were.
@@ -316,21 +324,23 @@ impl<T: Value> Slab<T> {
     /// # Errors
     /// As [`remove`](Self::remove).
     pub fn drain(&self, tx: &mut Tx<'_>, mut each: impl FnMut(SlabId, &T::Archived)) -> Result<u64> {
-        let slots = self.admit(tx)?;
-        let (mut cursor, mut removed) = (0, 0);
-        while let Some(slot) = slots.next(tx, &mut cursor)? {
-            each(SlabId(slot.token()), self.root(tx, &slot)?);
-            record::forget(tx, slot.record)?;
-            if tx.mixed().has(self.row) {
-                tx.region.view.mixed_mut().tidy();
+        tx.whole(|tx| {
+            let slots = self.admit(tx)?;
+            let (mut cursor, mut removed) = (0, 0);
+            while let Some(slot) = slots.next(tx, &mut cursor)? {
+                each(SlabId(slot.token()), self.root(tx, &slot)?);
+                record::forget(tx, slot.record)?;
+                if tx.mixed().has(self.row) {
+                    tx.region.view.mixed_mut().tidy();
+                }
+                removed += 1;
             }
-            removed += 1;
-        }
-        if tx.mixed().has(self.row) {
-            mixed::clear(self, tx)?;
-        }
-        slots.clear(tx)?;
-        Ok(removed)
+            if tx.mixed().has(self.row) {
+                mixed::clear(self, tx)?;
+            }
+            slots.clear(tx)?;
+            Ok(removed)
+        })
     }
 
     /// Takes all records and pages away. Ids of records that were there find nothing.

@@ -9,6 +9,8 @@
 //!   change of a field that lies in one word is *held back*: written by the commit if nothing else comes.
 //!   Any other access to the region through the transaction, reading too, first logs and writes it like every other change.
 
+mod part;
+
 pub(crate) mod undo;
 
 use crate::broken::{self, Broken};
@@ -23,7 +25,7 @@ use crate::schema::Plain;
 use crate::table::mixed::At;
 use crate::table::record;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, compiler_fence};
 
 /// How far the open transaction has come, and the word that it holds back (T8). It lies in the [`Region`], so that a [`Tx`] is
 /// small; the atomics only let a transaction that is being read write what it had held back.
@@ -40,8 +42,8 @@ pub(crate) struct Progress {
     record: AtomicU64,
     /// How that one is changed ([`record::CHECKED`], [`record::SEALED`]).
     how: AtomicU8,
-    /// Writing the one or settling the other failed.
-    failed: AtomicBool,
+    /// Why it cannot be committed any more ([`part::DAMAGE`], [`part::PANIC`]).
+    failed: AtomicU8,
 }
 
 /// No transaction is open, or it has changed nothing; no checkpoint is being copied.
@@ -118,6 +120,30 @@ impl Progress {
 
 /// An open transaction. Dropped without [`commit`](Tx::commit), also by a panic, it leaves no trace (T2).
 ///
+/// An operation of a table that fails has changed nothing: the transaction goes on as if it had not been called, and may be committed. What several
+/// operations do together is made one by [`savepoint`](Tx::savepoint). What a program's own closure changed before it returned an error (`for_each_mut`, `retain`) was
+/// operations by themselves, and stays until the transaction is rolled back.
+///
+/// ```
+/// # fn main() -> shmstate::Result<()> {
+/// # use shmstate::{Error, Map, Region};
+/// let mut region = Region::in_memory(4 << 20)?;
+/// let gate = region.gate().clone();
+/// let pass = gate.enter()?;
+/// let mut tx = region.begin(&pass)?;
+/// let mails: Map<u64, Vec<u8>> = Map::create(&mut tx, "mails")?;
+/// let full = (0..).find(|id| matches!(mails.insert(&mut tx, id, &vec![0; 60_000]), Err(Error::RegionFull { .. })));
+/// tx.commit()?;
+/// assert_eq!(Some(mails.len(&*region.read(&pass)?)?), full);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// What changes writes its undo first, so nearly everything that takes a `&mut Tx` can give those of the *log*: [`Error::RegionFull`],
+/// [`Error::OutOfSpace`], where memory for a longer log is not to be had. So can what makes a record of a table that migrates or moves be changed for the first time: it
+/// makes a record. Those of the *heap* are the same two, where memory for records, pages or nodes is not to be had, and [`Error::TooLarge`].
+///
 /// It has no state of its own: all is in the region. So what seldom happens is done by functions of the region, or by a copy
 /// ([`apart`](Self::apart)), and a transaction whose address nobody was given lives in registers.
 #[derive(Debug)]
@@ -148,7 +174,8 @@ impl<'a> Tx<'a> {
     /// Makes the changes permanent: whoever opens the region after this sees all of them, whatever happens to this process.
     ///
     /// # Errors
-    /// Damage found while freeing memory, or no room for the log of it. The transaction is then rolled back.
+    /// What is freed is logged, so [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`]; [`Error::Damaged`]; [`Error::BrokenOff`]; and, for
+    /// tables with a way back or a move, what writing the older shape or the source gives. The transaction is then rolled back.
     #[inline(always)]
     pub fn commit(self) -> Result<()> {
         // From here on nothing is taken back by being dropped, but by `finish` itself.
@@ -248,19 +275,23 @@ impl<'a> Tx<'a> {
         self.pass.note_commit();
     }
 
-    /// What was held back could not be written, or not taken back: nothing is committed.
+    /// What was held back could not be written, or not taken back, or an operation was broken off: nothing is committed.
     #[cold]
     fn refuse(&mut self) -> Error {
         let at = self.region.progress.offset.load(Ordering::Relaxed);
+        let failed = self.region.progress.failed.load(Ordering::Relaxed);
         take_back(self.region);
-        Error::damaged("field", at, 0)
+        if failed & part::DAMAGE != 0 {
+            return Error::damaged("field", at, 0);
+        }
+        Error::BrokenOff
     }
 
     fn finish(&mut self) -> Result<()> {
         if self.region.progress.is_pending() {
             flush(self.region);
         }
-        if self.region.progress.failed.load(Ordering::Relaxed) {
+        if self.region.progress.failed.load(Ordering::Relaxed) != 0 {
             return Err(self.refuse());
         }
         if self.region.log.is_empty() && self.region.frees.is_empty() {
@@ -356,59 +387,6 @@ impl<'a> Tx<'a> {
             region: &mut *self.region,
             pass: self.pass,
         }))
-    }
-
-    /// Runs `change` as a part that can fail on its own: if it returns `Err`, what it changed is taken back, and the
-    /// transaction goes on as if it had not been called. Parts may be nested. A panic takes the whole transaction back.
-    ///
-    /// ```
-    /// # fn main() -> shmstate::Result<()> {
-    /// # use shmstate::{Error, Map, Region};
-    /// let mut region = Region::in_memory(4 << 20)?;
-    /// let gate = region.gate().clone();
-    /// let pass = gate.enter()?;
-    /// let mut tx = region.begin(&pass)?;
-    /// let gold: Map<u64, u64> = Map::create(&mut tx, "gold")?;
-    /// gold.insert(&mut tx, &1, &100)?;
-    /// let bought: Result<(), &str> = tx.savepoint(|tx| {
-    ///     gold.insert(tx, &1, &0).map_err(|_| "storage")?;
-    ///     Err("the shop is closed")
-    /// });
-    /// assert_eq!(bought, Err("the shop is closed"));
-    /// assert_eq!(gold.get(&tx, &1)?.expect("still there").to_native(), 100);
-    /// tx.commit()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What `change` returns. If damage keeps its changes from being taken back, [`commit`](Self::commit) refuses.
-    pub fn savepoint<R, E>(
-        &mut self,
-        change: impl FnOnce(&mut Self) -> std::result::Result<R, E>,
-    ) -> std::result::Result<R, E> {
-        if self.region.progress.is_pending() {
-            flush(self.region);
-        }
-        let (mark, frees) = (self.region.log.mark(), self.region.frees.len());
-        let result = change(self);
-        if result.is_err() {
-            let region = &mut *self.region;
-            match region.progress.stage.load(Ordering::Relaxed) {
-                // It had changed nothing before.
-                HELD => region.progress.enter(UNTOUCHED),
-                // Taking it back makes its sequence even.
-                CHANGING => region.progress.enter(LOGGED),
-                _ => {}
-            }
-            if !broken::is(Broken::Savepoint) {
-                region.frees.truncate(frees);
-            }
-            let undone = region.log.undo_to(&region.view, mark);
-            region.progress.failed.fetch_or(undone.is_err(), Ordering::Relaxed);
-            crash::point(Point::SavepointUndone);
-        }
-        result
     }
 
     /// Takes every change back. The same as dropping the transaction.
@@ -562,8 +540,9 @@ fn flush(region: &Region) {
         undo::settle(view, record)
     };
     // The places were looked at when the word was set, so this does not happen; if it did, the commit refuses.
-    let failed = write().is_err();
-    progress.failed.fetch_or(failed, Ordering::Relaxed);
+    if write().is_err() {
+        progress.failed.fetch_or(part::DAMAGE, Ordering::Relaxed);
+    }
 }
 
 /// Takes back everything that the open transaction changed.

@@ -74,7 +74,7 @@ impl<T: Value> Cell<T> {
     /// calling it is then cheap.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the log.
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>) -> Result<Swept> {
         mixed::sweep(self, tx, u64::MAX)
     }

@@ -310,7 +310,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes all records away, after `each` has seen them. Says how many there were.
     ///
     /// # Errors
-    /// What `each` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
+    /// What `each` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn drain(&self, tx: &mut Tx<'_>, mut each: impl FnMut(K, &V::Archived) -> Result<()>) -> Result<u64> {
         for item in self.iter(tx)? {
             let (key, record) = item?;
@@ -324,37 +324,39 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes all records away.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the log.
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
-        let index = self.admit(tx)?;
-        self.check_whole(tx)?;
-        if tx.mixed().has(self.row) {
-            if tx.mixed().is_target(self.row) {
-                let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
-                for key in keys {
-                    moving::before(tx, self.row, &Self::encode(key.borrowed())?)?;
+        tx.whole(|tx| {
+            let index = self.admit(tx)?;
+            self.check_whole(tx)?;
+            if tx.mixed().has(self.row) {
+                if tx.mixed().is_target(self.row) {
+                    let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
+                    for key in keys {
+                        moving::before(tx, self.row, &Self::encode(key.borrowed())?)?;
+                    }
+                }
+                mixed::clear(self, tx)?;
+            }
+            let mut blocks = Blocks::of(tx, self.home().owner)?;
+            while let Some(block) = blocks.next(tx)? {
+                let header = block.offset + block.size - record::HEADER;
+                if !record::is_dead(Self::checked_tail(tx, header)?) {
+                    record::forget(tx, header)?;
                 }
             }
-            mixed::clear(self, tx)?;
-        }
-        let mut blocks = Blocks::of(tx, self.home().owner)?;
-        while let Some(block) = blocks.next(tx)? {
-            let header = block.offset + block.size - record::HEADER;
-            if !record::is_dead(Self::checked_tail(tx, header)?) {
-                record::forget(tx, header)?;
+            let mut old = Vec::new();
+            index.blocks(tx, |block| old.push(block))?;
+            let seed = tx.load(self.row + SEED, WHAT)?;
+            let roots = Index::create(tx, seed)?;
+            tx.put_all(self.row + ROOT, &roots, WHAT)?;
+            tx.put_all(self.row + COUNT, &[0, 0], WHAT)?;
+            const { assert!(ARCHIVED == COUNT + 8) };
+            for block in old {
+                tx.free(block);
             }
-        }
-        let mut old = Vec::new();
-        index.blocks(tx, |block| old.push(block))?;
-        let seed = tx.load(self.row + SEED, WHAT)?;
-        let roots = Index::create(tx, seed)?;
-        tx.put_all(self.row + ROOT, &roots, WHAT)?;
-        tx.put_all(self.row + COUNT, &[0, 0], WHAT)?;
-        const { assert!(ARCHIVED == COUNT + 8) };
-        for block in old {
-            tx.free(block);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

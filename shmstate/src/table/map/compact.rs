@@ -45,48 +45,50 @@ impl<K: Key, V: Value> Map<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`]; those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
     pub fn compact(&self, tx: &mut Tx<'_>, budget: u64) -> Result<u64> {
-        let index = self.admit(tx)?;
-        let home = self.home();
-        let seed = tx.load(self.row + SEED, WHAT)?;
-        let mut compaction = Compaction::of(tx, home.owner)?;
-        let mut records = 0;
-        while records < budget
-            && let Some(blocks) = compaction.next(tx)?
-        {
-            for old in blocks {
-                let header = old.offset + old.size - record::HEADER;
-                let tail = Self::checked_tail(tx, header)?;
-                if record::is_dead(tail) {
-                    // Freed by this transaction, before.
-                    continue;
+        tx.whole(|tx| {
+            let index = self.admit(tx)?;
+            let home = self.home();
+            let seed = tx.load(self.row + SEED, WHAT)?;
+            let mut compaction = Compaction::of(tx, home.owner)?;
+            let mut records = 0;
+            while records < budget
+                && let Some(blocks) = compaction.next(tx)?
+            {
+                for old in blocks {
+                    let header = old.offset + old.size - record::HEADER;
+                    let tail = Self::checked_tail(tx, header)?;
+                    if record::is_dead(tail) {
+                        // Freed by this transaction, before.
+                        continue;
+                    }
+                    let hash = hash::of(keyed::key_at::<K>(tx, header, tail)?, seed);
+                    let window = tx.fresh_window();
+                    let found = index
+                        .directory(window)
+                        .find(window, hash, |record| Ok((record == header).then_some(())));
+                    let Ok(Some((place, ()))) = found.map_err(|Bad| ()) else {
+                        return Err(Error::damaged("record that the index does not know", header, hash));
+                    };
+                    let new = compaction.room(tx, old)?;
+                    let moved = record::relocate(tx, home, old, new)?;
+                    index.swap(tx, place, moved)?;
+                    if tx.mixed().has(self.row) {
+                        mixed::note(self, tx, At::keyed(moved));
+                    }
+                    records += 1;
                 }
-                let hash = hash::of(keyed::key_at::<K>(tx, header, tail)?, seed);
-                let window = tx.fresh_window();
-                let found = index
-                    .directory(window)
-                    .find(window, hash, |record| Ok((record == header).then_some(())));
-                let Ok(Some((place, ()))) = found.map_err(|Bad| ()) else {
-                    return Err(Error::damaged("record that the index does not know", header, hash));
-                };
-                let new = compaction.room(tx, old)?;
-                let moved = record::relocate(tx, home, old, new)?;
-                index.swap(tx, place, moved)?;
-                if tx.mixed().has(self.row) {
-                    mixed::note(self, tx, At::keyed(moved));
-                }
-                records += 1;
             }
-        }
-        if records > 0 {
-            return Ok(records);
-        }
-        let segments = self.compact_index(tx, budget)?;
-        if segments == 0 {
-            heap::release_empty(tx)?;
-        }
-        Ok(segments)
+            if records > 0 {
+                return Ok(records);
+            }
+            let segments = self.compact_index(tx, budget)?;
+            if segments == 0 {
+                heap::release_empty(tx)?;
+            }
+            Ok(segments)
+        })
     }
 
     /// The same for the segments of the index: when the records lie together, they are what is left between free chunks.

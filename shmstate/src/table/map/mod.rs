@@ -128,7 +128,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         Self::create_with(tx, name, TableOptions::default())
     }
@@ -138,12 +138,14 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// Those of [`create`](Self::create).
     pub fn create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
-        let seed = tx.region.seed();
-        let [directory, depth, seed, deepest] = Index::create(tx, seed)?;
-        let roots = [directory, depth, seed, deepest, 0, 0, Stored::of::<K>().word()];
-        const { assert!(KEYS == ROOT + 6 * 8) };
-        let row = catalog::create(tx, name, &Self::spec(), options, &roots)?;
-        Self::handle_of(row, tx)
+        tx.whole(|tx| {
+            let seed = tx.region.seed();
+            let [directory, depth, seed, deepest] = Index::create(tx, seed)?;
+            let roots = [directory, depth, seed, deepest, 0, 0, Stored::of::<K>().word()];
+            const { assert!(KEYS == ROOT + 6 * 8) };
+            let row = catalog::create(tx, name, &Self::spec(), options, &roots)?;
+            Self::handle_of(row, tx)
+        })
     }
 
     /// Finds the table and checks that its records have the shape of `V` and its keys that of `K`. Needs no pass: a successor

@@ -76,7 +76,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// has left. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::RegionFull`], [`Error::Damaged`]; those of the log.
+    /// [`Error::ForeignTable`], [`Error::RegionFull`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         mixed::sweep(self, tx, budget)
     }
@@ -92,8 +92,10 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Before the record under a key is changed, or one is made.
     #[cold]
     pub(super) fn renew(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<()> {
-        moving::before(tx, self.row, &Self::encode(key)?)?;
-        self.renew_shape(tx, key)
+        tx.whole(|tx| {
+            moving::before(tx, self.row, &Self::encode(key)?)?;
+            self.renew_shape(tx, key)
+        })
     }
 
     /// Puts a record that a move has brought here.

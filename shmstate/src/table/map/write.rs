@@ -4,7 +4,7 @@
 //!   new one — and none of these waits needs the work that is done otherwise. So all are asked for as soon as their places can be guessed, and
 //!   the value is archived meanwhile ([`Way`]).
 //! - **M2** A guess is never trusted: what is done with it is right whatever it was. A new record that will not lie where the old one does is
-//!   written before the old one is looked up; if that fails, it is forgotten.
+//!   written before the old one is looked up; if that fails, it is taken back with the rest (T10).
 //! - **M3** Only what the heap has at hand is taken early (M2): a record that can be replaced in its own block is, also when there is no memory left.
 
 use super::index::{Index, Place, Segment};
@@ -35,7 +35,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Puts a record under `key`. Says whether there was one before; handles of that one are stale then.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
         if tx.mixed().has(self.row) {
@@ -46,33 +46,35 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// Puts a record under `key`: what has to be said before was said.
     pub(crate) fn put(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
-        self.admit(tx)?;
-        let key = Self::encode(key)?;
-        let way = self.fetch_way(tx, &key);
-        let home = self.home();
-        record::with_draft(tx, home, keyed::parts::<K>(&key), value, |tx, new| {
-            let (bytes, align) = (new.bytes(home), home.geometry.align);
-            let room = heap::Room::next(tx, home.owner, bytes, align);
-            let before = Self::fetch_record(tx, way);
-            let size = if before == 0 {
-                tx.prefetch(way.segment.offset);
-                0
-            } else {
-                heap::fetch::slots_at(tx, before)
-            };
-            if let Ok(Some(room)) = room
-                && !heap::fits(size, bytes, align)
-            {
-                room.fetch(tx);
-                return self.put_early(tx, &key, room, new);
-            }
-            // Most likely all of its block is logged and written.
-            heap::fetch::block(tx, before.wrapping_add(record::HEADER).wrapping_sub(size), size);
-            let (hash, found) = self.look_up(tx, &key)?;
-            match found.map(|found| found.place) {
-                Some(place) => self.replace_drafted(tx, place, new).map(|_| true),
-                None => self.add_drafted(tx, hash, new).map(|_| false),
-            }
+        tx.whole(|tx| {
+            self.admit(tx)?;
+            let key = Self::encode(key)?;
+            let way = self.fetch_way(tx, &key);
+            let home = self.home();
+            record::with_draft(tx, home, keyed::parts::<K>(&key), value, |tx, new| {
+                let (bytes, align) = (new.bytes(home), home.geometry.align);
+                let room = heap::Room::next(tx, home.owner, bytes, align);
+                let before = Self::fetch_record(tx, way);
+                let size = if before == 0 {
+                    tx.prefetch(way.segment.offset);
+                    0
+                } else {
+                    heap::fetch::slots_at(tx, before)
+                };
+                if let Ok(Some(room)) = room
+                    && !heap::fits(size, bytes, align)
+                {
+                    room.fetch(tx);
+                    return self.put_early(tx, &key, room, new);
+                }
+                // Most likely all of its block is logged and written.
+                heap::fetch::block(tx, before.wrapping_add(record::HEADER).wrapping_sub(size), size);
+                let (hash, found) = self.look_up(tx, &key)?;
+                match found.map(|found| found.place) {
+                    Some(place) => self.replace_drafted(tx, place, new).map(|_| true),
+                    None => self.add_drafted(tx, hash, new).map(|_| false),
+                }
+            })
         })
     }
 
@@ -80,20 +82,13 @@ impl<K: Key, V: Value> Map<K, V> {
     fn put_early(&self, tx: &mut Tx<'_>, key: &Encoded<'_, K>, room: heap::Room, new: Drafted<'_, V>) -> Result<bool> {
         let head = new.head();
         let new = record::create_in(tx, self.home(), room, new)?;
-        let before = match self
-            .look_up(tx, key)
-            .map(|(hash, found)| (hash, found.map(|found| found.place)))
-        {
-            Ok((hash, None)) => return self.enter(tx, hash, new).map(|_| false),
-            Ok((_, Some(place))) => record::discard(tx, self.home(), place.record, head).map(|before| (place, before)),
-            Err(fault) => Err(fault),
-        };
-        match before {
-            Ok((place, before)) => self.exchanged(tx, place, new, before).map(|_| true),
-            Err(fault) => {
-                record::forget(tx, new.header)?;
-                Err(fault)
+        let (hash, found) = self.look_up(tx, key)?;
+        match found.map(|found| found.place) {
+            Some(place) => {
+                let before = record::discard(tx, self.home(), place.record, head)?;
+                self.exchanged(tx, place, new, before).map(|_| true)
             }
+            None => self.enter(tx, hash, new).map(|_| false),
         }
     }
 
@@ -123,8 +118,10 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// Adds a record under a key that has none. Gives the offset of its header.
     pub(super) fn add(&self, tx: &mut Tx<'_>, key: &Encoded<'_, K>, hash: u64, value: &V) -> Result<u64> {
-        record::with_draft(tx, self.home(), keyed::parts::<K>(key), value, |tx, new| {
-            self.add_drafted(tx, hash, new)
+        tx.whole(|tx| {
+            record::with_draft(tx, self.home(), keyed::parts::<K>(key), value, |tx, new| {
+                self.add_drafted(tx, hash, new)
+            })
         })
     }
 
@@ -145,8 +142,10 @@ impl<K: Key, V: Value> Map<K, V> {
 
     /// Replaces the record at a place by another. Gives the offset of its header.
     pub(super) fn replace_at(&self, tx: &mut Tx<'_>, place: Place, key: &Encoded<'_, K>, value: &V) -> Result<u64> {
-        record::with_draft(tx, self.home(), keyed::parts::<K>(key), value, |tx, new| {
-            self.replace_drafted(tx, place, new)
+        tx.whole(|tx| {
+            record::with_draft(tx, self.home(), keyed::parts::<K>(key), value, |tx, new| {
+                self.replace_drafted(tx, place, new)
+            })
         })
     }
 
@@ -176,7 +175,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes the record under `key` away. Says whether there was one.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the [log](crate::Tx#errors).
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         self.admit(tx)?;
         let key = Self::encode(key)?;
@@ -197,10 +196,12 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     pub(super) fn remove_at(&self, tx: &mut Tx<'_>, hash: u64, place: Place) -> Result<()> {
-        let hasher = self.hasher(tx)?;
-        let archived = self.discard(tx, place.record)?;
-        self.admit(tx)?.remove(tx, hash, place, hasher)?;
-        self.count(tx, -1, 0, archived)
+        tx.whole(|tx| {
+            let hasher = self.hasher(tx)?;
+            let archived = self.discard(tx, place.record)?;
+            self.admit(tx)?.remove(tx, hash, place, hasher)?;
+            self.count(tx, -1, 0, archived)
+        })
     }
 
     /// Frees a record at commit. Gives the bytes of its archive.
@@ -253,7 +254,7 @@ mod tests {
 
     /// Replaces the record under key 7, which is damaged in some way by `alter`: the new one was written before that is seen (M2), and nothing of
     /// it stays, although the transaction is committed.
-    fn forgotten(alter: impl FnOnce(&View, u64, Map<u64, Vec<u8>>) -> Vec<(u64, u64)>) {
+    fn taken_back(alter: impl FnOnce(&View, u64, Map<u64, Vec<u8>>) -> Vec<(u64, u64)>) {
         let mut region = Region::in_memory(4 << 20).expect("region");
         let map = filled(&mut region);
         let gate = region.gate().clone();
@@ -280,8 +281,8 @@ mod tests {
 
     /// The entry leads nowhere.
     #[test]
-    fn what_was_written_early_is_forgotten_if_the_lookup_fails() {
-        forgotten(|view, _, map| {
+    fn what_was_written_early_is_taken_back_if_the_lookup_fails() {
+        taken_back(|view, _, map| {
             let window = view.window();
             let directory = Index::of(map.row).directory(window);
             let key = Map::<u64, Vec<u8>>::encode(&7).expect("key");
@@ -303,8 +304,8 @@ mod tests {
 
     /// The record is there, but the heap says that nothing is.
     #[test]
-    fn what_was_written_early_is_forgotten_if_the_old_record_cannot_be_freed() {
-        forgotten(|view, record, _| {
+    fn what_was_written_early_is_taken_back_if_the_old_record_cannot_be_freed() {
+        taken_back(|view, record, _| {
             let chunk = Table::in_view(view).chunk_at(view, record).expect("chunk");
             let slot = heap::slot_of(view, record).expect("slot").expect("slot").number();
             let at = chunk.entry() + BITMAP + slot / 64 * 8;

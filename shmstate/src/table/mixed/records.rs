@@ -82,7 +82,7 @@ pub(crate) fn renew<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64>
     let state = mixture.state();
     if archive::version_in(word) != archive::version::<T::Value>() {
         let keep = mixture.steps.back.as_ref().is_some_and(|back| back.wants_before);
-        return migrate(&mixture, &state, tx, at, keep);
+        return tx.whole(|tx| migrate(&mixture, &state, tx, at, keep));
     }
     if state.back.is_some() {
         tx.touch(table.row(), at, word);

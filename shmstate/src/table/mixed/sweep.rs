@@ -40,27 +40,29 @@ pub struct Swept {
 
 /// Migrates about `budget` records that still have an older shape, whole parts of the table; then takes away what a closed way back has left.
 pub(crate) fn sweep<T: Table>(table: &T, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
-    table.belongs(tx)?;
-    let Some(mixture) = mixture(table, tx) else {
-        return Ok(Swept::default());
-    };
-    let mut done = 0;
-    if mixture.left(tx)? > 0 {
-        done = mixture.sweep_records(tx, budget)?;
-    }
-    for (companion, _) in mixture.stale(tx)? {
-        if done < budget {
-            done += drop_records::<T::Name>(tx, &catalog::row_at(tx, companion)?, budget - done)?;
+    tx.whole(|tx| {
+        table.belongs(tx)?;
+        let Some(mixture) = mixture(table, tx) else {
+            return Ok(Swept::default());
+        };
+        let mut done = 0;
+        if mixture.left(tx)? > 0 {
+            done = mixture.sweep_records(tx, budget)?;
         }
-    }
-    let left = mixture.unswept(tx)?;
-    if left == 0 && !mixture.tidy.load(Ordering::Relaxed) {
-        // What went with a transaction before this one gives back its row; then there may be nothing left to do.
-        let found = dropped::finish(tx)?;
-        let gone = mixture.retire(tx)?;
-        mixture.tidy.store(!found && !gone, Ordering::Relaxed);
-    }
-    Ok(Swept { done, left })
+        for (companion, _) in mixture.stale(tx)? {
+            if done < budget {
+                done += drop_records::<T::Name>(tx, &catalog::row_at(tx, companion)?, budget - done)?;
+            }
+        }
+        let left = mixture.unswept(tx)?;
+        if left == 0 && !mixture.tidy.load(Ordering::Relaxed) {
+            // What went with a transaction before this one gives back its row; then there may be nothing left to do.
+            let found = dropped::finish(tx)?;
+            let gone = mixture.retire(tx)?;
+            mixture.tidy.store(!found && !gone, Ordering::Relaxed);
+        }
+        Ok(Swept { done, left })
+    })
 }
 
 /// How many records still have an older shape, and how many twins nobody wants any more.

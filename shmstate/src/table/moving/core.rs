@@ -189,23 +189,25 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
 
     /// Moves the record of the source under a key, if it has not moved (N1).
     pub(super) fn bring(&self, tx: &mut Tx<'_>, key: &K) -> Result<bool> {
-        let Some(open) = self.open(tx)? else {
-            return Ok(false);
-        };
-        let Some(value) = self.pending(tx, &open, key)? else {
-            return Ok(false);
-        };
-        for target in &self.targets {
-            target.put(tx, key, &value)?;
-        }
-        crash::point(Point::MoveCarried);
-        if open.way_back {
-            open.marks.insert(tx, key.borrowed(), &1)?;
-        } else {
-            open.source.remove(tx, key.borrowed())?;
-        }
-        crash::point(Point::MoveMarked);
-        Ok(true)
+        tx.whole(|tx| {
+            let Some(open) = self.open(tx)? else {
+                return Ok(false);
+            };
+            let Some(value) = self.pending(tx, &open, key)? else {
+                return Ok(false);
+            };
+            for target in &self.targets {
+                target.put(tx, key, &value)?;
+            }
+            crash::point(Point::MoveCarried);
+            if open.way_back {
+                open.marks.insert(tx, key.borrowed(), &1)?;
+            } else {
+                open.source.remove(tx, key.borrowed())?;
+            }
+            crash::point(Point::MoveMarked);
+            Ok(true)
+        })
     }
 
     /// How many records have not moved: each mark is one of a record of the source.

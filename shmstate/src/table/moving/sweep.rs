@@ -24,32 +24,34 @@ const MOST_PARTS: u64 = 4096;
 impl<K: Key, V: OwnedValue> Core<K, V> {
     /// See [`Moving::sweep`](super::Moving::sweep).
     pub(super) fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
-        if self.dropping.load(Ordering::Relaxed) {
-            // What was begun by a transaction that is committed; found again until that is, too.
-            let found = dropped::finish(tx)?;
-            self.dropping.store(found, Ordering::Relaxed);
-        }
-        let Some(open) = self.open(tx)? else {
-            let left = self.dropping.load(Ordering::Relaxed);
-            if !left && !self.over.swap(true, Ordering::Relaxed) {
-                self.tell_targets(tx);
+        tx.whole(|tx| {
+            if self.dropping.load(Ordering::Relaxed) {
+                // What was begun by a transaction that is committed; found again until that is, too.
+                let found = dropped::finish(tx)?;
+                self.dropping.store(found, Ordering::Relaxed);
             }
-            return Ok(Swept {
-                done: 0,
-                left: left.into(),
-            });
-        };
-        tx.region.view.mixed_mut().tidy();
-        let mut done = self.sweep_aside(tx, &open, budget)?;
-        if done < budget && self.left_in_source(tx, &open)? > 0 {
-            done += self.sweep_source(tx, &open, budget - done)?;
-        }
-        if !open.way_back && open.source.records(tx)? == 0 {
-            self.finish(tx, &open)?;
-        }
-        Ok(Swept {
-            done,
-            left: self.unswept(tx)?,
+            let Some(open) = self.open(tx)? else {
+                let left = self.dropping.load(Ordering::Relaxed);
+                if !left && !self.over.swap(true, Ordering::Relaxed) {
+                    self.tell_targets(tx);
+                }
+                return Ok(Swept {
+                    done: 0,
+                    left: left.into(),
+                });
+            };
+            tx.region.view.mixed_mut().tidy();
+            let mut done = self.sweep_aside(tx, &open, budget)?;
+            if done < budget && self.left_in_source(tx, &open)? > 0 {
+                done += self.sweep_source(tx, &open, budget - done)?;
+            }
+            if !open.way_back && open.source.records(tx)? == 0 {
+                self.finish(tx, &open)?;
+            }
+            Ok(Swept {
+                done,
+                left: self.unswept(tx)?,
+            })
         })
     }
 

@@ -167,7 +167,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         Self::create_with(tx, name, TableOptions::default())
     }
@@ -177,10 +177,12 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// # Errors
     /// Those of [`create`](Self::create).
     pub fn create_with(tx: &mut Tx<'_>, name: &str, options: TableOptions) -> Result<Self> {
-        let roots = [0, 0, 0, 0, Stored::of::<K>().word()];
-        const { assert!(KEYS == ROOT + 4 * 8) };
-        let row = catalog::create(tx, name, &Self::spec(), options, &roots)?;
-        Self::handle(row, tx)
+        tx.whole(|tx| {
+            let roots = [0, 0, 0, 0, Stored::of::<K>().word()];
+            const { assert!(KEYS == ROOT + 4 * 8) };
+            let row = catalog::create(tx, name, &Self::spec(), options, &roots)?;
+            Self::handle(row, tx)
+        })
     }
 
     /// Finds the table and checks that its records have the shape of `V` and its keys that of `K`. Needs no pass: a successor
@@ -325,7 +327,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Puts a record under `key`. Says whether there was one before.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
         if tx.mixed().has(self.row) {
@@ -340,32 +342,34 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
 
     /// Puts a record at the place that was found for its key. Gives its header's offset.
     fn store(&self, tx: &mut Tx<'_>, spot: &Spot, key: &[u8], value: &V) -> Result<u64> {
-        let tree = self.admit(tx)?;
-        let parts = keyed::parts::<K>(key);
-        if spot.found {
-            let old = Self::record_at(tree, tx, &spot.path)?;
-            let (new, before) = record::replace(tx, self.home(), old, parts, value)?;
-            if new.header != old {
-                tree.replace(tx, &spot.path, new.header)?;
+        tx.whole(|tx| {
+            let tree = self.admit(tx)?;
+            let parts = keyed::parts::<K>(key);
+            if spot.found {
+                let old = Self::record_at(tree, tx, &spot.path)?;
+                let (new, before) = record::replace(tx, self.home(), old, parts, value)?;
+                if new.header != old {
+                    tree.replace(tx, &spot.path, new.header)?;
+                }
+                if new.archived != before {
+                    self.count(tx, 0, new.archived.wrapping_sub(before))?;
+                }
+                self.note(tx, new.header);
+                return Ok(new.header);
             }
-            if new.archived != before {
-                self.count(tx, 0, new.archived.wrapping_sub(before))?;
-            }
+            let new = record::create(tx, self.home(), parts, value)?;
+            let (entry, length) = tree.shape.leaf_entry(&tree.shape.key_words(key), new.header);
+            tree.insert(tx, &spot.path, &entry[..length])?;
+            self.count(tx, 1, new.archived)?;
             self.note(tx, new.header);
-            return Ok(new.header);
-        }
-        let new = record::create(tx, self.home(), parts, value)?;
-        let (entry, length) = tree.shape.leaf_entry(&tree.shape.key_words(key), new.header);
-        tree.insert(tx, &spot.path, &entry[..length])?;
-        self.count(tx, 1, new.archived)?;
-        self.note(tx, new.header);
-        Ok(new.header)
+            Ok(new.header)
+        })
     }
 
     /// Takes the record under `key` away. Says whether there was one.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the [log](crate::Tx#errors).
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         let spot = self.locate(tx, key)?;
         if spot.found {
@@ -376,12 +380,14 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
 
     /// Takes the entry at the end of `path` out. Its record stays readable until the commit.
     fn take(&self, tx: &mut Tx<'_>, path: &Path) -> Result<u64> {
-        let tree = self.admit(tx)?;
-        let record = Self::record_at(tree, tx, path)?;
-        let archived = self.discard(tx, record)?;
-        tree.remove(tx, path)?;
-        self.count(tx, 1u64.wrapping_neg(), archived.wrapping_neg())?;
-        Ok(record)
+        tx.whole(|tx| {
+            let tree = self.admit(tx)?;
+            let record = Self::record_at(tree, tx, path)?;
+            let archived = self.discard(tx, record)?;
+            tree.remove(tx, path)?;
+            self.count(tx, 1u64.wrapping_neg(), archived.wrapping_neg())?;
+            Ok(record)
+        })
     }
 
     /// Frees a record at commit. Gives the bytes of its archive.

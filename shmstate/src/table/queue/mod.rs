@@ -121,11 +121,13 @@ impl<T: Value> Queue<T> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
-        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
-        Ring::of(row).start(tx)?;
-        Ok(Self::handle(row, tx))
+        tx.whole(|tx| {
+            let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+            Ring::of(row).start(tx)?;
+            Ok(Self::handle(row, tx))
+        })
     }
 
     /// Finds the table and checks that its records have the shape of `T`. Needs no pass: a successor does this while the
@@ -186,16 +188,18 @@ impl<T: Value> Queue<T> {
     /// was never there: its number is given again. So let a number leave the process only after the commit.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`] — the transaction can then only be rolled back —, [`Error::TooLarge`],
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`],
     /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn push_back(&self, tx: &mut Tx<'_>, value: &T) -> Result<u64> {
-        let ring = self.admit(tx)?;
-        let made = record::create(tx, self.home(), Parts::NONE, value)?;
-        let serial = ring.push(tx, made.header, made.archived)?;
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::numbered(made.header, serial));
-        }
-        Ok(serial)
+        tx.whole(|tx| {
+            let ring = self.admit(tx)?;
+            let made = record::create(tx, self.home(), Parts::NONE, value)?;
+            let serial = ring.push(tx, made.header, made.archived)?;
+            if tx.mixed().has(self.row) {
+                mixed::note(self, tx, At::numbered(made.header, serial));
+            }
+            Ok(serial)
+        })
     }
 
     /// Shows the oldest record and its serial number to `read`, then takes it out. `None`, and no call, if there is none.
@@ -203,22 +207,24 @@ impl<T: Value> Queue<T> {
     /// The record's memory is given back at the commit, so what `read` returns cannot borrow from it.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn pop_front<R>(&self, tx: &mut Tx<'_>, read: impl FnOnce(u64, &T::Archived) -> R) -> Result<Option<R>> {
-        let ring = self.admit(tx)?;
-        let roots = ring.roots(tx)?;
-        if roots.len() == 0 {
-            return Ok(None);
-        }
-        let record = ring.item(tx, &roots, roots.head)?;
-        let result = read(roots.head, self.root(tx, record, roots.head)?);
-        let archived = if tx.mixed().has(self.row) {
-            mixed::discard(self, tx, At::numbered(record, roots.head))?
-        } else {
-            record::discard(tx, self.home(), record, 0)?
-        };
-        ring.pop(tx, &roots, archived)?;
-        Ok(Some(result))
+        tx.whole(|tx| {
+            let ring = self.admit(tx)?;
+            let roots = ring.roots(tx)?;
+            if roots.len() == 0 {
+                return Ok(None);
+            }
+            let record = ring.item(tx, &roots, roots.head)?;
+            let result = read(roots.head, self.root(tx, record, roots.head)?);
+            let archived = if tx.mixed().has(self.row) {
+                mixed::discard(self, tx, At::numbered(record, roots.head))?
+            } else {
+                record::discard(tx, self.home(), record, 0)?
+            };
+            ring.pop(tx, &roots, archived)?;
+            Ok(Some(result))
+        })
     }
 
     /// Shows all records to `read`, oldest first, and takes them out. Gives how many there were.

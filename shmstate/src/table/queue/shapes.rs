@@ -81,7 +81,7 @@ impl<T: Value> Queue<T> {
     /// left. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the log.
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         mixed::sweep(self, tx, budget)
     }

@@ -78,7 +78,7 @@ impl<T: Value> Slab<T> {
     /// left. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::RegionFull`], [`Error::Damaged`]; those of the log.
+    /// [`Error::ForeignTable`], [`Error::RegionFull`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         mixed::sweep(self, tx, budget)
     }

@@ -170,29 +170,31 @@ impl Streams {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::TooLarge`] for a ring, those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::TooLarge`] for a ring, those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, rings: Rings) -> Result<Self> {
-        let (least, most) = RING_SIZES;
-        for size in [rings.input, rings.output] {
-            if size > most {
-                return Err(Error::TooLarge {
-                    bytes: size.into(),
-                    most: most.into(),
-                });
+        tx.whole(|tx| {
+            let (least, most) = RING_SIZES;
+            for size in [rings.input, rings.output] {
+                if size > most {
+                    return Err(Error::TooLarge {
+                        bytes: size.into(),
+                        most: most.into(),
+                    });
+                }
             }
-        }
-        let size = |bytes: u32| u64::from(bytes.max(least).next_power_of_two());
-        let sizes = size(rings.input) | size(rings.output) << 32;
-        let directory = heap::alloc(tx, 8)?.offset;
-        let note = Note::create(tx)?;
-        let row = catalog::create(
-            tx,
-            name,
-            &Self::spec(),
-            TableOptions::default(),
-            &[directory, 0, 0, 0, 0, sizes, note, 0],
-        )?;
-        Ok(Self::handle(row, tx))
+            let size = |bytes: u32| u64::from(bytes.max(least).next_power_of_two());
+            let sizes = size(rings.input) | size(rings.output) << 32;
+            let directory = heap::alloc(tx, 8)?.offset;
+            let note = Note::create(tx)?;
+            let row = catalog::create(
+                tx,
+                name,
+                &Self::spec(),
+                TableOptions::default(),
+                &[directory, 0, 0, 0, 0, sizes, note, 0],
+            )?;
+            Ok(Self::handle(row, tx))
+        })
     }
 
     /// Finds the table. Needs no pass.
@@ -277,48 +279,50 @@ impl Streams {
     /// [`Error::Io`] if the socket is neither of the two, or is being connected; [`Error::RegionFull`], [`Error::OutOfSpace`],
     /// [`Error::Damaged`].
     pub fn adopt(&self, tx: &mut Tx<'_>, fd: BorrowedFd<'_>, user: u64) -> Result<StreamId> {
-        self.admit(tx)?;
-        let kind = socket::kind(fd).map_err(|e| Error::io("make a stream of", "connection", e))?;
-        socket::in_line(fd).map_err(|e| Error::io("configure", "connection", e))?;
-        let (on, base) = match kind {
-            SocketKind::Tcp => {
-                let now = tcp::positions(fd).map_err(|e| Error::io("sample", "connection", e))?;
-                (On::Tcp, (now.taken, now.accepted))
+        tx.whole(|tx| {
+            self.admit(tx)?;
+            let kind = socket::kind(fd).map_err(|e| Error::io("make a stream of", "connection", e))?;
+            socket::in_line(fd).map_err(|e| Error::io("configure", "connection", e))?;
+            let (on, base) = match kind {
+                SocketKind::Tcp => {
+                    let now = tcp::positions(fd).map_err(|e| Error::io("sample", "connection", e))?;
+                    (On::Tcp, (now.taken, now.accepted))
+                }
+                SocketKind::Unix => (On::Unix, (0, 0)),
+            };
+            let cookie = socket::cookie(fd).map_err(|e| Error::io("identify", "connection", e))?;
+            if self.root(tx, FIRST_FREE)? == 0 {
+                self.add_page(tx)?;
             }
-            SocketKind::Unix => (On::Unix, (0, 0)),
-        };
-        let cookie = socket::cookie(fd).map_err(|e| Error::io("identify", "connection", e))?;
-        if self.root(tx, FIRST_FREE)? == 0 {
-            self.add_page(tx)?;
-        }
-        let place = self.root(tx, FIRST_FREE)? - 1;
-        let slot = self.place(tx, place)?;
-        // Never 0, so that no token is.
-        let word = self.root(tx, SERIAL)?;
-        let serial = unseal(word).ok_or_else(|| Error::damaged(WHAT, self.row + SERIAL, word))?;
-        let serial = (serial + 1) & 0xffff_ffff;
-        let serial = serial.max(1);
-        let token = place | serial << 32;
-        let input = heap::alloc(tx, rings::LEAST)?.offset;
-        let next = slot.next_free(tx)?;
-        slot.open(
-            tx,
-            &slot::Opening {
-                token,
-                on,
-                input,
-                input_size: rings::LEAST,
-                base,
-                user,
-                cookie,
-            },
-        )?;
-        let open = self.root(tx, OPEN)?.wrapping_add(1);
-        // Not logged: a serial number is never given twice, also not after a rollback, so that a token which went to a
-        // successor before its transaction was taken back cannot come to mean another stream.
-        tx.store(self.row + SERIAL, seal(serial), WHAT)?;
-        tx.put_all(self.row + FIRST_FREE, &[next, open], WHAT)?;
-        Ok(StreamId(token))
+            let place = self.root(tx, FIRST_FREE)? - 1;
+            let slot = self.place(tx, place)?;
+            // Never 0, so that no token is.
+            let word = self.root(tx, SERIAL)?;
+            let serial = unseal(word).ok_or_else(|| Error::damaged(WHAT, self.row + SERIAL, word))?;
+            let serial = (serial + 1) & 0xffff_ffff;
+            let serial = serial.max(1);
+            let token = place | serial << 32;
+            let input = heap::alloc(tx, rings::LEAST)?.offset;
+            let next = slot.next_free(tx)?;
+            slot.open(
+                tx,
+                &slot::Opening {
+                    token,
+                    on,
+                    input,
+                    input_size: rings::LEAST,
+                    base,
+                    user,
+                    cookie,
+                },
+            )?;
+            let open = self.root(tx, OPEN)?.wrapping_add(1);
+            // Not logged: a serial number is never given twice, also not after a rollback, so that a token which went to a
+            // successor before its transaction was taken back cannot come to mean another stream.
+            tx.store(self.row + SERIAL, seal(serial), WHAT)?;
+            tx.put_all(self.row + FIRST_FREE, &[next, open], WHAT)?;
+            Ok(StreamId(token))
+        })
     }
 
     fn add_page(&self, tx: &mut Tx<'_>) -> Result<()> {
@@ -353,15 +357,17 @@ impl Streams {
     /// # Errors
     /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn end(&self, tx: &mut Tx<'_>, id: StreamId) -> Result<()> {
-        let slot = self.slot(tx, id)?;
-        for ring in slot.rings(tx)?.into_iter().filter(|ring| *ring != 0) {
-            tx.free(ring);
-        }
-        Note::of(self, tx)?.forget(tx, id)?;
-        let free = self.root(tx, FIRST_FREE)?;
-        slot.close(tx, free)?;
-        let open = self.root(tx, OPEN)?.saturating_sub(1);
-        tx.put_all(self.row + FIRST_FREE, &[(id.0 & 0xffff_ffff) + 1, open], WHAT)
+        tx.whole(|tx| {
+            let slot = self.slot(tx, id)?;
+            for ring in slot.rings(tx)?.into_iter().filter(|ring| *ring != 0) {
+                tx.free(ring);
+            }
+            Note::of(self, tx)?.forget(tx, id)?;
+            let free = self.root(tx, FIRST_FREE)?;
+            slot.close(tx, free)?;
+            let open = self.root(tx, OPEN)?.saturating_sub(1);
+            tx.put_all(self.row + FIRST_FREE, &[(id.0 & 0xffff_ffff) + 1, open], WHAT)
+        })
     }
 
     /// The application's word about the stream.
@@ -375,9 +381,9 @@ impl Streams {
     /// Changes the application's word about the stream.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn set_user(&self, tx: &mut Tx<'_>, id: StreamId, user: u64) -> Result<()> {
-        self.slot(tx, id)?.set_user(tx, user)
+        tx.whole(|tx| self.slot(tx, id)?.set_user(tx, user))
     }
 
     /// Ends the output of a stream: nothing can be produced any more, and once the socket has taken what was, [`send`](Self::send)
@@ -385,9 +391,9 @@ impl Streams {
     /// connection knows all this from the slot. To finish a stream twice is the same as once.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn finish(&self, tx: &mut Tx<'_>, id: StreamId) -> Result<()> {
-        self.slot(tx, id)?.set_finished(tx)
+        tx.whole(|tx| self.slot(tx, id)?.set_finished(tx))
     }
 
     /// Whether the output of a stream was ended with [`finish`](Self::finish).

@@ -185,29 +185,31 @@ impl Streams {
     ///
     /// # Errors
     /// [`Error::RegionFull`] or [`Error::OutOfSpace`] if there is room, but no memory for the larger ring that it takes: nothing was added;
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn produce(&self, tx: &mut Tx<'_>, id: StreamId, bytes: &[u8]) -> Result<bool> {
-        let slot = self.slot(tx, id)?;
-        let mut p = slot.positions(tx)?;
-        let length = bytes.len() as u64;
-        if length == 0 {
-            return Ok(true);
-        }
-        if p.finished || length > p.output_size - p.unsent() {
-            let [_, most] = self.most(tx)?;
-            if length > room(&p, most) {
-                return Ok(false);
+        tx.whole(|tx| {
+            let slot = self.slot(tx, id)?;
+            let mut p = slot.positions(tx)?;
+            let length = bytes.len() as u64;
+            if length == 0 {
+                return Ok(true);
             }
-            let size = rings::size_for(p.unsent() + length, most);
-            rings::exchange(tx, slot, &p, Way::Out, size)?;
-            p = slot.positions(tx)?;
-        }
-        let (first, second) = pieces(p.output, p.output_size, p.produced, length);
-        let (a, b) = bytes.split_at(first.1 as usize);
-        tx.write_fresh(first.0, a, WHAT)?;
-        tx.write_fresh(second.0, b, WHAT)?;
-        slot.set_produced(tx, p.produced + length)?;
-        Ok(true)
+            if p.finished || length > p.output_size - p.unsent() {
+                let [_, most] = self.most(tx)?;
+                if length > room(&p, most) {
+                    return Ok(false);
+                }
+                let size = rings::size_for(p.unsent() + length, most);
+                rings::exchange(tx, slot, &p, Way::Out, size)?;
+                p = slot.positions(tx)?;
+            }
+            let (first, second) = pieces(p.output, p.output_size, p.produced, length);
+            let (a, b) = bytes.split_at(first.1 as usize);
+            tx.write_fresh(first.0, a, WHAT)?;
+            tx.write_fresh(second.0, b, WHAT)?;
+            slot.set_produced(tx, p.produced + length)?;
+            Ok(true)
+        })
     }
 
     /// Lets the socket take what was produced and committed, without waiting; then, if the stream is [finished](Self::finish), its

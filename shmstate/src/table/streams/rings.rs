@@ -90,25 +90,27 @@ impl Streams {
     /// The blocks are free for others in the region; [`Region::trim`](crate::Region::trim) gives them back to the mount.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn tidy(&self, tx: &mut Tx<'_>, visits: usize) -> Result<u64> {
-        self.admit(tx)?;
-        let slots = self.slots(tx)?;
-        let visits = slots.min(visits as u64);
-        if visits == 0 {
-            return Ok(0);
-        }
-        let word = self.root(tx, VISITED)?;
-        let first = unseal(word).ok_or_else(|| Error::damaged(WHAT, self.row + VISITED, word))?;
-        let mut given = 0;
-        for place in first..first + visits {
-            let slot = self.place(tx, place % slots)?;
-            if slot.token(tx)? != 0 {
-                given += relax(tx, slot)?;
+        tx.whole(|tx| {
+            self.admit(tx)?;
+            let slots = self.slots(tx)?;
+            let visits = slots.min(visits as u64);
+            if visits == 0 {
+                return Ok(0);
             }
-        }
-        tx.put(self.row + VISITED, seal((first + visits) % slots), WHAT)?;
-        Ok(given)
+            let word = self.root(tx, VISITED)?;
+            let first = unseal(word).ok_or_else(|| Error::damaged(WHAT, self.row + VISITED, word))?;
+            let mut given = 0;
+            for place in first..first + visits {
+                let slot = self.place(tx, place % slots)?;
+                if slot.token(tx)? != 0 {
+                    given += relax(tx, slot)?;
+                }
+            }
+            tx.put(self.row + VISITED, seal((first + visits) % slots), WHAT)?;
+            Ok(given)
+        })
     }
 }
 

@@ -84,7 +84,7 @@ impl<T: Value> Timers<T> {
     /// Do what the firing causes in the same transaction (N3): then it happens exactly once, whatever happens to the process.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn pop_due<R>(
         &self,
         tx: &mut Tx<'_>,
@@ -120,7 +120,7 @@ impl<T: Value> Timers<T> {
     /// server that has very many may call this first, in transactions of its own, to bound each one's log and time.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn skip_missed(&self, tx: &mut Tx<'_>, now_ns: u64, most: u64) -> Result<u64> {
         let now = clamp(now_ns).min(MOST - 1);
         let mut moved = 0;
@@ -145,18 +145,20 @@ impl<T: Value> Timers<T> {
     ///
     /// # Errors
     /// [`Error::ShiftTooLarge`] if all shifts together come to more than 2⁶² ns; [`Error::ForeignTable`], [`Error::Damaged`],
-    /// those of the log.
+    /// those of the [log](crate::Tx#errors).
     pub fn rebase(&self, tx: &mut Tx<'_>, shift_ns: i64) -> Result<()> {
-        self.admit(tx)?;
-        let total = self.shift(tx)?.checked_add(shift_ns);
-        let Some(total) = total.filter(|total| (-MOST..=MOST).contains(total)) else {
-            return Err(Error::ShiftTooLarge {
-                shift_ns,
-                most_ns: MOST,
-            });
-        };
-        let gap = self.gap(tx)?;
-        set_time(tx, self.row, total, gap)
+        tx.whole(|tx| {
+            self.admit(tx)?;
+            let total = self.shift(tx)?.checked_add(shift_ns);
+            let Some(total) = total.filter(|total| (-MOST..=MOST).contains(total)) else {
+                return Err(Error::ShiftTooLarge {
+                    shift_ns,
+                    most_ns: MOST,
+                });
+            };
+            let gap = self.gap(tx)?;
+            set_time(tx, self.row, total, gap)
+        })
     }
 }
 

@@ -155,13 +155,15 @@ impl<T: Value> Timers<T> {
     /// Makes the table; `gap` is what its periodic timers do about firings that they missed.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the heap.
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, gap: Gap) -> Result<Self> {
-        let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
-        Slots::of(row).start(tx)?;
-        Heap::of(row).start(tx)?;
-        set_time(tx, row, 0, gap)?;
-        Ok(Self::handle(row, tx))
+        tx.whole(|tx| {
+            let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
+            Slots::of(row).start(tx)?;
+            Heap::of(row).start(tx)?;
+            set_time(tx, row, 0, gap)?;
+            Ok(Self::handle(row, tx))
+        })
     }
 
     /// Finds the table and checks that its records have the shape of `T`. Needs no pass: a successor does this while the
@@ -236,7 +238,7 @@ impl<T: Value> Timers<T> {
     /// in the order in which they were added or last moved.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`] — the transaction can then only be rolled back —,
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`],
     /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, deadline_ns: u64, value: &T) -> Result<TimerId> {
         self.add(tx, deadline_ns, 0, value)
@@ -252,21 +254,23 @@ impl<T: Value> Timers<T> {
     }
 
     fn add(&self, tx: &mut Tx<'_>, deadline: u64, period: u64, value: &T) -> Result<TimerId> {
-        let (slots, heap) = self.admit(tx)?;
-        let period = period.to_le_bytes();
-        let key = Parts::Tail(&period);
-        let made = record::create(tx, self.home(), key, value)?;
-        let slot = slots.vacant(tx, MAX_TIMERS)?;
-        let serial = slots.next_serial(tx)?;
-        let stored = clamp(deadline).saturating_sub(self.shift(tx)?);
-        let (count, _) = slots.counts(tx)?;
-        let position = heap.insert(tx, count, Entry::new(stored, serial, slot.place))?;
-        slots.fill(tx, slot, serial as u32, position as u32, (made.header, made.archived))?;
-        let token = slots::token(slot.place, serial as u32);
-        if tx.mixed().has(self.row) {
-            mixed::note(self, tx, At::numbered(made.header, token));
-        }
-        Ok(TimerId(token))
+        tx.whole(|tx| {
+            let (slots, heap) = self.admit(tx)?;
+            let period = period.to_le_bytes();
+            let key = Parts::Tail(&period);
+            let made = record::create(tx, self.home(), key, value)?;
+            let slot = slots.vacant(tx, MAX_TIMERS)?;
+            let serial = slots.next_serial(tx)?;
+            let stored = clamp(deadline).saturating_sub(self.shift(tx)?);
+            let (count, _) = slots.counts(tx)?;
+            let position = heap.insert(tx, count, Entry::new(stored, serial, slot.place))?;
+            slots.fill(tx, slot, serial as u32, position as u32, (made.header, made.archived))?;
+            let token = slots::token(slot.place, serial as u32);
+            if tx.mixed().has(self.row) {
+                mixed::note(self, tx, At::numbered(made.header, token));
+            }
+            Ok(TimerId(token))
+        })
     }
 
     /// The timer's entry in the heap, and how many timers there are.
@@ -280,7 +284,7 @@ impl<T: Value> Timers<T> {
     /// Takes a timer out before it fires (again). Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn cancel(&self, tx: &mut Tx<'_>, id: TimerId) -> Result<bool> {
         let (slots, _) = self.admit(tx)?;
         match slots.find(tx, id.0)? {
@@ -290,21 +294,23 @@ impl<T: Value> Timers<T> {
     }
 
     fn take(&self, tx: &mut Tx<'_>, slot: &Slot) -> Result<()> {
-        let (slots, heap) = self.admit(tx)?;
-        let (_, count) = self.entry(tx, slot)?;
-        heap.remove(tx, slot.link.into(), count)?;
-        let archived = if tx.mixed().has(self.row) {
-            mixed::discard(self, tx, At::slot(slot))?
-        } else {
-            record::discard(tx, self.home(), slot.record, 0)?
-        };
-        slots.release(tx, slot, archived)
+        tx.whole(|tx| {
+            let (slots, heap) = self.admit(tx)?;
+            let (_, count) = self.entry(tx, slot)?;
+            heap.remove(tx, slot.link.into(), count)?;
+            let archived = if tx.mixed().has(self.row) {
+                mixed::discard(self, tx, At::slot(slot))?
+            } else {
+                record::discard(tx, self.home(), slot.record, 0)?
+            };
+            slots.release(tx, slot, archived)
+        })
     }
 
     /// Gives a timer another deadline; a periodic one goes on from there. Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the log.
+    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn reschedule(&self, tx: &mut Tx<'_>, id: TimerId, deadline_ns: u64) -> Result<bool> {
         let (slots, _) = self.admit(tx)?;
         let Some(slot) = slots.find(tx, id.0)? else {
@@ -317,10 +323,12 @@ impl<T: Value> Timers<T> {
 
     /// Moves a timer to another deadline, as stored.
     fn change(&self, tx: &mut Tx<'_>, slot: &Slot, stored: i64) -> Result<()> {
-        let (slots, heap) = self.admit(tx)?;
-        let (_, count) = self.entry(tx, slot)?;
-        let serial = slots.next_serial(tx)?;
-        heap.change(tx, slot.link.into(), count, Entry::new(stored, serial, slot.place))
+        tx.whole(|tx| {
+            let (slots, heap) = self.admit(tx)?;
+            let (_, count) = self.entry(tx, slot)?;
+            let serial = slots.next_serial(tx)?;
+            heap.change(tx, slot.link.into(), count, Entry::new(stored, serial, slot.place))
+        })
     }
 
     /// The timer's record, in place; `None` if it fired for the last time or was cancelled.
@@ -377,16 +385,18 @@ impl<T: Value> Timers<T> {
     /// # Errors
     /// As [`cancel`](Self::cancel).
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
-        let (slots, heap) = self.admit(tx)?;
-        let mut cursor = 0;
-        while let Some(slot) = slots.next(tx, &mut cursor)? {
-            record::forget(tx, slot.record)?;
-        }
-        if tx.mixed().has(self.row) {
-            mixed::clear(self, tx)?;
-        }
-        heap.clear(tx)?;
-        slots.clear(tx)
+        tx.whole(|tx| {
+            let (slots, heap) = self.admit(tx)?;
+            let mut cursor = 0;
+            while let Some(slot) = slots.next(tx, &mut cursor)? {
+                record::forget(tx, slot.record)?;
+            }
+            if tx.mixed().has(self.row) {
+                mixed::clear(self, tx)?;
+            }
+            heap.clear(tx)?;
+            slots.clear(tx)
+        })
     }
 
     /// How many timers there are.
