@@ -4,6 +4,7 @@
 //! may differ by what it did between two reads; the tables are of one moment.
 
 use crate::error::{Error, Result};
+use crate::heap::Owner;
 use crate::lease::Lease;
 use crate::observe::{self, Observer, Tables};
 use crate::os::shm::Place;
@@ -70,6 +71,8 @@ pub struct Inspection {
 pub struct TableInfo {
     /// Its name.
     pub name: String,
+    /// The place of its row in the catalog: where [`HeapStats::owned`](crate::HeapStats::owned) has what it keeps.
+    pub row: usize,
     /// What it is; `None` if a later version of the library made it.
     pub kind: Option<Kind>,
     /// Declared version of its schema.
@@ -242,6 +245,7 @@ fn infos((tables, rows): (Tables, Vec<(Row, String)>)) -> Result<Vec<TableInfo>>
             older: others.iter().map(|companion| companion.left).sum(),
             shapes: others.iter().map(shape_info).collect(),
             description,
+            row: (Owner::of_row(row.offset).number() - 1) as usize,
             name: row.name,
             kind,
             version: row.version,

@@ -9,7 +9,7 @@ const MAX_HEAD: usize = 4096;
 /// A way to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
-    /// See [`frames`](crate::handover::frames).
+    /// See [`frames`](super::frames).
     Frames,
     /// `GET /number`; the body of the answer is `who /number`.
     Http,

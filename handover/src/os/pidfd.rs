@@ -3,7 +3,7 @@
 //! - A pid alone names nobody: it is used again. A process is its pid *and* its start time.
 //! - Dead means that its pidfd is readable: all its threads are gone and no store of it can come any more. A
 //!   process whose first thread has ended shows as a zombie in /proc and lives.
-//! - One that takes its time to die counts before that ([`ended`]).
+//! - One that takes its time to die counts before that (`ended`).
 
 use std::fs;
 use std::io;

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::os::clock;
 use crate::region::header::{Birth, CHUNK, HEADER, Layout, at};
 use crate::region::seal;
-use crate::region::{DEFAULT_CAPACITY, Options, Region, View};
+use crate::region::{Options, Region, View};
 use crate::table::catalog::{self, Kind};
 use crate::table::dropped;
 use crate::table::streams;
@@ -283,15 +283,12 @@ pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Regi
     let mut input = Input::open(path)?;
     let layout = input.layout()?;
     let facts = input.facts;
-    let capacity = match options.capacity {
-        DEFAULT_CAPACITY => facts.capacity,
-        asked => asked / CHUNK * CHUNK,
-    };
+    let capacity = options.capacity.map_or(facts.capacity, |asked| asked / CHUNK * CHUNK);
     let least = layout.least_capacity().max(facts.heap_end);
     if !(least..=layout.reserve).contains(&capacity) {
         return Err(Error::CheckpointCapacity {
             path: input.path,
-            asked: options.capacity,
+            asked: options.capacity.unwrap_or(capacity),
             least,
             most: layout.reserve,
         });

@@ -10,7 +10,7 @@
 //! - **G5** A pass stays in its thread and in its scope: it is not `Send`, so a task that may move between threads cannot
 //!   keep one over an `await`, and [`Gate::with`] is the form in which no task can.
 //!
-//! How passes are counted without a locked instruction is told in [`moves`]; the model check in `model` runs that very
+//! How passes are counted without a locked instruction is told in `moves`; the model check in `model` runs that very
 //! code. It does not know regions, nor processes, nor why it is closed.
 
 mod entered;

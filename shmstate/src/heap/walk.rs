@@ -36,7 +36,7 @@ pub struct HeapStats {
     pub holes: u64,
     /// The classes that have chunks, from the smallest slot to the largest.
     pub classes: Vec<ClassStats>,
-    /// Bytes of the blocks of each table that keeps records for itself, by the place of its row in the catalog; then what
+    /// Bytes of the blocks of each table that keeps records for itself, by [`TableInfo::row`](crate::TableInfo::row); last what
     /// belongs to no table: indexes, descriptions, rings.
     pub owned: Vec<u64>,
 }

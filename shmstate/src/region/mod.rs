@@ -749,7 +749,7 @@ impl Region {
 /// Layout and capacity of a region as asked for, in multiples of the chunk and of the mount's page.
 fn sizes(options: &Options, page: u64) -> Result<(Layout, u64)> {
     let unit = page.max(CHUNK);
-    let capacity = options.capacity / unit * unit;
+    let capacity = options.capacity_or_default() / unit * unit;
     let reserve = options.reserve.map_or(capacity, |reserve| reserve / unit * unit);
     let layout = Layout::of(reserve)?;
     layout.check_capacity(capacity)?;

@@ -27,7 +27,8 @@ pub const DEFAULT_CAPACITY: u64 = 1 << 30;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) place: Place,
-    pub(crate) capacity: u64,
+    /// None was asked for: [`DEFAULT_CAPACITY`], or that of a checkpoint.
+    pub(crate) capacity: Option<u64>,
     pub(crate) reserve: Option<u64>,
     pub(crate) ahead: Option<u64>,
     pub(crate) gate: Option<Gate>,
@@ -51,7 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             place: Place::Shm,
-            capacity: DEFAULT_CAPACITY,
+            capacity: None,
             reserve: None,
             ahead: None,
             gate: None,
@@ -66,7 +67,7 @@ impl Options {
     /// is used.
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Self {
-        self.capacity = bytes;
+        self.capacity = Some(bytes);
         self
     }
 
@@ -119,12 +120,16 @@ impl Options {
         self
     }
 
+    pub(crate) fn capacity_or_default(&self) -> u64 {
+        self.capacity.unwrap_or(DEFAULT_CAPACITY)
+    }
+
     /// What was asked for: for who shows it before there is a region.
     #[must_use]
     pub fn asked(&self) -> Asked<'_> {
         Asked {
-            capacity: self.capacity,
-            reserve: self.reserve.unwrap_or(self.capacity),
+            capacity: self.capacity_or_default(),
+            reserve: self.reserve.unwrap_or(self.capacity_or_default()),
             directory: match &self.place {
                 Place::Shm => None,
                 Place::Directory(path) => Some(path),
@@ -191,12 +196,12 @@ impl Options {
 
     /// Makes a new region with the contents of a checkpoint: as the old one was at the mark, but with an id of its own,
     /// no open stream (their sockets are gone), and its clock set on ([`Region::clock_ns`]). The capacity is the
-    /// checkpoint's. The file is checked against damage, not against malice: restore what a program of yours has
+    /// checkpoint's, unless another is asked for. The file is checked against damage, not against malice: restore what a program of yours has
     /// written.
     ///
     /// # Errors
     /// [`Error::NotACheckpoint`], [`Error::CheckpointDamaged`], [`Error::CheckpointCut`], [`Error::CheckpointCapacity`]
-    /// if another [`capacity`](Self::capacity) was asked for, [`Error::Damaged`] if the region in it contradicts
+    /// if the [`capacity`](Self::capacity) that was asked for does not hold it, or is more than was reserved for it, [`Error::Damaged`] if the region in it contradicts
     /// itself; those of [`create`](Self::create).
     pub fn restore(&self, path: impl AsRef<Path>, name: &str) -> Result<Region> {
         checkpoint::restore(path.as_ref(), check_name(name)?, self)

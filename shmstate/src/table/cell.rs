@@ -84,7 +84,7 @@ impl<T: Value> Cell<T> {
     /// Makes the cell with its first value.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::Overaligned`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, value: &T) -> Result<Self> {
         tx.whole(|tx| {
             let made = record::create(tx, Self::HOME, Parts::NONE, value)?;
@@ -98,7 +98,7 @@ impl<T: Value> Cell<T> {
     /// predecessor is at work.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         Self::open_migrating(region, name, Steps::new())
     }
@@ -157,7 +157,7 @@ impl<T: Value> Cell<T> {
     /// Replaces the value.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
         tx.whole(|tx| {
             let before = self.renewed(tx)?;

@@ -145,7 +145,7 @@ impl Progress {
 /// makes a record. Those of the *heap* are the same two, where memory for records, pages or nodes is not to be had, and [`Error::TooLarge`].
 ///
 /// It has no state of its own: all is in the region. So what seldom happens is done by functions of the region, or by a copy
-/// ([`apart`](Self::apart)), and a transaction whose address nobody was given lives in registers.
+/// (`apart`), and a transaction whose address nobody was given lives in registers.
 #[derive(Debug)]
 pub struct Tx<'a> {
     pub(crate) region: &'a mut Region,

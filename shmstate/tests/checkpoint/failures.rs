@@ -246,6 +246,27 @@ fn what_cannot_be_restored_leaves_no_region() {
     ));
     assert!(matches!(Region::restore(&path, &name.0), Err(Error::Exists { .. })));
     assert!(matches!(Region::restore(&path, ".."), Err(Error::BadName { .. })));
-    let same = Region::options().capacity(32 << 20).restore(&path, &copy.0);
-    assert!(same.is_ok(), "{same:?}");
+    // One GiB is what a region has for which nothing was asked; asked for, it is too much for this one.
+    assert!(matches!(
+        Region::options().capacity(1 << 30).restore(&path, &copy.0),
+        Err(Error::CheckpointCapacity {
+            asked: 1_073_741_824,
+            ..
+        })
+    ));
+    for (asked, has) in [
+        (32 << 20, 32 << 20),
+        (16 << 20, 16 << 20),
+        ((16 << 20) + 1000, 16 << 20),
+    ] {
+        let other = Region::options()
+            .capacity(asked)
+            .restore(&path, &copy.0)
+            .expect("restored");
+        assert_eq!(other.capacity(), has);
+        drop(other);
+        assert!(Region::remove(&copy.0).expect("removed"));
+    }
+    let same = Region::options().restore(&path, &copy.0).expect("restored");
+    assert_eq!(same.capacity(), 32 << 20);
 }

@@ -1,6 +1,6 @@
 //! Clients with persistent connections, and no code to connect again: each checks every byte it is sent.
 //!
-//! A client has up to [`WINDOW`] requests under way. Its answers must be to its requests in order, each once; the numbers of
+//! A client has up to `WINDOW` requests under way. Its answers must be to its requests in order, each once; the numbers of
 //! the server must grow; the generation must not shrink. Whatever does not fit, an end of the connection first of all, is a
 //! failure that the next call reports.
 

@@ -1,7 +1,7 @@
 //! Going over all records of a map, in the order in which they lie in memory.
 
-use super::Map;
 use super::bulk::fetch_ahead;
+use super::{COUNT, Map};
 use crate::archive::{self, Value};
 use crate::error::{Error, Result};
 use crate::heap::Blocks;
@@ -9,6 +9,7 @@ use crate::region::view::{Bad, View};
 use crate::table::key::Key;
 use crate::table::mixed::{self, At};
 use crate::table::record;
+use std::iter::FusedIterator;
 
 /// Iterator over the records of a map.
 #[derive(Debug)]
@@ -40,7 +41,10 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// Those of [`iter`](Self::iter).
-    pub fn keys<'v>(&self, view: &'v View) -> Result<impl Iterator<Item = Result<K>> + use<'v, K, V>> {
+    pub fn keys<'v>(
+        &self,
+        view: &'v View,
+    ) -> Result<impl ExactSizeIterator<Item = Result<K>> + FusedIterator + use<'v, K, V>> {
         Ok(self.iter(view)?.map(|item| item.map(|(key, _)| key)))
     }
 
@@ -48,7 +52,10 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// Those of [`iter`](Self::iter).
-    pub fn values<'v>(&self, view: &'v View) -> Result<impl Iterator<Item = Result<&'v V::Archived>> + use<'v, K, V>> {
+    pub fn values<'v>(
+        &self,
+        view: &'v View,
+    ) -> Result<impl ExactSizeIterator<Item = Result<&'v V::Archived>> + FusedIterator + use<'v, K, V>> {
         Ok(self.iter(view)?.map(|item| item.map(|(_, value)| value)))
     }
 }
@@ -85,9 +92,19 @@ impl<'v, K: Key, V: Value> Iterator for Iter<'v, K, V> {
         if self.left == 0 {
             return None;
         }
-        let item = self.step().transpose();
-        self.left = if matches!(item, Some(Ok(_))) { self.left - 1 } else { 0 };
-        item
+        match self.step() {
+            Ok(Some(item)) => {
+                self.left -= 1;
+                Some(Ok(item))
+            }
+            ended => {
+                let missing = std::mem::take(&mut self.left);
+                let at = self.map.row + COUNT;
+                Some(Err(ended
+                    .err()
+                    .unwrap_or_else(|| Error::damaged("number of records", at, missing))))
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -96,5 +113,7 @@ impl<'v, K: Key, V: Value> Iterator for Iter<'v, K, V> {
     }
 }
 
-/// Exact unless the region is damaged, which ends it early.
+/// Exact unless the region is damaged, which ends it early, with an error.
 impl<K: Key, V: Value> ExactSizeIterator for Iter<'_, K, V> {}
+
+impl<K: Key, V: Value> FusedIterator for Iter<'_, K, V> {}

@@ -128,7 +128,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::Overaligned`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         Self::create_with(tx, name, TableOptions::default())
     }
@@ -152,7 +152,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// does this while the predecessor is at work.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         Self::open_migrating(region, name, Steps::new())
     }
@@ -489,7 +489,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Whether there are none.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::StillMoving`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }

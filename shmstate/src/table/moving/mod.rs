@@ -241,7 +241,7 @@ impl<K: Key, V: OwnedValue> Moving<K, V> {
     /// Moves the record of the source under `key` now. Says whether there was one that had not moved.
     ///
     /// # Errors
-    /// What the program's code returns; [`Error::ForeignTable`], those of [`Map::insert`].
+    /// What the program's code returns; [`Error::ForeignTable`], those of [`Map::insert`](crate::Map::insert).
     pub fn bring(&self, tx: &mut Tx<'_>, key: &K) -> Result<bool> {
         self.core.admit(tx)?;
         self.core.bring(tx, key)
@@ -251,7 +251,7 @@ impl<K: Key, V: OwnedValue> Moving<K, V> {
     /// itself. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// What the program's code returns; [`Error::ForeignTable`], those of [`Map::insert`].
+    /// What the program's code returns; [`Error::ForeignTable`], those of [`Map::insert`](crate::Map::insert).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         self.core.admit(tx)?;
         self.core.sweep(tx, budget)

@@ -4,7 +4,7 @@
 //! search touches no record; of longer keys the first 16 bytes do. Every node counts what is below it, so that the rank of
 //! a key and the record of a rank cost as much as a lookup. Before a record is lent out, its key is compared with its entry's.
 //!
-//! Roots in the catalog row: node at the top, depth, records, bytes of their archives, shape of the keys ([`Stored`]).
+//! Roots in the catalog row: node at the top, depth, records, bytes of their archives, shape of the keys (`Stored`).
 
 mod check;
 mod entry;
@@ -167,7 +167,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::Overaligned`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         Self::create_with(tx, name, TableOptions::default())
     }
@@ -189,7 +189,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// does this while the predecessor is at work.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         Self::open_migrating(region, name, Steps::new())
     }

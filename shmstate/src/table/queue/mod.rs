@@ -121,7 +121,7 @@ impl<T: Value> Queue<T> {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::Overaligned`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str) -> Result<Self> {
         tx.whole(|tx| {
             let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
@@ -134,7 +134,7 @@ impl<T: Value> Queue<T> {
     /// predecessor is at work.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         Self::open_migrating(region, name, Steps::new())
     }

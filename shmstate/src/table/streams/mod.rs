@@ -170,7 +170,7 @@ impl Streams {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::TooLarge`] for a ring, those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::TooLarge`] for a ring, those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, rings: Rings) -> Result<Self> {
         tx.whole(|tx| {
             let (least, most) = RING_SIZES;
@@ -200,7 +200,7 @@ impl Streams {
     /// Finds the table. Needs no pass.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         let row = catalog::find_live(region, name, &Self::spec())?;
         Ok(Self::handle(row, &region.view))

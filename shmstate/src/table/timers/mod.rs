@@ -155,7 +155,7 @@ impl<T: Value> Timers<T> {
     /// Makes the table; `gap` is what its periodic timers do about firings that they missed.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::Overaligned`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, gap: Gap) -> Result<Self> {
         tx.whole(|tx| {
             let row = catalog::create(tx, name, &Self::spec(), TableOptions::default(), &[])?;
@@ -170,7 +170,7 @@ impl<T: Value> Timers<T> {
     /// predecessor is at work.
     ///
     /// # Errors
-    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Busy`], [`Error::Damaged`].
+    /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
         Self::open_migrating(region, name, Steps::new())
     }

@@ -38,6 +38,7 @@ step!(V3, V2);
 fn info<T: Schema>(records: u64, shapes: &[ShapeInfo]) -> TableInfo {
     let shape = Description::of::<T>();
     TableInfo {
+        row: 0,
         name: "players".into(),
         kind: Some(Kind::Map),
         version: shape.version(),
