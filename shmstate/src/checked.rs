@@ -194,10 +194,10 @@ impl Options {
         let region = self.open(name)?;
         verify::check(&region.view)?.into_sound()?;
         let rows = catalog::rows(&region.view)?;
-        // Streams have no records, only bytes.
+        // Streams have no records, only bytes. What the library keeps beside a table is that table's: it is opened with it, or trusted with it.
         let typed = rows
             .into_iter()
-            .filter(|row| Kind::from_number(row.kind) != Some(Kind::Streams));
+            .filter(|row| Kind::from_number(row.kind) != Some(Kind::Streams) && !row.name.starts_with('.'));
         Ok(Unverified {
             left: typed.map(|row| row.name).collect(),
             region,

@@ -520,3 +520,142 @@ fn a_migration_that_finds_no_memory_has_changed_nothing() {
     }
     assert_eq!(found, model);
 }
+
+/// Takes all memory that is left: long values first, then shorter ones.
+fn fill_up(region: &mut Region, pass: &shmstate::Pass<'_>) {
+    let filler: Slab<Vec<u8>> = region.write(pass, |tx| Slab::create(tx, "filler")).expect("table");
+    for length in [200_000, 50_000, 20_000, 5000, 2000, 900, 400, 100, 16] {
+        while region.write(pass, |tx| filler.insert(tx, &vec![0; length])).is_ok() {}
+    }
+}
+
+/// There is room for records, but none for what leads to them: nodes of a tree, segments of an index.
+#[test]
+fn where_there_is_no_room_for_an_index_it_is_as_it_was() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut region = Region::in_memory(4 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let spread = 1 << 40;
+    let (map, ordered) = region
+        .write(&pass, |tx| -> Result<(Map<u64, u64>, OrderedMap<u64, u64>)> {
+            Ok((Map::create(tx, "map")?, OrderedMap::create(tx, "ordered")?))
+        })
+        .expect("tables");
+    let (mut records, mut sorted): (HashMap<u64, u64>, BTreeMap<u64, u64>) = Default::default();
+    for i in 0..8000u64 {
+        let put = region.write(&pass, |tx| {
+            map.insert(tx, &i, &i)?;
+            ordered.insert(tx, &(i * spread), &i)
+        });
+        put.expect("room");
+        records.insert(i, i);
+        sorted.insert(i * spread, i);
+    }
+    fill_up(&mut region, &pass);
+    // Records go and leave room for others; nodes and segments stay, half full.
+    for i in (0..8000u64).filter(|i| i % 2 == 1) {
+        let taken = region.write(&pass, |tx| -> Result<bool> {
+            map.remove(tx, &i)?;
+            ordered.remove(tx, &(i * spread))
+        });
+        assert!(taken.expect("removed"));
+        records.remove(&i);
+        sorted.remove(&(i * spread));
+    }
+    let mut refused = [0, 0];
+    for _ in 0..8000 {
+        // All of them in a few leaves; and wherever chance leads them to.
+        let (near, far) = (random.u64(..3 * spread), random.u64(1 << 20..));
+        let mut tx = region.begin(&pass).expect("begin");
+        match ordered.insert(&mut tx, &near, &near) {
+            Ok(_) => _ = sorted.insert(near, near),
+            Err(Error::RegionFull { .. }) => refused[0] += 1,
+            Err(other) => panic!("{other}"),
+        }
+        match map.insert(&mut tx, &far, &far) {
+            Ok(_) => _ = records.insert(far, far),
+            Err(Error::RegionFull { .. }) => refused[1] += 1,
+            Err(other) => panic!("{other}"),
+        }
+        tx.commit().expect("commit");
+    }
+    println!("{refused:?} refused");
+    assert!(refused.iter().all(|n| *n > 100), "{refused:?}");
+    sound(&region, &pass, "at the end");
+    let reader = region.read(&pass).expect("read");
+    let found: Result<HashMap<u64, u64>> = map
+        .iter(&reader)
+        .expect("iter")
+        .map(|i| i.map(|(k, v)| (k, v.to_native())))
+        .collect();
+    assert_eq!(found.expect("all can be read"), records);
+    let found: Result<BTreeMap<u64, u64>> = ordered
+        .iter(&reader)
+        .expect("iter")
+        .map(|i| i.map(|(k, v)| (k, v.to_native())))
+        .collect();
+    assert_eq!(found.expect("all can be read"), sorted);
+}
+
+/// Where no memory is left records can still be taken away, to the last.
+#[test]
+fn a_full_region_can_be_emptied() {
+    let mut region = Region::in_memory(8 << 20).expect("region");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let t = region.write(&pass, Tables::create).expect("tables");
+    let value = |n: u64| vec![n as u8; (n % 90) as usize];
+    let (mut count, mut ids, mut timers) = (0, Vec::new(), Vec::new());
+    loop {
+        let put = region.write(&pass, |tx| -> Result<(SlabId, TimerId)> {
+            t.map.insert(tx, &count, &value(count))?;
+            t.ordered.insert(tx, &format!("{count}"), &value(count))?;
+            t.queue.push_back(tx, &value(count))?;
+            let timer = t.timers.insert(tx, count * 7919 % 1000, &value(count))?;
+            Ok((t.slab.insert(tx, &value(count))?, timer))
+        });
+        match put {
+            Ok((id, timer)) => {
+                ids.push(id);
+                timers.push(timer);
+            }
+            Err(Error::RegionFull { .. }) => break,
+            Err(other) => panic!("{other}"),
+        }
+        count += 1;
+    }
+    fill_up(&mut region, &pass);
+    assert!(count > 4000, "{count}");
+    // In another order than they came in.
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut order: Vec<u64> = (0..count).collect();
+    fastrand::Rng::with_seed(seed).shuffle(&mut order);
+    for n in order {
+        let (id, timer) = (ids[n as usize], timers[n as usize]);
+        let taken = region.write(&pass, |tx| -> Result<bool> {
+            let mut all = t.map.remove(tx, &n)?;
+            all &= t.ordered.remove(tx, &format!("{n}"))?;
+            all &= t.queue.pop_front(tx, |_, _| ())?.is_some();
+            all &= t.slab.remove(tx, id)?;
+            Ok(all & t.timers.cancel(tx, timer)?)
+        });
+        assert!(
+            taken.unwrap_or_else(|e| panic!("{n} of {count}: {e}")),
+            "{n} of {count}"
+        );
+    }
+    sound(&region, &pass, "at the end");
+    let reader = region.read(&pass).expect("read");
+    let left = [
+        t.map.len(&reader),
+        t.ordered.len(&reader),
+        t.queue.len(&reader),
+        t.slab.len(&reader),
+        t.timers.len(&reader),
+    ];
+    assert_eq!(left.map(|n| n.expect("len")), [0; 5]);
+}
