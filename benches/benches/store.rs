@@ -1,4 +1,5 @@
-//! `cargo bench -p handover-benches --bench store`: single operations of the store against a fast-hash `HashMap`, at 10⁵ players.
+//! `cargo bench -p handover-benches --bench store`: single operations of the store against a fast-hash `HashMap`, and of tables with checksums against such
+//! without, at 10⁵ players.
 //!
 //! For work on one operation. What is published comes from `report -- store`, which interleaves all engines.
 
@@ -7,7 +8,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use harness::engine::{Kind, Opened, Room};
 use harness::keys::{Distribution, Draw, shuffled};
-use harness::players::templates;
+use harness::players::{Player, template, templates};
+use shmstate::{Map, Region, TableOptions};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -48,5 +50,54 @@ fn store(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, store);
+/// What checksums cost: a change of one field, and a whole record, in a table with them and in one without.
+fn checksums(c: &mut Criterion) {
+    let keys = Draw::of(PLAYERS, 2).keys(Distribution::Uniform, OPERATIONS, 7);
+    let templates = templates();
+    let mut group = c.benchmark_group(format!("{PLAYERS} players, checksums"));
+    group
+        .throughput(Throughput::Elements(OPERATIONS as u64))
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(2));
+    for (name, with) in [("without", false), ("with", true)] {
+        let mut region = Region::in_memory(256 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let options = TableOptions::default().checksums(with);
+        let map: Map<u64, Player> = region
+            .write(&pass, |tx| Map::create_with(tx, "players", options))
+            .expect("table");
+        for key in shuffled(PLAYERS, 1) {
+            let player = template(&templates, key, 0);
+            region
+                .write(&pass, |tx| map.insert(tx, &key, player))
+                .expect("inserted");
+        }
+        group.bench_function(BenchmarkId::new("update", name), |b| {
+            b.iter(|| {
+                for key in &keys {
+                    let mut tx = region.begin(&pass).expect("begin");
+                    if let Some(mut player) = map.get_mut(&mut tx, key).expect("get") {
+                        let score = player.score.to_native().wrapping_add(1);
+                        player.set(|p| &p.score, score.into()).expect("set");
+                    }
+                    tx.commit().expect("commit");
+                }
+            });
+        });
+        let mut round = 0;
+        group.bench_function(BenchmarkId::new("replace", name), |b| {
+            b.iter(|| {
+                round += 1;
+                for key in &keys {
+                    let player = template(&templates, *key, round);
+                    region.write(&pass, |tx| map.insert(tx, key, player)).expect("replaced");
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, store, checksums);
 criterion_main!(benches);

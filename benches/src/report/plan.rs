@@ -115,7 +115,7 @@ impl Plan {
                 rounds: 7,
                 operations: 400_000,
                 growth: 1_000_000,
-                growth_rounds: 3,
+                growth_rounds: 7,
                 sizes: SIZES.to_vec(),
                 attach_rounds: 7,
                 observer_rounds: 12,

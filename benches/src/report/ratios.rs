@@ -50,7 +50,7 @@ const DEFINITIONS: [Definition; 18] = {
             None,
         ),
         ("update_vs_hashmap", O::Update, O::Update, Hashmap, false, Some(1.5)),
-        ("update_vs_hashmap_zipf", O::Update, O::Update, Hashmap, true, Some(1.5)),
+        ("update_vs_hashmap_zipf", O::Update, O::Update, Hashmap, true, Some(1.3)),
         ("replace_vs_hashmap", O::Replace, O::Replace, Hashmap, false, Some(0.5)),
         (
             "replace_vs_hashmap_zipf",

@@ -125,7 +125,7 @@ pub struct TableOptions {
 
 impl TableOptions {
     /// Whether every record carries a checksum, so that [`verify`](crate::verify()) names every altered byte of it. Each change of a
-    /// record then costs a pass over it. The default is not to.
+    /// record then costs a pass over it. The default is not to. Maps and ordered maps can have them; what is in the other tables is found from there, or is short-lived, and has none.
     #[must_use]
     pub fn checksums(mut self, yes: bool) -> Self {
         self.checksums = yes;
