@@ -380,6 +380,24 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
     assert!(broken.is_err());
     assert!(matches!(tx.commit(), Err(Error::BrokenOff)));
 
+    let counter: Cell<u64> = region.write(&pass, |tx| Cell::create(tx, "counter", &1)).expect("cell");
+    let mut tx = region.begin(&pass).expect("begin");
+    let broken = catch_unwind(AssertUnwindSafe(|| {
+        tx.savepoint(|tx| -> Result<()> {
+            counter.get_mut(tx)?.set(|n| n, 2.into())?;
+            panic!("while a word is held back")
+        })
+    }));
+    assert!(broken.is_err());
+    assert!(matches!(tx.commit(), Err(Error::BrokenOff)));
+    // The next one has nothing to do with it.
+    region
+        .write(&pass, |tx| {
+            assert_eq!(counter.get(tx)?.to_native(), 1);
+            counter.set(tx, &3)
+        })
+        .expect("the next");
+
     // In a part that is taken back: the rest is whole.
     let mut tx = region.begin(&pass).expect("begin");
     t.cell.set(&mut tx, &vec![4]).expect("set");
@@ -394,6 +412,7 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
     let reader = region.read(&pass).expect("read");
     assert_eq!(t.cell.get(&reader).expect("cell").as_slice(), [4]);
     assert_eq!(t.queue.len(&reader).expect("len"), 2);
+    assert_eq!(counter.get(&reader).expect("counter").to_native(), 3);
 }
 
 mod older {

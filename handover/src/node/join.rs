@@ -456,6 +456,11 @@ impl Join {
         }
     }
 
+    /// Who serves until this process takes over.
+    pub(crate) fn predecessor(&self) -> Option<&Pidfd> {
+        self.predecessor.as_ref()
+    }
+
     /// How long this process will be on probation; `None` if it will not.
     pub(crate) fn probation(&self) -> Option<Duration> {
         let speaks = self.offer.protocol >= Version::V2 as u16;

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// How long a process may take from its last instruction to its death without a core: a hundred GiB in small pages.
 const DYING: Duration = Duration::from_secs(5);
+/// Between two looks whether the predecessor serves meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
 /// Where regions are that have no directory of their own.
 const SHM: &str = "/dev/shm";
 
@@ -37,15 +39,21 @@ pub(crate) fn remove_all(identity: &NodeIdentity) {
 }
 
 /// Waits until those are dead who have ended, as a version that was killed in its probation a moment ago: what they brought, regions and sockets, would
-/// be in the way of this one's. The predecessor serves meanwhile. A core is not waited for.
-pub(crate) fn wait_for_the_dying(block: &ControlBlock) -> Result<()> {
+/// be in the way of what this one makes. The predecessor serves meanwhile: if it ends itself, nobody waits. A core is not waited for.
+pub(crate) fn wait_for_the_dying(block: &ControlBlock, predecessor: Option<&Pidfd>) -> Result<()> {
+    let deadline = Deadline::after(DYING);
+    let serves = || predecessor.is_some_and(|predecessor| !predecessor.has_ended().unwrap_or(true));
     for row in block.participants()? {
-        if let Some(process) = Pidfd::open(row.process)?
-            && process.seems_dying()
-        {
-            // If it takes longer, what is in the way refuses, and says what it is.
-            let _ = process.wait_dead(Deadline::after(DYING));
+        // One that cannot be seen from here is none of those.
+        let Ok(Some(process)) = Pidfd::open(row.process) else {
+            continue;
+        };
+        let is_predecessor = predecessor.is_some_and(|predecessor| predecessor.process() == row.process);
+        if is_predecessor || !process.seems_dying() {
+            continue;
         }
+        // If it takes longer, what is in the way refuses, and says what it is.
+        while serves() && !deadline.passed() && process.wait_dead(deadline.or(Deadline::after(LOOK))).is_err() {}
     }
     Ok(())
 }
@@ -55,8 +63,11 @@ fn is_left(block: &ControlBlock, object: &str) -> Result<bool> {
     let me = std::process::id();
     let mut left = false;
     for row in block.participants()?.iter().filter(|row| row.process.pid != me) {
-        let Some(process) = Pidfd::open(row.process)? else {
-            continue;
+        let process = match Pidfd::open(row.process) {
+            Ok(Some(process)) => process,
+            Ok(None) => continue,
+            // It cannot be seen from here, and may have it.
+            Err(_) => return Ok(false),
         };
         let has = estate::has_open(row.process.pid, object);
         if process.has_ended()? {

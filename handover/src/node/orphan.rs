@@ -1,5 +1,5 @@
 //! A node that nobody holds any more but processes that have ended and still write their cores: it is taken over without waiting for that.
-//! One that is giving up its memory may have given up its descriptors before, so nothing is taken from it: a start waits for its death.
+//! What one that is giving up its memory still has does not show, so nothing is taken from it: a start waits until the lock is free.
 //!
 //! - **O1** The liveness lock says that somebody is there who owns the node, is parked, or has everything to take over. All of these have a row. So the lock
 //!   counts as free if each row's process is dead, or has ended, or drains; and one at least is seen to have ended, which is who holds the lock. Where the
@@ -43,7 +43,11 @@ impl Orphan {
         let lease = block.lease()?;
         let mut ended = Vec::new();
         for row in block.participants()? {
-            match Pidfd::open(row.process)? {
+            // One that cannot be seen from here: the lock decides.
+            let Ok(process) = Pidfd::open(row.process) else {
+                return Ok(None);
+            };
+            match process {
                 _ if row.process == me => {}
                 Some(process) if process.is_dead()? => {}
                 // At the first look that is true only of one that writes its core.

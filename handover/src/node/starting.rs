@@ -144,7 +144,12 @@ impl Starting {
                 regions.push((name, builder::attach(&join.identity, spec, fd, &gate)?));
             }
         }
-        new_regions::wait_for_the_dying(&join.block)?;
+        let is_here = |name: &str| regions.iter().any(|(known, _)| known == name);
+        let all_came = config.regions.iter().all(|spec| is_here(&spec.name))
+            && (config.descriptors.iter()).all(|spec| staged.named.iter().any(|(name, ..)| *name == spec.name));
+        if !all_came {
+            new_regions::wait_for_the_dying(&join.block, join.predecessor())?;
+        }
         for spec in &config.regions {
             if !regions.iter().any(|(name, _)| *name == spec.name) {
                 let region = new_regions.make(&join.block, spec, &gate)?;

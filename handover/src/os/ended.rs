@@ -10,7 +10,8 @@
 //!   marked in the first: a thread that was missed there was made by one that was not marked yet. It must also be as long as the
 //!   kernel's count of threads, for a list is cut short by a thread that goes away meanwhile.
 //! - **L3** Most that are killed are dead a moment later, and with the death come the locks that they held outside the node. So one that has ended gets
-//!   [`GRACE`] for dying, from when that was first seen. One that writes a core (`PF_DUMPCORE`) gets none, for it would not be enough.
+//!   [`GRACE`] for dying, from when that was first seen. One that writes a core gets none, for it would not be enough: a thread has the mark of a
+//!   crash (`PF_DUMPCORE`), which it has without a core and after it too, and the process says that it does (`CoreDumping` in its status).
 //! - **L4** [`Life::Unknown`] means that it is not known: what cannot be read or understood proves nothing.
 //!
 //! It does not know whose process it is: the caller holds a pidfd, so a pid that was given again means that the process is dead.
@@ -66,16 +67,28 @@ pub(super) fn look(pid: u32) -> Life {
     if !known || counted != Some(after.len()) || count() != counted {
         return Life::Unknown;
     }
-    match after.values().any(|flags| flags & PF_DUMPCORE != 0) {
+    match dumps(pid, &after) {
         true => Life::Dumps,
         false => Life::Ended,
     }
 }
 
+/// Whether a process whose threads have these marks is writing its core now.
+fn dumps(pid: u32, threads: &BTreeMap<u32, u64>) -> bool {
+    let crashed = threads.values().any(|flags| flags & PF_DUMPCORE != 0);
+    let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    crashed && status().lines().any(|line| line == "CoreDumping:\t1")
+}
+
 /// Whether this process seems to be giving up what it has: to wait for that, not to rely on it.
 pub(super) fn seems_dying(pid: u32) -> bool {
-    let threads = marked(&format!("/proc/{pid}/task")).unwrap_or_default();
-    !threads.is_empty() && threads.values().all(|flags| flags & PF_DUMPCORE == 0)
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    // Those that go away meanwhile say the same as those that are marked.
+    let threads: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
+    let marks = threads.iter().map(|thread| (0, thread.flags)).collect();
+    !threads.is_empty() && threads.iter().all(Thread::is_marked) && !dumps(pid, &marks)
 }
 
 /// Everybody in the list of threads with their flags, if all are marked.

@@ -35,7 +35,12 @@ impl Estate {
             if !process.has_ended().ok()? {
                 return None;
             }
-            for (number, path) in open_files(process.process().pid)? {
+            let files = open_files(process.process().pid)?;
+            if files.is_empty() {
+                // They went before it is dead: whether another thread of it has them still does not show.
+                return None;
+            }
+            for (number, path) in files {
                 let socket = path.as_os_str().as_encoded_bytes().starts_with(b"socket:");
                 if !socket && !wanted(&path) {
                     continue;

@@ -64,14 +64,16 @@ impl ProcessId {
         Ok(Some(Self { pid, start_time }))
     }
 
-    /// Whether it lives. `false` is proof (H5).
+    /// Whether it lives. `false` is proof (H5): a process that has its number but is hidden here may be it.
     ///
     /// # Errors
     /// It cannot be found out.
     pub fn is_alive(self) -> Result<bool> {
-        match Pidfd::open(self)? {
-            Some(pidfd) => Ok(!pidfd.is_dead()?),
-            None => Ok(false),
+        match Pidfd::open(self) {
+            Ok(Some(pidfd)) => Ok(!pidfd.is_dead()?),
+            Ok(None) => Ok(false),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(true),
+            Err(e) => Err(e),
         }
     }
 }
@@ -86,7 +88,8 @@ fn absent(path: &str) -> Result<Option<ProcessId>> {
 
 /// What number /proc has for the process that is held; `None` if it is dead by now, or this kernel does not tell.
 fn shown(pidfd: &OwnedFd) -> Result<Option<u32>> {
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    // Of this thread: what a process whose first thread has ended shows of itself is empty.
+    let path = format!("/proc/thread-self/fdinfo/{}", pidfd.as_raw_fd());
     let info = fs::read_to_string(&path).map_err(|e| Error::io("read", path, e))?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
     Ok(pid.and_then(|pid| pid.trim().parse().ok()))
@@ -121,7 +124,8 @@ impl Pidfd {
         };
         let fd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => fd,
-            Err(Errno::SRCH) => return Ok(None),
+            // The others say that the number is a thread's by now.
+            Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => return Ok(None),
             Err(e) => return Err(Error::io("take hold of", place, e)),
         };
         let held = Self {
@@ -304,6 +308,26 @@ mod tests {
         child.wait().expect("reap");
         assert!(!process.is_alive().expect("ask"));
         pidfd.kill().expect("killing the dead is no error");
+    }
+
+    /// The number is used again, by a thread of somebody.
+    #[test]
+    fn a_thread_is_no_process() {
+        let thread = std::thread::spawn(|| {
+            let id = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+            let other = ProcessId { pid: id, start_time: 1 };
+            (Pidfd::open(other).map(|held| held.is_none()), other.is_alive())
+        });
+        let (open, alive) = thread.join().expect("the thread");
+        assert!(open.expect("nobody") && !alive.expect("asked"));
+    }
+
+    /// A server whose first thread has ended is one like any other: it can take hold of others.
+    #[test]
+    fn a_process_whose_first_thread_has_ended_can_ask() {
+        let me = ProcessId::current().expect("proc");
+        let asked = std::thread::spawn(move || Pidfd::open(me).map(|held| held.is_some()));
+        assert!(asked.join().expect("the thread").expect("asked"));
     }
 
     /// Says to the child of the test below what it is.

@@ -56,7 +56,7 @@ pub(crate) fn alloc(tx: &mut Tx<'_>, bytes: u64) -> Result<Block> {
     alloc_for(tx, Owner::SHARED, bytes, 16)
 }
 
-/// Takes a block of at least `bytes` for `owner`, aligned to `align` (8 or 16). Its contents are undefined.
+/// Takes a block of at least `bytes` for `owner`, aligned to `align` (8 or 16; 64 for whole lines of memory in a class of them). Its contents are undefined.
 pub(crate) fn alloc_for(tx: &mut Tx<'_>, owner: Owner, bytes: u64, align: u64) -> Result<Block> {
     let block = take(tx, owner, bytes, align, false)?;
     // It is written without a log, and may have been in use at the mark of a checkpoint.

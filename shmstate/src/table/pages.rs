@@ -98,7 +98,7 @@ impl Pages {
         tx.put(self.roots + 16, left, WHAT)?;
         tx.free(page);
         if room > LEAST_ROOM && left <= room / 4 {
-            self.move_to(tx, directory, left, room / 2)?;
+            shorter(tx, |tx| self.move_to(tx, directory, left, room / 2))?;
         }
         Ok(())
     }
@@ -143,6 +143,14 @@ impl Pages {
             }
         }
         Ok(())
+    }
+}
+
+/// Moves a directory to a shorter one. Where there is no memory for that it stays as it is: records must be taken away all the same.
+pub(crate) fn shorter<R>(tx: &mut Tx<'_>, make: impl FnOnce(&mut Tx<'_>) -> Result<R>) -> Result<()> {
+    match tx.whole(make) {
+        Ok(_) | Err(Error::RegionFull { .. } | Error::OutOfSpace { .. }) => Ok(()),
+        Err(other) => Err(other),
     }
 }
 

@@ -308,15 +308,17 @@ impl<T: Value> Slab<T> {
     /// # Errors
     /// As [`remove`](Self::remove).
     pub fn retain(&self, tx: &mut Tx<'_>, mut keep: impl FnMut(SlabId, &T::Archived) -> bool) -> Result<u64> {
-        let slots = self.admit(tx)?;
-        let (mut cursor, mut removed) = (0, 0);
-        while let Some(slot) = slots.next(tx, &mut cursor)? {
-            if !keep(SlabId(slot.token()), self.root(tx, &slot)?) {
-                self.take(tx, slots, &slot)?;
-                removed += 1;
+        tx.whole(|tx| {
+            let slots = self.admit(tx)?;
+            let (mut cursor, mut removed) = (0, 0);
+            while let Some(slot) = slots.next(tx, &mut cursor)? {
+                if !keep(SlabId(slot.token()), self.root(tx, &slot)?) {
+                    self.take(tx, slots, &slot)?;
+                    removed += 1;
+                }
             }
-        }
-        Ok(removed)
+            Ok(removed)
+        })
     }
 
     /// Shows every record to `each`, in the order of the slots, and takes all of them away. Gives how many there were.

@@ -121,8 +121,8 @@ impl Progress {
 /// An open transaction. Dropped without [`commit`](Tx::commit), also by a panic, it leaves no trace (T2).
 ///
 /// An operation of a table that fails has changed nothing: the transaction goes on as if it had not been called, and may be committed. What several
-/// operations do together is made one by [`savepoint`](Tx::savepoint). What a program's own closure changed before it returned an error (`for_each_mut`, `retain`) was
-/// operations by themselves, and stays until the transaction is rolled back.
+/// operations do together is made one by [`savepoint`](Tx::savepoint). What a program's own closure changed in records that it was lent (`for_each_mut`, `update_many`,
+/// `and_modify`) before it returned an error, or panicked, was operations by themselves, and stays until the transaction is rolled back.
 ///
 /// ```
 /// # fn main() -> shmstate::Result<()> {
@@ -203,6 +203,9 @@ impl<'a> Tx<'a> {
     /// were changed (B2 of `region::mixed`). What goes wrong there, also a panic of the program's code, takes the transaction back.
     #[cold]
     fn commit_touched(&mut self) -> Result<()> {
+        if self.region.progress.failed.load(Ordering::Relaxed) != 0 {
+            return Err(self.refuse());
+        }
         // Taken back when dropped.
         let mut tx = Tx {
             region: &mut *self.region,
@@ -268,6 +271,7 @@ impl<'a> Tx<'a> {
     #[inline(always)]
     fn commit_word(&mut self) {
         let Region { view, progress, .. } = &mut *self.region;
+        debug_assert_eq!(*progress.failed.get_mut(), 0, "the stage says that all is well");
         let [offset, value, record] = progress.take();
         view.commit_known_word(offset, value, record, undo::settled);
         view.set_header(at::COMMITS, view.header(at::COMMITS).wrapping_add(1));

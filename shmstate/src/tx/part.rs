@@ -11,6 +11,7 @@ use super::undo::Mark;
 use super::{CHANGING, HELD, LOGGED, Tx, UNTOUCHED, flush};
 use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
+use crate::region::header::at;
 use std::sync::atomic::Ordering;
 
 /// What was changed could not be taken back, or not be written: nothing is committed.
@@ -26,6 +27,7 @@ struct Begun {
     touched: usize,
     carried: usize,
     failed: u8,
+    activity: u64,
 }
 
 /// An open part. Dropped without [`keep`](Part::keep) or [`take_back`](Part::take_back), it ends by a panic.
@@ -47,6 +49,7 @@ impl<'p, 'a> Part<'p, 'a> {
             touched: region.touched.len(),
             carried: region.carried.len(),
             failed: region.progress.failed.load(Ordering::Relaxed),
+            activity: region.view.header(at::ACTIVITY),
         };
         Self { tx, begun }
     }
@@ -71,6 +74,8 @@ impl<'p, 'a> Part<'p, 'a> {
         }
         region.touched.truncate(self.begun.touched);
         region.carried.truncate(self.begun.carried);
+        // It may have ended where the heap grew.
+        region.view.set_header(at::ACTIVITY, self.begun.activity);
         let undone = region.log.undo_to(&region.view, self.begun.mark);
         // What went wrong in the part is as gone as what it changed.
         let failed = self.begun.failed | if undone.is_err() { DAMAGE } else { 0 };
@@ -87,8 +92,9 @@ impl Drop for Part<'_, '_> {
     fn drop(&mut self) {
         let progress = &self.tx.region.progress;
         progress.failed.fetch_or(PANIC, Ordering::Relaxed);
-        // What is held back, or not settled, is looked at by the commit, which refuses.
-        if !progress.is_pending() {
+        // A word that is held back is forgotten: the commit looks at what went wrong where something was logged, and refuses. A record that is not
+        // settled stays what it is.
+        if progress.stage.load(Ordering::Relaxed) != CHANGING {
             progress.enter(LOGGED);
         }
     }

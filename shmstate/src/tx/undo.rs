@@ -383,16 +383,19 @@ impl Log {
     /// it is undone then: restoring twice restores the same.
     pub(crate) fn undo_to(&mut self, view: &View, mark: Mark) -> Result<()> {
         let length = *self.length.get_mut();
-        self.walk(view, length, mark.length, |_| Ok(()))?;
-        self.walk(view, length, mark.length, |entry| entry.restore(view))?;
-        // As in `undo`: the bytes first, then the length that no longer covers their entries.
-        turn(view);
-        compiler_fence(Ordering::SeqCst);
-        view.publish_header(at::LOG_LENGTH, seal(mark.length));
-        compiler_fence(Ordering::SeqCst);
-        // Again, for who looked in between: the log may get as long as it was.
-        turn(view);
-        compiler_fence(Ordering::SeqCst);
+        // Nothing was logged, nor changed: nobody who looks on need know.
+        if length != mark.length {
+            self.walk(view, length, mark.length, |_| Ok(()))?;
+            self.walk(view, length, mark.length, |entry| entry.restore(view))?;
+            // As in `undo`: the bytes first, then the length that no longer covers their entries.
+            turn(view);
+            compiler_fence(Ordering::SeqCst);
+            view.publish_header(at::LOG_LENGTH, seal(mark.length));
+            compiler_fence(Ordering::SeqCst);
+            // Again, for who looked in between: the log may get as long as it was.
+            turn(view);
+            compiler_fence(Ordering::SeqCst);
+        }
         self.enter(mark.extent);
         *self.next.get_mut() = mark.next;
         *self.length.get_mut() = mark.length;

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// A hold on the end of a process. Dropped, it dies.
+/// A hold on the end of a process. Dropped, it goes on dying; one that lives is killed.
 #[derive(Debug)]
 pub struct Deathbed(Pid);
 
@@ -47,7 +47,12 @@ impl Deathbed {
 
 impl Drop for Deathbed {
     fn drop(&mut self) {
-        // It lives, or has been let go: nothing is to be done.
-        let _ = ptrace::detach(self.0, None);
+        if ptrace::detach(self.0, None).is_ok() {
+            return;
+        }
+        // It was not stopped: it lives, for the test failed before, and would stop at its end for ever.
+        if kill(self.0, Signal::SIGKILL).is_ok() && waitpid(self.0, Some(WaitPidFlag::__WALL)).is_ok() {
+            let _ = ptrace::detach(self.0, None);
+        }
     }
 }

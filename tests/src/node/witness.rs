@@ -89,11 +89,13 @@ impl Witness {
     pub fn enter(&self, generation: u64) -> io::Result<Stamp<'_>> {
         let me = (std::process::id(), generation);
         let mut locked = self.try_lock()?;
-        let (noted, end) = self.noted()?;
+        let (mut noted, mut end) = self.noted()?;
         let patience = now() + DYING.as_nanos() as u64;
         while !locked && runs_no_more(noted.0) && now() < patience {
             std::thread::sleep(AGAIN);
             locked = self.try_lock()?;
+            // Somebody else may have got it first, and live.
+            (noted, end) = self.noted()?;
         }
         if !locked || noted.1 > generation {
             self.say(&Line::TwoOwners { found: me, noted })?;
@@ -179,15 +181,20 @@ impl<'n> Held<'n> {
 
 /// Whether every thread of this process has been killed or begun to end, or there is none.
 fn runs_no_more(process: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else {
-        return true;
+    let threads = match std::fs::read_dir(format!("/proc/{process}/task")) {
+        Ok(threads) => threads,
+        Err(e) => return e.kind() == io::ErrorKind::NotFound,
     };
     threads.flatten().all(|thread| {
-        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let stat = match std::fs::read_to_string(thread.path().join("stat")) {
+            Ok(stat) => stat,
+            Err(e) => {
+                return e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(Errno::SRCH.raw_os_error());
+            }
+        };
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
         let flags = fields.and_then(|fields| fields.split_ascii_whitespace().nth(FLAGS)?.parse::<u64>().ok());
-        // One that cannot be read is gone.
-        flags.is_none_or(|flags| flags & (PF_EXITING | PF_SIGNALED) != 0)
+        flags.is_some_and(|flags| flags & (PF_EXITING | PF_SIGNALED) != 0)
     })
 }
 

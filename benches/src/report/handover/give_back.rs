@@ -25,7 +25,7 @@ const ROUND: Duration = Duration::from_millis(500);
 pub(in crate::report) struct GiveBack {
     pub(super) bytes: u64,
     pub(super) connections: usize,
-    /// All of them.
+    /// Both kinds of death, with pages as they come.
     pub(super) first_pass_ms: Option<Quantiles>,
     pub(super) by_kill_ms: Option<Quantiles>,
     pub(super) by_crash_ms: Option<Quantiles>,
@@ -126,7 +126,14 @@ fn deaths(plan: &Plan, kind: Kind, times: usize) -> Result<Deaths> {
     };
     let scene = Scene::new(Pace::Ticks(plan.tick), bytes, 1)?;
     let mut old = scene.spawn(on_probation)?;
-    old.serving(scene.filling())?;
+    let first = old.serving(scene.filling())?;
+    if kind.small && first.huge > 0 {
+        deaths.note = Some(format!(
+            "no small pages: {} bytes are in large ones all the same",
+            first.huge
+        ));
+        return Ok(deaths);
+    }
     let clients = scene.clients(connections)?;
     for (number, signal) in kind.signals.iter().copied().cycle().take(times).enumerate() {
         if !plan.has(ROUND) {

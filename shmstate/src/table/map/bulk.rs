@@ -294,17 +294,19 @@ impl<K: Key, V: Value> Map<K, V> {
         tx: &mut Tx<'a>,
         mut keep: impl FnMut(&K, &mut RecordMut<'_, 'a, V>) -> Result<bool>,
     ) -> Result<u64> {
-        let mut gone = Vec::new();
-        self.for_each_mut(tx, |key, record| {
-            if !keep(&key, record)? {
-                gone.push(key);
+        tx.whole(|tx| {
+            let mut gone = Vec::new();
+            self.for_each_mut(tx, |key, record| {
+                if !keep(&key, record)? {
+                    gone.push(key);
+                }
+                Ok(())
+            })?;
+            for key in &gone {
+                self.remove(tx, key.borrowed())?;
             }
-            Ok(())
-        })?;
-        for key in &gone {
-            self.remove(tx, key.borrowed())?;
-        }
-        Ok(gone.len() as u64)
+            Ok(gone.len() as u64)
+        })
     }
 
     /// Takes all records away, after `each` has seen them. Says how many there were.
@@ -312,13 +314,15 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// What `each` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn drain(&self, tx: &mut Tx<'_>, mut each: impl FnMut(K, &V::Archived) -> Result<()>) -> Result<u64> {
-        for item in self.iter(tx)? {
-            let (key, record) = item?;
-            each(key, record)?;
-        }
-        let records = self.len(tx)?;
-        self.clear(tx)?;
-        Ok(records)
+        tx.whole(|tx| {
+            for item in self.iter(tx)? {
+                let (key, record) = item?;
+                each(key, record)?;
+            }
+            let records = self.len(tx)?;
+            self.clear(tx)?;
+            Ok(records)
+        })
     }
 
     /// Takes all records away.

@@ -21,7 +21,7 @@
 use super::group::{self, Group};
 use crate::crash::{self, Point};
 use crate::error::{Error, Report};
-use crate::heap::{self, Block};
+use crate::heap::{self, Block, Owner};
 use crate::region::header::{Activity, at};
 use crate::region::view::{Bad, Near, View, Window};
 use crate::table::catalog::ROOT;
@@ -721,8 +721,10 @@ fn entries(view: &View, segment: Segment, hash_of: &impl Fn(&View, u64) -> Resul
     Ok(entries)
 }
 
+/// A fresh segment. Its groups are lines of memory, and the directory has its size where the low bits of its offset would be: so it lies at a multiple
+/// of 64, also where it is put in a slot that is larger than it.
 fn new_segment(tx: &mut Tx<'_>, groups: u64) -> Result<Segment> {
-    let offset = heap::alloc(tx, (groups + 1) * 64)?.offset;
+    let offset = heap::alloc_for(tx, Owner::SHARED, (groups + 1) * 64, 64)?.offset;
     Ok(Segment { offset, groups })
 }
 
@@ -761,6 +763,23 @@ mod tests {
     use crate::{Map, Region};
 
     /// More entries than a byte could count went past one group: the count is right while they come and go.
+    /// Where a slot that is larger than a segment is at hand, and none of its own size.
+    #[test]
+    fn segments_lie_at_whole_lines_in_whatever_slot() {
+        let mut region = Region::in_memory(8 << 20).expect("region");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let mut tx = region.begin(&pass).expect("begin");
+        for bytes in (BYTES[0] + 16..2 * BYTES[1]).step_by(16) {
+            heap::alloc(&mut tx, bytes).expect("alloc");
+            for groups in [SMALL, LARGE] {
+                let segment = new_segment(&mut tx, groups).expect("segment");
+                assert_eq!(segment.offset % 64, 0, "beside blocks of {bytes}");
+                assert_eq!(Segment::of(segment.word()), segment);
+            }
+        }
+    }
+
     #[test]
     fn hundreds_that_go_past_one_group_are_counted() {
         let mut region = Region::in_memory(4 << 20).expect("region");

@@ -48,17 +48,19 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// # Errors
     /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn retain(&self, tx: &mut Tx<'_>, mut keep: impl FnMut(&K, &V::Archived) -> bool) -> Result<u64> {
-        let mut go = Vec::new();
-        for item in self.iter(tx)? {
-            let (key, value) = item?;
-            if !keep(&key, value) {
-                go.push(key);
+        tx.whole(|tx| {
+            let mut go = Vec::new();
+            for item in self.iter(tx)? {
+                let (key, value) = item?;
+                if !keep(&key, value) {
+                    go.push(key);
+                }
             }
-        }
-        for key in &go {
-            self.remove(tx, key.borrowed())?;
-        }
-        Ok(go.len() as u64)
+            for key in &go {
+                self.remove(tx, key.borrowed())?;
+            }
+            Ok(go.len() as u64)
+        })
     }
 
     /// Takes all records away and gives them to read, ascending by key: their memory is freed by the commit. All are gone, even

@@ -232,11 +232,13 @@ impl<T: Value> Queue<T> {
     /// # Errors
     /// As [`pop_front`](Self::pop_front).
     pub fn drain(&self, tx: &mut Tx<'_>, mut read: impl FnMut(u64, &T::Archived)) -> Result<u64> {
-        let mut count = 0;
-        while self.pop_front(tx, &mut read)?.is_some() {
-            count += 1;
-        }
-        Ok(count)
+        tx.whole(|tx| {
+            let mut count = 0;
+            while self.pop_front(tx, &mut read)?.is_some() {
+                count += 1;
+            }
+            Ok(count)
+        })
     }
 
     /// Takes all records out. Serial numbers go on where they were.

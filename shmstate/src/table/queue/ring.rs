@@ -235,7 +235,7 @@ impl Ring {
         tx.free(page);
         let (first, end) = roots.pages();
         if roots.room > LEAST_ROOM && end.saturating_sub(first) <= roots.room / 4 {
-            self.move_to(tx, roots, roots.room / 2)?;
+            pages::shorter(tx, |tx| self.move_to(tx, roots, roots.room / 2))?;
         }
         Ok(())
     }

@@ -91,26 +91,28 @@ impl<T: Value> Timers<T> {
         now_ns: u64,
         read: impl FnOnce(TimerId, u64, &T::Archived) -> R,
     ) -> Result<Option<R>> {
-        // The last deadline there is is never due.
-        let now = clamp(now_ns).min(MOST - 1);
-        let gap = self.gap(tx)?;
-        if gap == Gap::Skip {
-            self.skip_missed(tx, now_ns, u64::MAX)?;
-        }
-        let Some((slot, deadline)) = self.due(tx, now)? else {
-            return Ok(None);
-        };
-        let result = read(TimerId(slot.token()), shown(deadline), self.root(tx, &slot)?);
-        match Self::period_of(tx, slot.record)? {
-            0 => self.take(tx, &slot)?,
-            period => {
-                let until = if gap == Gap::All { deadline } else { now };
-                let next = after(deadline, period, until).saturating_sub(self.shift(tx)?);
-                self.change(tx, &slot, next)?;
-                crash::point(Point::TimerMoved);
+        tx.whole(|tx| {
+            // The last deadline there is is never due.
+            let now = clamp(now_ns).min(MOST - 1);
+            let gap = self.gap(tx)?;
+            if gap == Gap::Skip {
+                self.skip_missed(tx, now_ns, u64::MAX)?;
             }
-        }
-        Ok(Some(result))
+            let Some((slot, deadline)) = self.due(tx, now)? else {
+                return Ok(None);
+            };
+            let result = read(TimerId(slot.token()), shown(deadline), self.root(tx, &slot)?);
+            match Self::period_of(tx, slot.record)? {
+                0 => self.take(tx, &slot)?,
+                period => {
+                    let until = if gap == Gap::All { deadline } else { now };
+                    let next = after(deadline, period, until).saturating_sub(self.shift(tx)?);
+                    self.change(tx, &slot, next)?;
+                    crash::point(Point::TimerMoved);
+                }
+            }
+            Ok(Some(result))
+        })
     }
 
     /// Moves periodic timers that missed firings on, without firing, as long as such a one comes first and at most `most` of
@@ -122,21 +124,23 @@ impl<T: Value> Timers<T> {
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn skip_missed(&self, tx: &mut Tx<'_>, now_ns: u64, most: u64) -> Result<u64> {
-        let now = clamp(now_ns).min(MOST - 1);
-        let mut moved = 0;
-        while moved < most {
-            let Some((slot, deadline)) = self.due(tx, now)? else {
-                break;
-            };
-            let period = Self::period_of(tx, slot.record)?;
-            if period == 0 || after(deadline, period, deadline) > now {
-                break;
+        tx.whole(|tx| {
+            let now = clamp(now_ns).min(MOST - 1);
+            let mut moved = 0;
+            while moved < most {
+                let Some((slot, deadline)) = self.due(tx, now)? else {
+                    break;
+                };
+                let period = Self::period_of(tx, slot.record)?;
+                if period == 0 || after(deadline, period, deadline) > now {
+                    break;
+                }
+                let next = after(deadline, period, now).saturating_sub(self.shift(tx)?);
+                self.change(tx, &slot, next)?;
+                moved += 1;
             }
-            let next = after(deadline, period, now).saturating_sub(self.shift(tx)?);
-            self.change(tx, &slot, next)?;
-            moved += 1;
-        }
-        Ok(moved)
+            Ok(moved)
+        })
     }
 
     /// Moves all deadlines by `shift_ns`, in constant time: after a restore on another boot, whose clock began elsewhere, by
