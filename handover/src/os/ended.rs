@@ -67,15 +67,15 @@ pub(super) fn look(pid: u32) -> Life {
     if !known || counted != Some(after.len()) || count() != counted {
         return Life::Unknown;
     }
-    match dumps(pid, &after) {
+    match dumps(pid, after.values()) {
         true => Life::Dumps,
         false => Life::Ended,
     }
 }
 
 /// Whether a process whose threads have these marks is writing its core now.
-fn dumps(pid: u32, threads: &BTreeMap<u32, u64>) -> bool {
-    let crashed = threads.values().any(|flags| flags & PF_DUMPCORE != 0);
+fn dumps<'f>(pid: u32, mut marks: impl Iterator<Item = &'f u64>) -> bool {
+    let crashed = marks.any(|flags| flags & PF_DUMPCORE != 0);
     let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     crashed && status().lines().any(|line| line == "CoreDumping:\t1")
 }
@@ -87,8 +87,8 @@ pub(super) fn seems_dying(pid: u32) -> bool {
     };
     // Those that go away meanwhile say the same as those that are marked.
     let threads: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
-    let marks = threads.iter().map(|thread| (0, thread.flags)).collect();
-    !threads.is_empty() && threads.iter().all(Thread::is_marked) && !dumps(pid, &marks)
+    let marks = threads.iter().map(|thread| &thread.flags);
+    !threads.is_empty() && threads.iter().all(Thread::is_marked) && !dumps(pid, marks)
 }
 
 /// Everybody in the list of threads with their flags, if all are marked.
@@ -290,6 +290,10 @@ mod tests {
         while !pidfd.has_ended().expect("ask") {
             assert!(end.pause(LOOK), "it goes on");
         }
+        assert!(
+            look(child.id()) != Life::Dumps || !seems_dying(child.id()) || look(child.id()) != Life::Dumps,
+            "it is not dying while it writes"
+        );
         let early = !pidfd.is_dead().expect("ask");
         let seen = std::time::Instant::now();
         pidfd.wait_dead(end).expect("dead");
