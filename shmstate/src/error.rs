@@ -47,7 +47,8 @@ pub enum Error {
         /// The file system's magic number.
         magic: u64,
     },
-    /// The region itself is used up. The operation changed nothing; the transaction and the region stay usable.
+    /// The region itself is used up. An operation that gives it has changed nothing, and its transaction goes on; a commit that gives it has rolled back. The
+    /// region stays usable.
     #[error(
         "the region is full: {wanted} bytes wanted, {used} of {capacity} used; raise its capacity, or create it with a larger one"
     )]

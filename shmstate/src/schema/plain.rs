@@ -10,6 +10,8 @@
 //! - **P3** A value of the type is valid wherever the type stands: storing one never makes a record that
 //!   validation would refuse. (Reading arbitrary bytes as the type is *not* promised: see `bool`.) A byte can be reached where it is no field
 //!   but a part of a string: stores of bytes, and of arrays of them, are kept out of strings by a look at the record (X1 of `table::text`).
+//!   References that another crate's casts make (`bytemuck::bytes_of` of a `bool` or an enum, numbers out of a string's bytes) are not seen: do not lend such
+//!   to `RecordMut::set`.
 //!
 //! It knows nothing of records, logs or transactions: those use it as a bound.
 

@@ -528,6 +528,7 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
     /// # Errors
     /// [`Error::ForeignField`] if what `project` gives is no part of the record, [`Error::FieldOfText`] if it is a byte of a string: in records that hold
     /// strings a byte, or an array of bytes, is only changed after a look at where they are. Those of the [log](crate::Tx#errors).
+    /// A reference that another crate's cast made of something else than a field (the bytes of a `bool`, a number in a string) must not be given.
     #[inline(always)]
     pub fn set<F: Plain>(&mut self, project: impl for<'r> FnOnce(&'r V::Archived) -> &'r F, value: F) -> Result<()> {
         // What changed before is in place, whether it is settled or not.

@@ -4,7 +4,8 @@
 //!   safe means (`as_bytes`), and a byte, or an array of bytes, can be stored there: nothing in the types tells it from a field. So before such a store the
 //!   record's strings are looked for, by the description of its type; types that hold none, and fields larger than a byte, are not looked at.
 //!
-//! It does not know tables. What a description made by hand ([`Describer::opaque`](crate::schema::Describer::opaque)) keeps to itself it does not see.
+//! It does not know tables. It does not see what a description made by hand ([`Describer::opaque`](crate::schema::Describer::opaque)) keeps to itself, nor what casts of
+//! other crates lead to: bytes of a `bool` or of an enum, numbers in the middle of a string.
 
 use crate::decode::{Decoder, Visit};
 use crate::error::{Error, Result};

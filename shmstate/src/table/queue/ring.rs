@@ -10,8 +10,8 @@
 //! - **Q1** The pages there are: `head / 512 ..= (tail - 1) / 512`. One is taken when the tail enters it and freed when the
 //!   head leaves it, so consumed memory goes back at the commit of the transaction that consumed it.
 //! - **Q2** Words from the tail on are garbage: what is pushed is written there without a log, and comes to be with the tail,
-//!   which is logged. That is sound because the tail never moves back within a transaction: no word that is written so was
-//!   an item in committed state.
+//!   which is logged. That is sound because the tail never moves below where it was when the transaction began: no word that is written
+//!   so was an item in committed state.
 //! - **Q3** Nothing is pushed or given before the check of the roots was found right: a head that was moved back would give
 //!   records that were freed.
 //! - **Q4** Full directories are doubled, those of which a quarter is used are halved: 8 bytes for each page copied.
