@@ -25,6 +25,21 @@ impl World {
     }
 }
 
+/// Name of a region of its own, which is removed, also if the test fails.
+struct Named(String);
+
+impl Named {
+    fn new(what: &str) -> Self {
+        Self(format!("methods-{what}-{}", std::process::id()))
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = Region::remove(&self.0);
+    }
+}
+
 fn filled(world: &mut World, count: u64) -> Map<u64, u64> {
     world.tx(|tx| {
         let map = Map::create(tx, "map").expect("table");
@@ -179,8 +194,9 @@ fn entries_do_what_those_of_std_do() {
 /// What is there keeps its options; what is made gets those that are asked for.
 #[test]
 fn tables_are_made_as_asked_and_found_as_they_are() {
-    let name = format!("methods-{}", std::process::id());
-    let mut region = Region::options().capacity(4 << 20).create(&name).expect("region");
+    let named = Named::new("options");
+    let name = named.0.as_str();
+    let mut region = Region::options().capacity(4 << 20).create(name).expect("region");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let with = TableOptions::default().checksums(true);
@@ -214,25 +230,25 @@ fn tables_are_made_as_asked_and_found_as_they_are() {
     }
     assert!(altered >= 4, "{altered}");
     std::fs::write(&path, &bytes).expect("written");
-    let observer = Observer::open(&name).expect("observer");
+    let observer = Observer::open(name).expect("observer");
     let tables = observer.inspect().expect("inspect").tables;
     assert_eq!(tables.len(), 4);
-    let mut region = Region::options().open(&name).expect("open");
+    let mut region = Region::options().open(name).expect("open");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     region.write(&pass, |_| Ok::<_, Error>(())).expect("a transaction");
     let verdict = verify(&region.read(&pass).expect("read")).expect("verify");
     drop(pass);
     drop(region);
-    Region::remove(&name).expect("removed");
     assert_eq!(verdict.faults.len(), 2, "{:?}", verdict.faults);
 }
 
 /// What the heap says of itself adds up, and by table.
 #[test]
 fn the_heap_says_who_has_what() {
-    let name = format!("methods-heap-{}", std::process::id());
-    let mut region = Region::options().capacity(16 << 20).create(&name).expect("region");
+    let named = Named::new("heap");
+    let name = named.0.as_str();
+    let mut region = Region::options().capacity(16 << 20).create(name).expect("region");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     region
@@ -253,7 +269,7 @@ fn the_heap_says_who_has_what() {
     let verdict = verify(&region.read(&pass).expect("read")).expect("verify");
     assert!(verdict.is_sound(), "{verdict:?}");
     let heap = verdict.heap;
-    let observer = Observer::open(&name).expect("observer");
+    let observer = Observer::open(name).expect("observer");
     let inspection = observer.inspect().expect("inspect");
     let of = |name: &str| {
         let table = inspection
@@ -300,7 +316,6 @@ fn the_heap_says_who_has_what() {
     assert!(heap.taken > 0 && heap.taken <= found, "{} of {found}", heap.taken);
     drop(pass);
     drop(region);
-    Region::remove(&name).expect("removed");
 }
 
 /// Records that cannot be: the transaction goes on without them.
@@ -324,8 +339,9 @@ fn values_that_cannot_be_kept_are_refused() {
 /// Serial numbers find what was pushed under them, for observers too, until it is taken out.
 #[test]
 fn observers_find_a_queues_records_by_their_serial_numbers() {
-    let name = format!("methods-queue-{}", std::process::id());
-    let mut region = Region::options().capacity(4 << 20).create(&name).expect("region");
+    let named = Named::new("queue");
+    let name = named.0.as_str();
+    let mut region = Region::options().capacity(4 << 20).create(name).expect("region");
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     let queue: Queue<u64> = region.write(&pass, |tx| Queue::create(tx, "queue")).expect("table");
@@ -335,7 +351,7 @@ fn observers_find_a_queues_records_by_their_serial_numbers() {
             (0..100).try_for_each(|_| queue.pop_front(tx, |_, _| ()).map(|_| ()))
         })
         .expect("pushed and taken");
-    let observer = Observer::open(&name).expect("observer");
+    let observer = Observer::open(name).expect("observer");
     let seen = observer.queue::<u64>("queue").expect("queue");
     for serial in [0, 1, 100, 101, 102, 200, 299, 300, 301, u64::MAX] {
         let found: Result<_, Error> =
@@ -345,5 +361,4 @@ fn observers_find_a_queues_records_by_their_serial_numbers() {
     }
     drop(pass);
     drop(region);
-    Region::remove(&name).expect("removed");
 }
