@@ -363,6 +363,85 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
     assert!(broken.is_err());
     assert!(matches!(tx.commit(), Err(Error::BrokenOff)));
 
+    // In the middle of many, some of which are taken away already.
+    let fill = |tx: &mut Tx<'_>| -> Result<()> {
+        for n in 0..6u64 {
+            t.map.insert(tx, &n, &vec![])?;
+            t.ordered.insert(tx, &format!("{n}"), &vec![])?;
+            t.slab.insert(tx, &vec![])?;
+            t.timers.insert(tx, n, &vec![])?;
+        }
+        Ok(())
+    };
+    region.write(&pass, fill).expect("filled");
+    type Way<'w> = &'w dyn Fn(&mut Tx<'_>, &mut dyn FnMut());
+    let ways: [(&str, Way<'_>); 7] = [
+        ("map retain", &|tx, third| {
+            _ = t.map.retain(tx, |_, _| {
+                Ok({
+                    third();
+                    false
+                })
+            })
+        }),
+        ("map drain", &|tx, third| {
+            _ = t.map.drain(tx, |_, _| {
+                third();
+                Ok(())
+            })
+        }),
+        ("ordered retain", &|tx, third| {
+            _ = t.ordered.retain(tx, |_, _| {
+                third();
+                false
+            })
+        }),
+        ("slab retain", &|tx, third| {
+            _ = t.slab.retain(tx, |_, _| {
+                third();
+                false
+            })
+        }),
+        ("slab drain", &|tx, third| _ = t.slab.drain(tx, |_, _| third())),
+        ("queue drain", &|tx, third| {
+            _ = t.queue.drain(tx, |_, _| {
+                third();
+                third()
+            })
+        }),
+        ("timers", &|tx, third| {
+            _ = t.timers.pop_due(tx, 9, |_, _, _| {
+                third();
+                third();
+                third()
+            })
+        }),
+    ];
+    for (name, way) in ways {
+        let mut tx = region.begin(&pass).expect("begin");
+        let mut calls = 0;
+        let mut third = || {
+            calls += 1;
+            assert!(calls < 3, "on purpose");
+        };
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| way(&mut tx, &mut third))).is_err(),
+            "{name}"
+        );
+        let end = tx.commit();
+        assert!(matches!(end, Err(Error::BrokenOff)), "{name}: {end:?}");
+    }
+    region
+        .write(&pass, |tx| {
+            let left = [t.map.len(tx)?, t.ordered.len(tx)?, t.slab.len(tx)?, t.timers.len(tx)?];
+            assert_eq!(left, [6; 4]);
+            t.map.clear(tx)?;
+            t.ordered.clear(tx)?;
+            t.slab.clear(tx)?;
+            t.timers.clear(tx)
+        })
+        .expect("all there, and cleared");
+
     // With nothing changed, or a word held back.
     let mut tx = region.begin(&pass).expect("begin");
     let broken = catch_unwind(AssertUnwindSafe(|| {

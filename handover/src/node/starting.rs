@@ -146,7 +146,10 @@ impl Starting {
         }
         let is_here = |name: &str| regions.iter().any(|(known, _)| known == name);
         let all_came = config.regions.iter().all(|spec| is_here(&spec.name))
-            && (config.descriptors.iter()).all(|spec| staged.named.iter().any(|(name, ..)| *name == spec.name));
+            && config.descriptors.iter().all(|spec| {
+                let came = |(name, mark, fd): &(String, u64, _)| *name == spec.name && spec.accepts(*mark, fd);
+                staged.named.iter().any(came)
+            });
         if !all_came {
             new_regions::wait_for_the_dying(&join.block, join.predecessor())?;
         }

@@ -322,14 +322,6 @@ mod tests {
         assert!(open.expect("nobody") && !alive.expect("asked"));
     }
 
-    /// A server whose first thread has ended is one like any other: it can take hold of others.
-    #[test]
-    fn a_process_whose_first_thread_has_ended_can_ask() {
-        let me = ProcessId::current().expect("proc");
-        let asked = std::thread::spawn(move || Pidfd::open(me).map(|held| held.is_some()));
-        assert!(asked.join().expect("the thread").expect("asked"));
-    }
-
     /// Says to the child of the test below what it is.
     const PART: &str = "HANDOVER_TEST_NAMESPACE";
 

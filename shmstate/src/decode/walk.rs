@@ -94,14 +94,17 @@ fn with_strings(model: &Model) -> Vec<bool> {
         .types()
         .map(|(_, of)| matches!(of.form, Form::String | Form::BoxedStr))
         .collect();
-    // A type may hold itself, so in rounds, each of which finds one more.
+    // A type may hold itself, so in rounds, until one finds no more: as many as types lie within one another.
     loop {
-        let more = model
-            .types()
-            .find(|(index, of)| !strings[index.index()] && holds(&of.form, |inner| strings[inner.index()]));
-        match more {
-            Some((index, _)) => strings[index.index()] = true,
-            None => return strings,
+        let mut more = false;
+        for (index, of) in model.types() {
+            if !strings[index.index()] && holds(&of.form, |inner| strings[inner.index()]) {
+                strings[index.index()] = true;
+                more = true;
+            }
+        }
+        if !more {
+            return strings;
         }
     }
 }

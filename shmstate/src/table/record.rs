@@ -386,7 +386,12 @@ pub(crate) fn is_dead(tail: &[u8]) -> bool {
 
 /// The block that a record fills. Its header must be at the block's end.
 pub(crate) fn block(tx: &Tx<'_>, header: u64) -> Result<Block> {
-    let block = heap::block_of(tx, tx.region.layout(), header)?;
+    block_in(tx, tx.region.layout(), header)
+}
+
+/// The same while the record is being changed, which goes on (T9).
+fn block_in(view: &View, layout: &Layout, header: u64) -> Result<Block> {
+    let block = heap::block_of(view, layout, header)?;
     if block.offset + block.size != header.wrapping_add(HEADER) {
         return Err(Error::damaged(WHAT, header, block.offset));
     }
@@ -582,7 +587,7 @@ impl<'t, 'a, V: Value> RecordMut<'t, 'a, V> {
 /// A field outside the root must lie in the part of the block that the root may point to, whose end is given.
 #[cold]
 fn check_outside(tx: &Tx<'_>, header: u64, checked: bool, [offset, size, end]: [u64; 3]) -> Result<()> {
-    let block = block(tx, header)?;
+    let block = block_in(&tx.region.view, tx.region.layout(), header)?;
     let start = head_at(block, checked);
     // The end of what lies right before the mapping wraps.
     if offset < start || offset.checked_add(size).is_none_or(|field_end| field_end > end) {
@@ -597,8 +602,8 @@ fn check_text<V: Value>(tx: &mut Tx<'_>, header: u64, [offset, size, end]: [u64;
     let Some(decoder) = tx.region.texts.of::<V>()? else {
         return Ok(());
     };
-    let block = block(tx, header)?;
     let view = &tx.region.view;
+    let block = block_in(view, tx.region.layout(), header)?;
     let bytes = view.bytes(block.offset, end - block.offset, WHAT)?;
     let root = bytes.len() - size_of::<V::Archived>();
     let at = (offset - block.offset) as usize;
