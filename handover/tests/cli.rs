@@ -502,7 +502,6 @@ fn inspect_shows_regions() {
         "holes_bytes": 0,
         "given_back_bytes": 0
       },
-      "dropped_tables": 0,
       "tables": [
         {
           "name": "ticks",

@@ -226,8 +226,7 @@ pub enum Error {
     },
     /// The catalog has no free row.
     #[error(
-        "the catalog is full: {rows} tables, with those that were dropped and those that are kept for older shapes; finish the sweeps, \
-         or restore a checkpoint, which has the rows of dropped tables again"
+        "the catalog is full: {rows} tables, with those that are kept for older shapes; drop what is not needed any more, and finish the sweeps"
     )]
     CatalogFull {
         /// Rows in the catalog.
@@ -287,6 +286,11 @@ pub enum Error {
     /// The table handle is of another region.
     #[error("the table handle belongs to another region")]
     ForeignTable,
+    /// The table that the handle was given for is not there any more.
+    #[error(
+        "the table of this handle is gone: it was dropped, or the transaction or savepoint that made it was rolled back; open or create it again"
+    )]
+    TableGone,
     /// A record larger than the heap can hold in one piece.
     #[error("a record of {bytes} bytes is too large: at most {most}")]
     TooLarge {

@@ -12,7 +12,7 @@ use crate::region::header::{Activity, FIRST_LOG, FormatVersion, LOG_TABLE_ROWS, 
 use crate::region::{MemoryInfo, check_name, read_birth};
 use crate::table::catalog::{Kind, Row};
 use crate::table::mixed::{self, Companion};
-use crate::table::{cell, dropped, map, moving, ordered, queue, slab, timers};
+use crate::table::{cell, map, moving, ordered, queue, slab, timers};
 use crate::tx::undo;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -62,8 +62,6 @@ pub struct Inspection {
     pub lease: Option<Lease>,
     /// Its tables.
     pub tables: Vec<TableInfo>,
-    /// Tables that were dropped: their rows of the catalog, which has 64, are not used again while the region lives.
-    pub dropped_tables: u64,
 }
 
 /// What the catalog says of a table.
@@ -177,7 +175,6 @@ impl Observer {
             Err(Error::Retry { .. }) => observe::live(self),
             tables => tables,
         }?;
-        let dropped_tables = dropped::count(tables.0.view())?;
         Ok(Inspection {
             name: self.name().into(),
             format: FormatVersion::V1,
@@ -203,7 +200,6 @@ impl Observer {
             memory: self.figures()?,
             lease: Lease::from_word(memory.header(at::LEASE)),
             tables: infos(tables)?,
-            dropped_tables,
         })
     }
 }

@@ -55,8 +55,6 @@ struct RegionView {
     entries_undone: u64,
     growth_steps: u64,
     memory: MemoryView,
-    /// Tables that were dropped, whose rows of the catalog are not used again.
-    dropped_tables: u64,
     tables: Vec<TableView>,
 }
 
@@ -169,7 +167,6 @@ fn view(base: &Path, found: Inspection, schemas: bool) -> Result<RegionView> {
             holes_bytes: found.memory.holes,
             given_back_bytes: found.memory.given_back,
         },
-        dropped_tables: found.dropped_tables,
         tables: found.tables.into_iter().map(|t| table(t, schemas)).collect(),
     })
 }

@@ -333,7 +333,7 @@ pub(crate) fn restore(path: &Path, name: &str, options: &Options) -> Result<Regi
     Region::rebuild(name, options, (layout, capacity), facts.heap_end, fill, settle)
 }
 
-/// Ends the streams, forgets tables that were dropped, and checks the whole region, before it is one (N1, N4).
+/// Ends the streams, finishes what was dropped, gives the tables identities of this region, and checks the whole region, before it is one (N1, N4).
 fn settle(region: &mut Region) -> Result<()> {
     let gate = region.gate().clone();
     let pass = gate.enter()?;
@@ -342,6 +342,9 @@ fn settle(region: &mut Region) -> Result<()> {
             region.write(&pass, |tx| streams::end_all(tx, row.offset))?;
         }
     }
-    region.write(&pass, dropped::forget)?;
+    region.write(&pass, |tx| {
+        dropped::finish(tx)?;
+        catalog::renew_identities(tx)
+    })?;
     verify::check(&region.view)?.into_sound().map(|_| ())
 }

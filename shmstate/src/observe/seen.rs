@@ -74,6 +74,8 @@ impl<'o> Seen<'o> {
         let led = way.leads_to(&mut live, &self.shape, record)?;
         acquire();
         let same = memory.load(record, "record")? == raw.word || sabotage::sequence();
+        // Another table may have got the row meanwhile.
+        self.prints.confirm(&mut live)?;
         if !way.is_of(&raw, &self.shape) || !led || !same || !marks.few_since(memory) {
             return Err(torn("record"));
         }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::region::backing;
 use crate::region::header::{ROW, ROWS, at};
 use crate::region::{View, view_of};
-use crate::table::catalog::{self, MAX_DESCRIPTION, Row, Spec};
+use crate::table::catalog::{self, IDENTITY, MAX_DESCRIPTION, Row, Spec};
 use std::time::Duration;
 
 const WHAT: &str = "catalog";
@@ -44,6 +44,7 @@ impl Tables {
         Ok(Prints {
             name: row.name.as_str().into(),
             row: row.offset,
+            identity: self.view.identity(row.offset),
             words: self.view.words(row.offset + Prints::PLACES.0, WHAT)?,
         })
     }
@@ -124,11 +125,12 @@ fn described<S: Source>(source: &mut S, observer: &Observer) -> Result<(Tables, 
 pub(crate) struct Prints {
     name: Box<str>,
     row: u64,
+    identity: u64,
     words: [u64; 5],
 }
 
 impl Prints {
-    /// Kind, fingerprints and version stand in these words of a row.
+    /// Fingerprints and version stand in these words of a row.
     const PLACES: (u64, u64) = (72, 5);
 
     /// Finds the table and compares its shape with what the program says.
@@ -179,6 +181,7 @@ impl Prints {
         Ok(Self {
             name: name.into(),
             row: row.offset,
+            identity: tables.view().identity(row.offset),
             words: s.words(row.offset + Self::PLACES.0, WHAT)?,
         })
     }
@@ -198,8 +201,12 @@ impl Prints {
         self.words[4] & catalog::CHECKED != 0
     }
 
-    /// Refuses if the table was given another shape since.
+    /// Refuses if the table is gone (R1 of `catalog`), or was given another shape since.
     pub(crate) fn confirm<S: Source>(&self, source: &mut S) -> Result<()> {
+        let [identity] = source.words(self.row + IDENTITY, WHAT)?;
+        if identity != self.identity {
+            return Err(Error::TableGone);
+        }
         let words: [u64; 5] = source.words(self.row + Self::PLACES.0, WHAT)?;
         if words == self.words {
             return Ok(());

@@ -27,13 +27,14 @@
 //!                                         2600 reserved, zero
 //!
 //!  432 u64 epoch: begins and ends of transactions with a log, and new writers (see `observe::snapshot`)
+//!  440 u64 tables made (sealed): source of their identities (see `table::catalog`)
 //!
 //!  456 u128 restored from: region id      488 u64 CLOCK_MONOTONIC at the checkpoint's mark, in that boot
 //!  472 u128 boot id of the mark           496 u64 CLOCK_MONOTONIC at the restore, in this boot
 //!                                         504 u64 clock offset: the region's clock is CLOCK_MONOTONIC + this
 //! ```
 //!
-//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 440 and 456, and after 2600 is
+//! Bytes 456..512 are zero in a region that was never restored. What lies between 144 and 248, 448 and 456, and after 2600 is
 //! zero and belongs to later versions.
 //!
 //! All places are computed from the *reserve*, so that the capacity can be raised while the region is in use. In regions
@@ -90,6 +91,7 @@ pub(crate) mod at {
     pub(crate) const COLLAPSED: u64 = 416;
     pub(crate) const NOT_COLLAPSED: u64 = 424;
     pub(crate) const EPOCH: u64 = 432;
+    pub(crate) const TABLES_MADE: u64 = 440;
     pub(crate) const RESTORED_REGION: u64 = 456;
     pub(crate) const RESTORED_BOOT: u64 = 472;
     pub(crate) const RESTORED_MARK: u64 = 488;
@@ -144,7 +146,11 @@ const _: () = {
     assert!(at::RESERVED <= HEADER);
     assert!(at::NODE_ID + 16 <= at::CHECKSUM && at::CHECKSUM + 8 == at::LEASE);
     assert!(at::LEASE.is_multiple_of(64) && at::LOG_LENGTH.is_multiple_of(64));
-    assert!(at::EPOCH == at::NOT_COLLAPSED + 8 && at::EPOCH + 8 <= at::RESTORED_REGION);
+    assert!(
+        at::EPOCH == at::NOT_COLLAPSED + 8
+            && at::TABLES_MADE == at::EPOCH + 8
+            && at::TABLES_MADE + 8 <= at::RESTORED_REGION
+    );
     assert!(at::CLOCK_OFFSET + 8 == at::LOG_TABLE);
     assert!(at::RESTORED_BOOT == at::RESTORED_REGION + 16 && at::RESTORED_MARK == at::RESTORED_BOOT + 16);
     assert!(at::RESTORED_AT == at::RESTORED_MARK + 8 && at::CLOCK_OFFSET == at::RESTORED_AT + 8);

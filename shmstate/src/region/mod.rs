@@ -850,6 +850,7 @@ pub(crate) fn check_words(get: impl Fn(u64) -> u64, birth: &Birth) -> Result<()>
         words = read()?;
     }
     let [end, taken, limit] = words;
+    size(at::TABLES_MADE)?;
     if limit < birth.capacity || limit > layout.reserve || !limit.is_multiple_of(CHUNK) {
         return Err(Error::damaged("capacity", at::LIMIT, limit));
     }

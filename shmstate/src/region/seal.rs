@@ -6,7 +6,7 @@
 //!
 //! - **W1** A word in which one byte was altered is no number. Of other alterations one in 65 536 is not noticed.
 //! - **W2** The words that are sealed: the length of the undo log and how much of one of its extents was used, the end of the memory taken, the end of
-//!   the heap, the capacity, the sources of generations of slots and streams, a stream's two hints, where a note of streams begins, and which of them is visited next. A word is stored in one piece, so number and check are
+//!   the heap, the capacity, the sources of generations of slots and streams, the number of tables made, a stream's two hints, where a note of streams begins, and which of them is visited next. A word is stored in one piece, so number and check are
 //!   never of two moments.
 //!
 //! It does not know what the numbers mean.

@@ -14,11 +14,12 @@
 
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
-use crate::region::header::{HEADER, ROW, ROWS, at};
+use crate::region::header::{FIRST_LOG, HEADER, ROW, ROWS, at};
 use crate::region::mixed::Mixed;
 use crate::region::moves::Moves;
 use crate::region::seal;
 use crate::schema::Plain;
+use crate::table::catalog::IDENTITY;
 use crate::table::declared::Expected;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -26,6 +27,14 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Header and catalog: every region has so much, and no limit is below it, so that differences from a limit do not wrap.
 const FIXED: u64 = HEADER + ROWS * ROW;
+/// The bits of the offset of a row.
+const ROWS_MASK: u64 = (HEADER + ROWS * ROW).next_power_of_two() - ROW;
+
+const _: () = {
+    assert!(HEADER.is_multiple_of(ROW) && ROW.is_power_of_two() && IDENTITY.is_multiple_of(8));
+    // The first extent of the log lies behind the catalog.
+    assert!(ROWS_MASK + ROW <= FIXED + FIRST_LOG);
+};
 
 /// What is the same for a region's whole life, kept beside the pointer so that no lookup has to read it from the header.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +98,19 @@ impl View {
         }
     }
 
-    /// A number that tells this region from others, for table handles.
+    /// A number that tells this region from others.
     #[inline]
     pub(crate) fn tag(&self) -> u64 {
         self.places.tag
+    }
+
+    /// The identity that stands in a row of the catalog (R1 of `table::catalog`): 0 if there is no table.
+    #[inline(always)]
+    pub(crate) fn identity(&self, row: u64) -> u64 {
+        // The rows of handles are rows; what is no row reads some word of the fixed parts, which is no harm.
+        let at = (row & ROWS_MASK) + IDENTITY;
+        // SAFETY: aligned, and within catalog and first extent of the log, which every region has and which are always taken (V1, V3).
+        unsafe { self.base.add(at as usize).cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed)
     }
 
     /// What this process knows of tables with records of several shapes.

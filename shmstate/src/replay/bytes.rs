@@ -191,7 +191,9 @@ fn parts(region: &Region) -> Parts {
     p.add("log extents", HEAP, (at::LOG_EXTENTS, 8), true);
     p.about((at::LOG_TABLE, at::CLASS_HEADS - at::LOG_TABLE));
     p.add("figures", HEAD, (at::RECOVERIES, 48), false);
-    p.add("restored from", HEAD, (432, 80), false);
+    p.add("epoch", HEAD, (at::EPOCH, 8), false);
+    p.add("tables made", HEAD, (at::TABLES_MADE, 8), true);
+    p.add("restored from", HEAD, (448, 64), false);
     let extents = crate::region::growth::log_extents(view).count() as u64 + 1;
     for i in 0..extents {
         let row = at::LOG_TABLE + i * LOG_TABLE_ROW;
@@ -217,7 +219,7 @@ fn parts(region: &Region) -> Parts {
     for row in catalog::rows(view).expect("rows") {
         let (group, at) = (row.offset, row.offset);
         p.add("catalog row", group, (at, ROOT), true);
-        p.add("checksum of a row", group, (at + ROOT + 104, 8), true);
+        p.add("identity, checksum of a row", group, (at + ROOT + 96, 16), true);
         p.block(region, "description", group, row.description.0, row.description.1, true);
         let owner = Owner::of_row(at);
         if let Some(heads) = owner.heads(view).expect("heads") {

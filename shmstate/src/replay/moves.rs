@@ -210,11 +210,7 @@ fn each_record_has_moved_or_not() {
         if left.expect("left") == 0 {
             break;
         }
-        if world(&region)
-            .rows
-            .iter()
-            .all(|row| row.2 == State::Dead || !row.0.contains("old"))
-        {
+        if world(&region).rows.iter().all(|row| !row.0.contains("old")) {
             // All is gone, and the last call only sees that it is.
             let gate = region.gate().clone();
             let pass = gate.enter().expect("pass");
@@ -226,7 +222,7 @@ fn each_record_has_moved_or_not() {
     }
     assert!(steps > 1, "{steps}");
     let names: Vec<String> = world(&region).rows.into_iter().map(|row| row.0).collect();
-    assert_eq!(names, ["old", "new", "twice"], "nothing of the library's own is left");
+    assert_eq!(names, ["new", "twice"], "nothing of the library's own is left");
 }
 
 /// Every kind of table that goes, in two transactions.
@@ -238,7 +234,7 @@ fn a_table_goes_as_a_whole() {
         crate::table::dropped::drop_row(tx, &row)
     });
     change(&mut region, |tx| crate::table::dropped::finish(tx).map(|_| ()));
-    assert_eq!(world(&region).rows, [("old".to_owned(), 0, State::Dead, false, [0, 0])]);
+    assert!(world(&region).rows.is_empty());
 }
 
 /// A reader under a new ownership of the same process finds what there is, unless another one has worked that does not know the move.
@@ -292,7 +288,7 @@ fn what_a_move_leaves_is_finished_by_the_next() {
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     region.begin(&pass).expect("begin").commit().expect("commit");
-    assert_eq!(states(&region), [State::Dead]);
+    assert!(states(&region).is_empty());
     assert_eq!(region.write(&pass, |tx| moving.sweep(tx, 1)).expect("sweep").left, 0);
     drop(pass);
     // The same process finishes it by going on.
@@ -301,6 +297,6 @@ fn what_a_move_leaves_is_finished_by_the_next() {
     let gate = region.gate().clone();
     let pass = gate.enter().expect("pass");
     while region.write(&pass, |tx| moving.sweep(tx, 100)).expect("sweep").left > 0 {}
-    assert_eq!(states(&region), [State::Dead]);
+    assert!(states(&region).is_empty());
     assert!(!region.view.mixed().is_target(target));
 }

@@ -4,17 +4,25 @@
 //!   0 u32 state (0 empty, 1 live) · u16 kind · u16 length of the name      8 [u8; 64] name
 //!  72 u128 fingerprint of the value    88 u128 fingerprint of the key
 //! 104 u16 declared version · u16 check of the descriptions · u32 flags (1: records have checksums)  112 u64 block with the descriptions
-//! 120 u64 their length in bytes                                          128 [13 x u64] roots, by kind
-//! 232 u64 XXH3 of bytes 0..128       240 u64 first chunk of the table's records    248 u64 heads of their lists, see `heap::owner`
+//! 120 u64 their length in bytes      128 [12 x u64] roots, by kind     224 u64 identity
+//! 232 u64 XXH3 of bytes 0..128 and the identity
+//! 240 u64 first chunk of the table's records    248 u64 heads of their lists, see `heap::owner`
 //! ```
 //!
 //! The descriptions are text: the key's shape, a line `---`, the value's description. A row appears and changes inside a
 //! transaction like everything else. A successor reads rows while the owner is at work, so it reads until they hold still.
+//!
+//! - **R1** A table has an *identity*: the region's tag and the number of tables that the region had made by then, which is not logged, so that it never falls. No
+//!   other table of any region has it, also if the table's making is taken back. A handle has the offset of a row and the identity of the table that it was
+//!   given for, and is honoured only where both stand together. So a row may be another table's as soon as its table is gone: whoever has a
+//!   handle of that, in whatever process, is told so.
+//! - **R2** Who keeps a row's offset without a handle looks at the row's name or identity before each use.
 
 use crate::error::{Error, Result};
 use crate::heap::{self, FIRST, Owner};
 use crate::region::Region;
 use crate::region::header::{HEADER, ROW, ROWS, at};
+use crate::region::seal;
 use crate::region::view::View;
 use crate::schema::{self, Description, Fingerprint, Model};
 use crate::table::declared;
@@ -35,8 +43,10 @@ pub(crate) const MAX_DESCRIPTION: u64 = 1 << 20;
 pub(crate) const ROOTS: usize = 16;
 /// Where they start in the row.
 pub(crate) const ROOT: u64 = 128;
-/// Where the checksum of the part before them stands.
-const SUM: u64 = ROOT + 13 * 8;
+/// Where the table's identity stands (R1).
+pub(crate) const IDENTITY: u64 = ROOT + 12 * 8;
+/// Where the checksum of the part before the roots, and of the identity, stands.
+const SUM: u64 = IDENTITY + 8;
 /// Where version and flags stand.
 const VERSION: u64 = 104;
 /// In the flags: every record has a checksum.
@@ -53,8 +63,6 @@ const TARGET_SHIFT: u32 = 40;
 const MOST_MOVES: u64 = 0xff;
 
 const LIVE: u64 = 1;
-/// Was dropped: its row is not used again, for another process may have a handle of it.
-const DEAD: u64 = 2;
 /// Is being dropped: nothing is left of it but the heads of its lists of chunks (`table::dropped`).
 const DYING: u64 = 3;
 
@@ -159,9 +167,9 @@ pub(crate) fn check_text(view: &View, row: &Row, text: &str) -> Result<()> {
     Err(Error::damaged("description", row.description.0, check))
 }
 
-fn sum_of(words: &[u64]) -> u64 {
-    let mut bytes = [0; ROOT as usize];
-    for (i, word) in words.iter().take(bytes.len() / 8).enumerate() {
+fn sum_of(fixed: &Fixed, identity: u64) -> u64 {
+    let mut bytes = [0; ROOT as usize + 8];
+    for (i, word) in fixed.iter().chain([&identity]).enumerate() {
         bytes[i * 8..i * 8 + 8].copy_from_slice(&word.to_le_bytes());
     }
     xxh3_64(&bytes)
@@ -180,12 +188,14 @@ impl Spec {
     }
 }
 
+/// The part of a row before its roots.
+type Fixed = [u64; ROOT as usize / 8];
+
 /// What has become of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Live,
     Dying,
-    Dead,
 }
 
 /// A row, as read.
@@ -219,26 +229,25 @@ pub(crate) fn any_row(view: &View, index: u64) -> Result<Option<Row>> {
     let offset = HEADER + index * ROW;
     let head = view.load(offset, WHAT)?;
     if head as u32 == 0 {
-        // What was never a table is zero.
-        let fixed: [u64; ROOT as usize / 8] = view.words(offset, WHAT)?;
-        return match fixed.iter().position(|word| *word != 0) {
+        // What is no table is zero.
+        let words: [u64; ROW as usize / 8] = view.words(offset, WHAT)?;
+        return match words.iter().position(|word| *word != 0) {
             None => Ok(None),
-            Some(i) => Err(Error::damaged(WHAT, offset + i as u64 * 8, fixed[i])),
+            Some(i) => Err(Error::damaged(WHAT, offset + i as u64 * 8, words[i])),
         };
     }
     let length = (head >> 48) as usize;
     let state = match u64::from(head as u32) {
         LIVE => State::Live,
-        DEAD => State::Dead,
         DYING => State::Dying,
         _ => return Err(Error::damaged(WHAT, offset, head)),
     };
     if length == 0 || length > MAX_TABLE_NAME {
         return Err(Error::damaged(WHAT, offset, head));
     }
-    let fixed: [u64; ROOT as usize / 8] = view.words(offset, WHAT)?;
-    let sum = view.load(offset + SUM, WHAT)?;
-    if sum_of(&fixed) != sum {
+    let fixed: Fixed = view.words(offset, WHAT)?;
+    let [identity, sum] = view.words(offset + IDENTITY, WHAT)?;
+    if sum_of(&fixed, identity) != sum {
         return Err(Error::damaged("checksum of a catalog row", offset + SUM, sum));
     }
     let mut name = Vec::with_capacity(MAX_TABLE_NAME);
@@ -273,11 +282,6 @@ pub(crate) fn sum(view: &View, row: u64) -> Result<u64> {
     view.load(row + SUM, WHAT)
 }
 
-/// Whether the check of a row stands there.
-pub(crate) fn is_check(row: &Row, at: u64) -> bool {
-    at == row.offset + SUM
-}
-
 /// All live rows.
 pub(crate) fn rows(view: &View) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -287,22 +291,71 @@ pub(crate) fn rows(view: &View) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Whether nothing ever was in row `index`, or nothing that anybody could have a handle of.
+/// Whether there is no table in row `index`, nor what is left of one.
 fn is_vacant(view: &View, index: u64) -> Result<bool> {
     Ok(view.load(HEADER + index * ROW, WHAT)? as u32 == 0)
 }
 
-/// Nothing was ever here.
+/// Nothing is left of a table that was dropped: its row may be another one's (R1).
 pub(crate) fn set_vacant(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
     tx.put_all(row.offset, &[0; (ROW / 8) as usize], WHAT)
 }
 
 /// Changes the fixed part of a row.
-fn change(tx: &mut Tx<'_>, row: u64, change: impl FnOnce(&mut [u64; (ROOT / 8) as usize])) -> Result<()> {
-    let mut words: [u64; (ROOT / 8) as usize] = tx.words(row, WHAT)?;
+fn change(tx: &mut Tx<'_>, row: u64, change: impl FnOnce(&mut Fixed)) -> Result<()> {
+    let identity = tx.load(row + IDENTITY, WHAT)?;
+    change_to(tx, row, identity, change)
+}
+
+/// The same, with another identity.
+fn change_to(tx: &mut Tx<'_>, row: u64, identity: u64, change: impl FnOnce(&mut Fixed)) -> Result<()> {
+    let mut words: Fixed = tx.words(row, WHAT)?;
     change(&mut words);
     tx.put_all(row, &words, WHAT)?;
-    tx.put(row + SUM, sum_of(&words), WHAT)
+    tx.put_all(row + IDENTITY, &[identity, sum_of(&words, identity)], WHAT)
+}
+
+/// An identity that no table had (R1).
+fn next_identity(tx: &Tx<'_>) -> Result<u64> {
+    let word = tx.header(at::TABLES_MADE);
+    let made = seal::unseal(word).filter(|made| *made < seal::LOW);
+    let made = made.ok_or_else(|| Error::damaged("number of tables made", at::TABLES_MADE, word))?;
+    tx.set_size(at::TABLES_MADE, made + 1);
+    Ok(tx.tag().wrapping_add(made + 1))
+}
+
+/// Whether an identity is of a table that this region made.
+fn is_own(view: &View, identity: u64) -> bool {
+    let made = view.size(at::TABLES_MADE);
+    (1..=made).contains(&identity.wrapping_sub(view.tag()))
+}
+
+/// Why a handle with this identity finds no table in its row.
+#[cold]
+pub(crate) fn no_table_of(view: &View, identity: u64) -> Error {
+    if is_own(view, identity) {
+        Error::TableGone
+    } else {
+        Error::ForeignTable
+    }
+}
+
+/// Refuses an identity that no table of this region has.
+pub(crate) fn check_identity(view: &View, row: &Row) -> Result<()> {
+    let identity = view.load(row.offset + IDENTITY, WHAT)?;
+    if row.state == State::Dying || is_own(view, identity) {
+        return Ok(());
+    }
+    Err(Error::damaged("identity of a table", row.offset + IDENTITY, identity))
+}
+
+/// Gives every table another identity: in a region that was made of another one's checkpoint, where no handle of that may be honoured.
+pub(crate) fn renew_identities(tx: &mut Tx<'_>) -> Result<()> {
+    for row in rows(tx)? {
+        let identity = next_identity(tx)?;
+        change_to(tx, row.offset, identity, |_| ())?;
+    }
+    Ok(())
 }
 
 /// Notes that the records of a table have moved to others for good: only the move itself opens it from now on.
@@ -322,27 +375,16 @@ pub(crate) fn set_moves(tx: &mut Tx<'_>, row: &Row, moves: u64) -> Result<()> {
     })
 }
 
-/// A table is being dropped: its row names no description and has no roots but those of its chunks.
+/// A table is being dropped: its row names no description and has neither roots, but those of its chunks, nor an identity, so that no handle finds it.
 pub(crate) fn set_dying(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
-    change(tx, row.offset, |words| {
+    change_to(tx, row.offset, 0, |words| {
         words[0] = words[0] & !u64::from(u32::MAX) | DYING;
         words[(ROOT / 8) as usize - 2..].fill(0);
     })?;
     const { assert!(FIRST == SUM + 8) };
-    tx.put_all(row.offset + ROOT, &[0; (SUM - ROOT) as usize / 8], WHAT)?;
+    tx.put_all(row.offset + ROOT, &[0; (IDENTITY - ROOT) as usize / 8], WHAT)?;
     tx.free(row.description.0);
     Ok(())
-}
-
-/// Nothing is left of a table that was dropped. Its row is used again only if it was the library's own, for which nobody has handles.
-pub(crate) fn set_dead(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
-    if row.name.starts_with('.') {
-        return set_vacant(tx, row);
-    }
-    tx.put_all(row.offset + FIRST, &[0, 0], WHAT)?;
-    change(tx, row.offset, |words| {
-        words[0] = words[0] & !u64::from(u32::MAX) | DEAD
-    })
 }
 
 /// The text of both descriptions of a row.
@@ -412,8 +454,8 @@ pub(crate) fn compare(row: &Row, spec: &Spec, text: impl FnOnce() -> Result<Stri
 }
 
 /// [`find`] without a pass: for a successor whose predecessor may be changing the catalog right now, or may have died in the middle of a
-/// transaction that nobody has taken back yet. A row that the open log does not cover was committed before. A row of a table that was dropped
-/// since is not another table's: its handle finds nothing.
+/// transaction that nobody has taken back yet. A row that the open log does not cover was committed before. If the table is dropped
+/// afterwards, its handle finds nothing (R1).
 pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64> {
     live(region, |view| find(view, name, spec).map(|row| (row, row)))
 }
@@ -558,7 +600,9 @@ pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: Table
     }
     describe(&mut words, shape, &text, block.offset, options.checksums);
     words[16..16 + roots.len()].copy_from_slice(roots);
-    words[(SUM / 8) as usize] = sum_of(&words);
+    let identity = next_identity(tx)?;
+    words[(IDENTITY / 8) as usize] = identity;
+    words[(SUM / 8) as usize] = sum_of(words.first_chunk().unwrap_or(&[0; ROOT as usize / 8]), identity);
     if !matches!(shape.kind, Kind::Cell | Kind::Streams) {
         words[(ROW / 8) as usize - 2..].copy_from_slice(&Owner::roots(tx)?);
     }
@@ -586,10 +630,9 @@ pub(crate) fn redescribe(tx: &mut Tx<'_>, row: &Row, spec: &Spec) -> Result<()> 
     let text = shape.text();
     let block = heap::alloc(tx, text.len() as u64)?;
     tx.write_fresh(block.offset, text.as_bytes(), "description")?;
-    let mut words: [u64; (ROOT / 8) as usize] = tx.words(row.offset, WHAT)?;
-    describe(&mut words, &shape, &text, block.offset, checked);
-    tx.put_all(row.offset + 72, &words[9..], WHAT)?;
-    tx.put(row.offset + SUM, sum_of(&words), WHAT)?;
+    change(tx, row.offset, |words| {
+        describe(words, &shape, &text, block.offset, checked);
+    })?;
     tx.free(row.description.0);
     Ok(())
 }

@@ -39,7 +39,8 @@ const WHAT: &str = "cell";
 /// ```
 pub struct Cell<T> {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
     value: PhantomData<fn() -> T>,
 }
 
@@ -76,7 +77,7 @@ impl<T: Value> Cell<T> {
     pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
             value: PhantomData,
         }
     }
@@ -127,8 +128,8 @@ impl<T: Value> Cell<T> {
     }
 
     fn record(&self, view: &View) -> Result<u64> {
-        if view.tag() != self.region {
-            return Err(Error::ForeignTable);
+        if view.identity(self.row) != self.identity {
+            return Err(catalog::no_table_of(view, self.identity));
         }
         reference::follow(view, self.row + ROOT, self.row, 0, WHAT)
     }
@@ -136,7 +137,7 @@ impl<T: Value> Cell<T> {
     /// The value, in place.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View) -> Result<&'v T::Archived> {
         let record = self.record(view)?;
         match archive::root::<T>(view, record, Self::HOME.geometry) {
@@ -148,7 +149,7 @@ impl<T: Value> Cell<T> {
     /// The value, to be changed in place.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>) -> Result<RecordMut<'t, 'a, T>> {
         let record = self.renewed(tx)?;
         RecordMut::new(tx, Self::HOME, record)
@@ -157,7 +158,7 @@ impl<T: Value> Cell<T> {
     /// Replaces the value.
     ///
     /// # Errors
-    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
         tx.whole(|tx| {
             let before = self.renewed(tx)?;

@@ -3,9 +3,8 @@
 //! - **L1** It takes two transactions. By the first the table is gone, its name is free, and what it held is freed at the commit; for that the
 //!   lists of its chunks must still be there, so the row stays, *dying*. The second gives back what is left: chunks that the heap keeps
 //!   for the next record, and the heads of the lists. Whoever drops a table finishes what another one did not come to.
-//! - **L2** The row of a table that was dropped is not used again as long as the region lives: handles name a row, and another process, or this
-//!   one, may have one of that table. A restored checkpoint is another region, and has none of them.
-//! - **L3** A handle of a table that was dropped finds nothing there, and what is put there is refused.
+//! - **L2** Then the row is free for another table. Handles of the one that was there may be kept, in this process or another: they are of
+//!   another identity (R1 of `catalog`), and whatever is done by them is refused.
 //!
 //! It knows the kinds of tables only by the blocks that they visit.
 
@@ -27,7 +26,7 @@ impl Region {
     /// It is gone at once, with the first of two transactions, and for good: a version before that knows the table cannot go on without it. So drop
     /// what a newer version does not use any more when it is confirmed; a large map piecemeal, by a [`Move`](crate::Move) without targets, because this is one step
     /// for all records. A version that does not know a move, and has owned the region after one that does, may drop the tables that it filled: what it left
-    /// goes with the last. Handles of the table are worth nothing then. A region has room for 64 tables, those that were dropped included, until it is restored from a checkpoint.
+    /// goes with the last. Whatever is done by a handle of the table is refused then ([`Error::TableGone`]).
     ///
     /// ```
     /// # fn main() -> shmstate::Result<()> {
@@ -83,32 +82,9 @@ impl Region {
     }
 }
 
-/// Gives the rows of all tables that were dropped to tables to come: nobody has handles of them (L2).
-pub(crate) fn forget(tx: &mut Tx<'_>) -> Result<()> {
-    finish(tx)?;
-    for index in 0..ROWS {
-        if let Some(row) = catalog::any_row(tx, index)?
-            && row.state == State::Dead
-        {
-            catalog::set_vacant(tx, &row)?;
-        }
-    }
-    Ok(())
-}
-
 /// Whether a table is left whose drop is not over.
 pub(crate) fn any_dying(view: &View) -> Result<bool> {
     Ok(dying(view)?.next().is_some())
-}
-
-/// How many rows had tables that were dropped.
-pub(crate) fn count(view: &View) -> Result<u64> {
-    let mut dropped = 0;
-    for index in 0..ROWS {
-        let row = catalog::any_row(view, index)?;
-        dropped += u64::from(row.is_some_and(|row| matches!(row.state, State::Dying | State::Dead)));
-    }
-    Ok(dropped)
 }
 
 fn dying(view: &View) -> Result<impl Iterator<Item = Row> + use<>> {
@@ -161,7 +137,7 @@ pub(crate) fn finish(tx: &mut Tx<'_>) -> Result<bool> {
             heap::release_empty_of(tx, owner)?;
             tx.free(heads);
         }
-        catalog::set_dead(tx, &row)?;
+        catalog::set_vacant(tx, &row)?;
         crash::point(Point::TableDead);
     }
     Ok(any)

@@ -86,7 +86,8 @@ impl SlabId {
 /// ```
 pub struct Slab<T> {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
     value: PhantomData<fn() -> T>,
 }
 
@@ -126,7 +127,7 @@ impl<T: Value> Slab<T> {
     pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
             value: PhantomData,
         }
     }
@@ -177,8 +178,8 @@ impl<T: Value> Slab<T> {
 
     #[inline]
     fn admit(&self, view: &View) -> Result<Slots> {
-        if view.tag() != self.region {
-            return Err(Error::ForeignTable);
+        if view.identity(self.row) != self.identity {
+            return Err(catalog::no_table_of(view, self.identity));
         }
         Ok(Slots::of(self.row))
     }
@@ -206,7 +207,7 @@ impl<T: Value> Slab<T> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`],
-    /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, value: &T) -> Result<SlabId> {
         tx.whole(|tx| {
             let slots = self.admit(tx)?;
@@ -225,7 +226,7 @@ impl<T: Value> Slab<T> {
     /// The record that `id` names, in place; `None` if it was removed.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     #[inline]
     pub fn get<'v>(&self, view: &'v View, id: SlabId) -> Result<Option<&'v T::Archived>> {
         match self.admit(view)?.find(view, id.0)? {
@@ -237,7 +238,7 @@ impl<T: Value> Slab<T> {
     /// Whether the record that `id` names is still there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn contains(&self, view: &View, id: SlabId) -> Result<bool> {
         Ok(self.admit(view)?.find(view, id.0)?.is_some())
     }
@@ -245,7 +246,7 @@ impl<T: Value> Slab<T> {
     /// The record that `id` names, to be changed in place; `None` if it was removed.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     #[inline]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, id: SlabId) -> Result<Option<RecordMut<'t, 'a, T>>> {
         match self.admit(tx)?.find(tx, id.0)? {
@@ -283,7 +284,7 @@ impl<T: Value> Slab<T> {
     /// Takes the record that `id` names away. Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn remove(&self, tx: &mut Tx<'_>, id: SlabId) -> Result<bool> {
         let slots = self.admit(tx)?;
         match slots.find(tx, id.0)? {
@@ -357,7 +358,7 @@ impl<T: Value> Slab<T> {
     /// changed until then is taken back with the transaction.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], what `change` gives.
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], what `change` gives.
     pub fn for_each_mut<E: From<Error>>(
         &self,
         tx: &mut Tx<'_>,
@@ -375,7 +376,7 @@ impl<T: Value> Slab<T> {
     /// How many records there are.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.counts(view)?.0)
     }
@@ -383,7 +384,7 @@ impl<T: Value> Slab<T> {
     /// Whether there are none.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }
@@ -391,7 +392,7 @@ impl<T: Value> Slab<T> {
     /// Bytes of the archives of all records, without headers and what the heap rounds up.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.counts(view)?.1)
     }
@@ -399,7 +400,7 @@ impl<T: Value> Slab<T> {
     /// All records with their ids, in the order of the slots.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
     pub fn iter<'v>(&self, view: &'v View) -> Result<SlabIter<'v, T>> {
         let slots = self.admit(view)?;
         Ok(SlabIter {

@@ -36,12 +36,7 @@ pub(super) struct Live {
 }
 
 /// What a region's catalog has.
-#[derive(Debug, Default)]
-pub(super) struct Catalog {
-    pub(super) tables: Vec<TableInfo>,
-    /// Rows of tables that were dropped: they are not used again.
-    pub(super) dropped: u64,
-}
+pub(super) type Catalog = Vec<TableInfo>;
 
 /// What becomes of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -209,7 +204,7 @@ pub(super) fn compare(live: Live, manifest: &Manifest, elsewhere: Option<String>
         match found.map(|(_, found)| found) {
             None => tables.extend(of_region(region, &[])),
             Some(Ok(catalog)) => {
-                let found = &catalog.tables;
+                let found = catalog;
                 let shown = found.iter().filter(|table| !table.name.starts_with('.')).count();
                 if region.tables.is_empty() && shown > 0 {
                     unknown.push(format!(
@@ -481,7 +476,7 @@ fn parts(text: &str) -> (&str, &str) {
 
 /// Whether there are too few rows for what the program makes.
 fn catalog_is_full(region: &Region, catalog: &Catalog, planned: &[TablePlan]) -> Option<String> {
-    let found = &catalog.tables;
+    let found = catalog;
     let new = planned.iter().filter(|table| table.fate == Fate::New).count() as u64;
     // A table that gets another shape gets a row for the one before, unless there was one already.
     let migrated = planned.iter().filter(|table| table.fate == Fate::Migrated);
@@ -495,15 +490,10 @@ fn catalog_is_full(region: &Region, catalog: &Catalog, planned: &[TablePlan]) ->
         table.fate == Fate::Moved && info.is_some_and(|info| info.moving.is_none())
     });
     let needed = new + companions.count() as u64 + begin.count() as u64;
-    let has = found.len() as u64 + catalog.dropped;
+    let has = found.len() as u64;
     (has + needed > MAX_TABLES).then(|| {
-        let dropped = match catalog.dropped {
-            0 => String::new(),
-            1 => ", one of them by a table that was dropped".into(),
-            many => format!(", {many} of them by tables that were dropped"),
-        };
         format!(
-            "the catalog of region {} has {has} of at most {MAX_TABLES} rows in use{dropped}, and {needed} more are needed",
+            "the catalog of region {} has {has} of at most {MAX_TABLES} rows in use, and {needed} more are needed",
             region.name
         )
     })

@@ -48,13 +48,7 @@ type Seen = (String, Result<Catalog, String>);
 /// `None` for what is no region of the node: it is not there, or nobody holds it. That is what a version left that did not last, and it is made anew.
 fn seen(name: &str, found: shmstate::Result<Inspection>) -> Option<Seen> {
     match found {
-        Ok(found) => found.held.then(|| {
-            let catalog = Catalog {
-                tables: found.tables,
-                dropped: found.dropped_tables,
-            };
-            (name.to_owned(), Ok(catalog))
-        }),
+        Ok(found) => found.held.then(|| (name.to_owned(), Ok(found.tables))),
         Err(shmstate::Error::NotFound { .. }) => None,
         Err(why) => Some((name.to_owned(), Err(why.to_string()))),
     }

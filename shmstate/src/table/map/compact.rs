@@ -45,7 +45,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
     pub fn compact(&self, tx: &mut Tx<'_>, budget: u64) -> Result<u64> {
         tx.whole(|tx| {
             let index = self.admit(tx)?;

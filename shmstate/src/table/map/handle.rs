@@ -115,7 +115,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// The root of the record that the handle names, if it is good and its block a slot; `Bad` if one has to look further.
     #[inline(always)]
     fn resolve_first<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<&'v V::Archived, Bad> {
-        if view.tag() != self.region {
+        if view.identity(self.row) != self.identity {
             return Err(Bad);
         }
         let near = view.window().near();
@@ -140,7 +140,7 @@ impl<K: Key, V: Value> Map<K, V> {
         window: Window<'v>,
         handle: Handle<V>,
     ) -> Result<Option<&'v V::Archived>, Bad> {
-        if view.tag() != self.region {
+        if view.identity(self.row) != self.identity {
             return Err(Bad);
         }
         if !heap::ends_block(view, window, self.home().owner, handle.record)? {
@@ -203,7 +203,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_at<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
         match self.resolve_first(view, handle) {
@@ -215,7 +215,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// The record that the handle names, to be changed in place; `None` if the handle is stale.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
         if tx.settled().mixed().has(self.row) && self.resolve_again(tx, handle)?.is_some() {

@@ -73,7 +73,8 @@ pub(crate) const WAY: u64 = ROOT + 64;
 /// ```
 pub struct Map<K, V> {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
     checked: bool,
     types: PhantomData<fn() -> (K, V)>,
 }
@@ -119,7 +120,7 @@ impl<K: Key, V: Value> Map<K, V> {
     pub(crate) fn handle_of(row: u64, view: &View) -> Result<Self> {
         Ok(Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
             checked: catalog::is_checked(view, row)?,
             types: PhantomData,
         })
@@ -224,8 +225,8 @@ impl<K: Key, V: Value> Map<K, V> {
 
     #[inline]
     fn admit(&self, view: &View) -> Result<Index> {
-        if view.tag() != self.region {
-            return Err(Error::ForeignTable);
+        if view.identity(self.row) != self.identity {
+            return Err(catalog::no_table_of(view, self.identity));
         }
         Ok(Index::of(self.row))
     }
@@ -291,7 +292,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Looks for a key with as little as possible; what is wrong if something is, [`diagnose`](Self::diagnose) tells.
     #[inline(always)]
     fn search<'v>(&self, view: &'v View, window: Window<'v>, key: &impl Probe<K>) -> Result<Looked<'v>, Bad> {
-        if view.tag() != self.region {
+        if view.identity(self.row) != self.identity {
             return Err(Bad);
         }
         let directory = Index::of(self.row).directory(window);
@@ -347,7 +348,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// The record under `key`, in place.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], [`Error::KeyTooLong`].
     #[inline(always)]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
         match self.first(view, key) {
@@ -393,7 +394,7 @@ impl<K: Key, V: Value> Map<K, V> {
 
     #[inline(always)]
     fn first_by<'v>(&self, view: &'v View, key: &impl Probe<K>) -> Result<Root<'v, V>, Bad> {
-        if view.tag() != self.region {
+        if view.identity(self.row) != self.identity {
             return Err(Bad);
         }
         let window = view.window();
@@ -462,7 +463,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// How many records there are.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::StillMoving`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::StillMoving`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
         self.check_whole(view)?;
@@ -489,7 +490,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Whether there are none.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::StillMoving`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::StillMoving`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }
@@ -497,7 +498,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Bytes of the archives of all records, without keys, headers and what the heap rounds up.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
         view.load(self.row + ARCHIVED, WHAT)

@@ -36,7 +36,7 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`],
-    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
         if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
@@ -175,7 +175,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes the record under `key` away. Says whether there was one.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the [log](crate::Tx#errors).
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         self.admit(tx)?;
         let key = Self::encode(key)?;

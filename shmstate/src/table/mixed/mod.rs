@@ -280,6 +280,7 @@ impl<T: Table> Mixture<T> {
 
 impl<T: Table> Bridge for Mixture<T> {
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.table.belongs(tx)?;
         let row = catalog::named(tx, &self.name)?;
         if let Some(state) = State::of::<T>(tx, &row, &self.steps)? {
             state.check_twins(&self.table, tx, &row)?;

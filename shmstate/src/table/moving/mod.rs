@@ -241,7 +241,7 @@ impl<K: Key, V: OwnedValue> Moving<K, V> {
     /// Moves the record of the source under `key` now. Says whether there was one that had not moved.
     ///
     /// # Errors
-    /// What the program's code returns; [`Error::ForeignTable`], those of [`Map::insert`](crate::Map::insert).
+    /// What the program's code returns; [`Error::ForeignTable`], [`Error::TableGone`], those of [`Map::insert`](crate::Map::insert).
     pub fn bring(&self, tx: &mut Tx<'_>, key: &K) -> Result<bool> {
         self.core.admit(tx)?;
         self.core.bring(tx, key)
@@ -251,7 +251,7 @@ impl<K: Key, V: OwnedValue> Moving<K, V> {
     /// itself. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// What the program's code returns; [`Error::ForeignTable`], those of [`Map::insert`](crate::Map::insert).
+    /// What the program's code returns; [`Error::ForeignTable`], [`Error::TableGone`], those of [`Map::insert`](crate::Map::insert).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         self.core.admit(tx)?;
         self.core.sweep(tx, budget)
@@ -260,7 +260,7 @@ impl<K: Key, V: OwnedValue> Moving<K, V> {
     /// How much is left for the sweep: records to move, records that are out of date, and, when the way back is closed, all that the source still holds.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn unswept(&self, view: &View) -> Result<u64> {
         self.core.admit(view)?;
         self.core.unswept(view)
@@ -269,7 +269,7 @@ impl<K: Key, V: OwnedValue> Moving<K, V> {
     /// How many records have not moved yet: none, and the targets are whole.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn left(&self, view: &View) -> Result<u64> {
         self.core.admit(view)?;
         self.core.left_to_move(view)

@@ -104,7 +104,8 @@ pub(crate) const LEAST_RECORD: u64 = 16;
 /// ```
 pub struct OrderedMap<K, V> {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
     checked: bool,
     types: PhantomData<fn() -> (K, V)>,
 }
@@ -150,7 +151,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     pub(crate) fn handle(row: u64, view: &View) -> Result<Self> {
         Ok(Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
             checked: catalog::is_checked(view, row)?,
             types: PhantomData,
         })
@@ -227,8 +228,8 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
 
     #[inline]
     fn admit(&self, view: &View) -> Result<Tree> {
-        if view.tag() != self.region {
-            return Err(Error::ForeignTable);
+        if view.identity(self.row) != self.identity {
+            return Err(catalog::no_table_of(view, self.identity));
         }
         Ok(Tree::new(self.row, Shape::of::<K>()))
     }
@@ -292,7 +293,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// The record under `key`, in place.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], [`Error::KeyTooLong`].
     #[inline]
     pub fn get<'v>(&self, view: &'v View, key: &K::Borrowed) -> Result<Option<&'v V::Archived>> {
         match self.look_up(view, key)? {
@@ -328,7 +329,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`],
-    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::Archive`], [`Error::KeyTooLong`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, key: &K::Borrowed, value: &V) -> Result<bool> {
         if tx.mixed().has(self.row) {
             self.renew(tx, key)?;
@@ -369,7 +370,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Takes the record under `key` away. Says whether there was one.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], [`Error::KeyTooLong`], those of the [log](crate::Tx#errors).
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         let spot = self.locate(tx, key)?;
         if spot.found {
@@ -437,7 +438,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// How many records there are.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
         let count = view.load(self.row + COUNT, WHAT)?;
@@ -450,7 +451,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Whether there are none.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }
@@ -458,7 +459,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Bytes of the archives of all records, without keys, headers, nodes and what the heap rounds up.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
         view.load(self.row + ARCHIVED, WHAT)

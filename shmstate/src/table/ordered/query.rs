@@ -13,7 +13,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// All records, ascending by key.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn iter<'v>(&self, view: &'v View) -> Result<Range<'v, K, V>> {
         let left = self.len(view)?;
         let tree = self.admit(view)?;
@@ -57,7 +57,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// The record with the least key.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn first<'v>(&self, view: &'v View) -> Result<Option<(K, &'v V::Archived)>> {
         self.at_end(view, Toward::Start)
     }
@@ -65,7 +65,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// The record with the greatest key.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn last<'v>(&self, view: &'v View) -> Result<Option<(K, &'v V::Archived)>> {
         self.at_end(view, Toward::End)
     }
@@ -73,7 +73,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// The record that `i` others come before; `None` if there are not so many.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn nth<'v>(&self, view: &'v View, i: u64) -> Result<Option<(K, &'v V::Archived)>> {
         if i >= self.len(view)? {
             return Ok(None);

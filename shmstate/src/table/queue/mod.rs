@@ -73,7 +73,8 @@ use std::marker::PhantomData;
 /// ```
 pub struct Queue<T> {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
     value: PhantomData<fn() -> T>,
 }
 
@@ -113,7 +114,7 @@ impl<T: Value> Queue<T> {
     pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
             value: PhantomData,
         }
     }
@@ -164,8 +165,8 @@ impl<T: Value> Queue<T> {
 
     #[inline]
     fn admit(&self, view: &View) -> Result<Ring> {
-        if view.tag() != self.region {
-            return Err(Error::ForeignTable);
+        if view.identity(self.row) != self.identity {
+            return Err(catalog::no_table_of(view, self.identity));
         }
         Ok(Ring::of(self.row))
     }
@@ -189,7 +190,7 @@ impl<T: Value> Queue<T> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TooLarge`],
-    /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::Archive`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn push_back(&self, tx: &mut Tx<'_>, value: &T) -> Result<u64> {
         tx.whole(|tx| {
             let ring = self.admit(tx)?;
@@ -207,7 +208,7 @@ impl<T: Value> Queue<T> {
     /// The record's memory is given back at the commit, so what `read` returns cannot borrow from it.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn pop_front<R>(&self, tx: &mut Tx<'_>, read: impl FnOnce(u64, &T::Archived) -> R) -> Result<Option<R>> {
         tx.whole(|tx| {
             let ring = self.admit(tx)?;
@@ -252,7 +253,7 @@ impl<T: Value> Queue<T> {
     /// The oldest record, in place, and its serial number.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn front<'v>(&self, view: &'v View) -> Result<Option<(u64, &'v T::Archived)>> {
         self.get(view, 0)
     }
@@ -260,7 +261,7 @@ impl<T: Value> Queue<T> {
     /// The newest record, in place, and its serial number.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn back<'v>(&self, view: &'v View) -> Result<Option<(u64, &'v T::Archived)>> {
         match self.len(view)? {
             0 => Ok(None),
@@ -271,7 +272,7 @@ impl<T: Value> Queue<T> {
     /// The record at `index`, counted from the oldest, which is at 0, and its serial number.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View, index: u64) -> Result<Option<(u64, &'v T::Archived)>> {
         let ring = self.admit(view)?;
         let roots = ring.roots(view)?;
@@ -285,7 +286,7 @@ impl<T: Value> Queue<T> {
     /// The serial number that the next record will get, if the transaction that pushes it commits.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn next_serial(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.roots(view)?.tail)
     }
@@ -293,7 +294,7 @@ impl<T: Value> Queue<T> {
     /// How many records there are.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.roots(view)?.len())
     }
@@ -301,7 +302,7 @@ impl<T: Value> Queue<T> {
     /// Whether there are none.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }
@@ -309,7 +310,7 @@ impl<T: Value> Queue<T> {
     /// Bytes of the archives of all records, without headers and what the heap rounds up.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.roots(view)?.archived)
     }
@@ -317,7 +318,7 @@ impl<T: Value> Queue<T> {
     /// All records with their serial numbers, oldest first.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
     pub fn iter<'v>(&self, view: &'v View) -> Result<QueueIter<'v, T>> {
         let ring = self.admit(view)?;
         let roots = ring.roots(view)?;

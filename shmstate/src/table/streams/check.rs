@@ -23,10 +23,7 @@ pub(super) fn check_most(sizes: u64, at: u64) -> Result<[u64; 2]> {
 
 /// Visits the blocks of the table in row `row`, and checks it: every word of an open stream's slot.
 pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result<()> {
-    let streams = Streams {
-        row,
-        region: view.tag(),
-    };
+    let streams = Streams::handle(row, view);
     let directory = streams.root(view, DIRECTORY)?;
     let slots = streams.slots(view)?;
     heap::check_block(view, directory, slots / PAGE_SLOTS * 8, WHAT, row + DIRECTORY)?;
@@ -81,7 +78,7 @@ pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result
 
 /// Ends every stream of the table in row `row`: after a restore, when no socket is left.
 pub(crate) fn end_all(tx: &mut Tx<'_>, row: u64) -> Result<()> {
-    let streams = Streams { row, region: tx.tag() };
+    let streams = Streams::handle(row, tx);
     for id in streams.ids(tx)? {
         streams.end(tx, id)?;
     }

@@ -147,7 +147,8 @@ pub enum Sent {
 #[derive(Clone, Copy, Debug)]
 pub struct Streams {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
 }
 
 impl Streams {
@@ -163,7 +164,7 @@ impl Streams {
     fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
         }
     }
 
@@ -219,10 +220,10 @@ impl Streams {
     }
 
     fn admit(&self, view: &View) -> Result<()> {
-        if view.tag() == self.region {
+        if view.identity(self.row) == self.identity {
             Ok(())
         } else {
-            Err(Error::ForeignTable)
+            Err(catalog::no_table_of(view, self.identity))
         }
     }
 
@@ -355,7 +356,7 @@ impl Streams {
     /// Takes a stream out of the table. The caller ends the connection after the commit (H11).
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn end(&self, tx: &mut Tx<'_>, id: StreamId) -> Result<()> {
         tx.whole(|tx| {
             let slot = self.slot(tx, id)?;
@@ -373,7 +374,7 @@ impl Streams {
     /// The application's word about the stream.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn user(&self, view: &View, id: StreamId) -> Result<u64> {
         self.slot(view, id)?.user(view)
     }
@@ -381,7 +382,7 @@ impl Streams {
     /// Changes the application's word about the stream.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn set_user(&self, tx: &mut Tx<'_>, id: StreamId, user: u64) -> Result<()> {
         tx.whole(|tx| self.slot(tx, id)?.set_user(tx, user))
     }
@@ -391,7 +392,7 @@ impl Streams {
     /// connection knows all this from the slot. To finish a stream twice is the same as once.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn finish(&self, tx: &mut Tx<'_>, id: StreamId) -> Result<()> {
         tx.whole(|tx| self.slot(tx, id)?.set_finished(tx))
     }
@@ -399,7 +400,7 @@ impl Streams {
     /// Whether the output of a stream was ended with [`finish`](Self::finish).
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn is_finished(&self, view: &View, id: StreamId) -> Result<bool> {
         Ok(self.slot(view, id)?.bounds(view)?.finished)
     }
@@ -407,7 +408,7 @@ impl Streams {
     /// How many streams are open.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         self.admit(view)?;
         self.root(view, OPEN)
@@ -416,7 +417,7 @@ impl Streams {
     /// Whether none is open.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }

@@ -31,7 +31,7 @@ impl Streams {
     /// become larger (G2).
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`]. What the socket says comes as [`Received`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]. What the socket says comes as [`Received`].
     pub fn receive(&self, io: &mut Io<'_>, id: StreamId, fd: BorrowedFd<'_>) -> Result<Received> {
         let slot = self.slot(io, id)?;
         let on = slot.on(io)?;
@@ -132,7 +132,7 @@ impl Streams {
     /// Input that was received and not yet consumed.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn input<'v>(&self, view: &'v View, id: StreamId) -> Result<Input<'v>> {
         let p = self.slot(view, id)?.positions(view)?;
         let (first, second) = pieces(p.input, p.input_size, p.consumed, p.unread());
@@ -145,7 +145,7 @@ impl Streams {
     /// Counts the oldest `bytes` of input as processed, in the transaction that processes them.
     ///
     /// # Errors
-    /// [`Error::ShortInput`], [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ShortInput`], [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn consume(&self, tx: &mut Tx<'_>, id: StreamId, bytes: usize) -> Result<()> {
         let slot = self.slot(tx, id)?;
         let p = slot.positions(tx)?;
@@ -166,7 +166,7 @@ impl Streams {
     /// How many bytes of output can be produced now: 0 if the stream is finished.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn room(&self, view: &View, id: StreamId) -> Result<u64> {
         let p = self.slot(view, id)?.positions(view)?;
         let [_, most] = self.most(view)?;
@@ -176,7 +176,7 @@ impl Streams {
     /// How many bytes of output were produced and not yet accepted by the socket.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn unsent(&self, view: &View, id: StreamId) -> Result<u64> {
         Ok(self.slot(view, id)?.positions(view)?.unsent())
     }
@@ -185,7 +185,7 @@ impl Streams {
     ///
     /// # Errors
     /// [`Error::RegionFull`] or [`Error::OutOfSpace`] if there is room, but no memory for the larger ring that it takes: nothing was added;
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn produce(&self, tx: &mut Tx<'_>, id: StreamId, bytes: &[u8]) -> Result<bool> {
         tx.whole(|tx| {
             let slot = self.slot(tx, id)?;
@@ -216,7 +216,7 @@ impl Streams {
     /// end.
     ///
     /// # Errors
-    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::Damaged`]. What the socket says comes as [`Sent`].
+    /// [`Error::NoStream`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]. What the socket says comes as [`Sent`].
     pub fn send(&self, io: &mut Io<'_>, id: StreamId, fd: BorrowedFd<'_>) -> Result<Sent> {
         let view: &View = io;
         let slot = self.slot(view, id)?;

@@ -90,7 +90,7 @@ impl Streams {
     /// The blocks are free for others in the region; [`Region::trim`](crate::Region::trim) gives them back to the mount.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn tidy(&self, tx: &mut Tx<'_>, visits: usize) -> Result<u64> {
         tx.whole(|tx| {
             self.admit(tx)?;

@@ -50,7 +50,7 @@ impl<T: Value> Timers<T> {
     /// The earliest deadline of all, in ns: how long a server may sleep. `None` if there are no timers.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn next_deadline(&self, view: &View) -> Result<Option<u64>> {
         let (slots, heap) = self.admit(view)?;
         if slots.counts(view)?.0 == 0 {
@@ -84,7 +84,7 @@ impl<T: Value> Timers<T> {
     /// Do what the firing causes in the same transaction (N3): then it happens exactly once, whatever happens to the process.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn pop_due<R>(
         &self,
         tx: &mut Tx<'_>,
@@ -122,7 +122,7 @@ impl<T: Value> Timers<T> {
     /// server that has very many may call this first, in transactions of its own, to bound each one's log and time.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn skip_missed(&self, tx: &mut Tx<'_>, now_ns: u64, most: u64) -> Result<u64> {
         tx.whole(|tx| {
             let now = clamp(now_ns).min(MOST - 1);
@@ -148,7 +148,7 @@ impl<T: Value> Timers<T> {
     /// lie before the clock's beginning is shown as 0 and is due.
     ///
     /// # Errors
-    /// [`Error::ShiftTooLarge`] if all shifts together come to more than 2⁶² ns; [`Error::ForeignTable`], [`Error::Damaged`],
+    /// [`Error::ShiftTooLarge`] if all shifts together come to more than 2⁶² ns; [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`],
     /// those of the [log](crate::Tx#errors).
     pub fn rebase(&self, tx: &mut Tx<'_>, shift_ns: i64) -> Result<()> {
         tx.whole(|tx| {

@@ -107,7 +107,8 @@ impl TimerId {
 /// ```
 pub struct Timers<T> {
     row: u64,
-    region: u64,
+    /// Which table it is (R1 of `catalog`).
+    identity: u64,
     value: PhantomData<fn() -> T>,
 }
 
@@ -147,7 +148,7 @@ impl<T: Value> Timers<T> {
     pub(crate) fn handle(row: u64, view: &View) -> Self {
         Self {
             row,
-            region: view.tag(),
+            identity: view.identity(row),
             value: PhantomData,
         }
     }
@@ -201,8 +202,8 @@ impl<T: Value> Timers<T> {
 
     #[inline]
     fn admit(&self, view: &View) -> Result<(Slots, Heap)> {
-        if view.tag() != self.region {
-            return Err(Error::ForeignTable);
+        if view.identity(self.row) != self.identity {
+            return Err(catalog::no_table_of(view, self.identity));
         }
         Ok((Slots::of(self.row), Heap::of(self.row)))
     }
@@ -228,7 +229,7 @@ impl<T: Value> Timers<T> {
     /// What its periodic timers do about firings that they missed.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn gap(&self, view: &View) -> Result<Gap> {
         self.admit(view)?;
         time(view, self.row).map(|(_, gap)| gap)
@@ -239,7 +240,7 @@ impl<T: Value> Timers<T> {
     ///
     /// # Errors
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`],
-    /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, deadline_ns: u64, value: &T) -> Result<TimerId> {
         self.add(tx, deadline_ns, 0, value)
     }
@@ -284,7 +285,7 @@ impl<T: Value> Timers<T> {
     /// Takes a timer out before it fires (again). Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn cancel(&self, tx: &mut Tx<'_>, id: TimerId) -> Result<bool> {
         let (slots, _) = self.admit(tx)?;
         match slots.find(tx, id.0)? {
@@ -310,7 +311,7 @@ impl<T: Value> Timers<T> {
     /// Gives a timer another deadline; a periodic one goes on from there. Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
     pub fn reschedule(&self, tx: &mut Tx<'_>, id: TimerId, deadline_ns: u64) -> Result<bool> {
         let (slots, _) = self.admit(tx)?;
         let Some(slot) = slots.find(tx, id.0)? else {
@@ -334,7 +335,7 @@ impl<T: Value> Timers<T> {
     /// The timer's record, in place; `None` if it fired for the last time or was cancelled.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn get<'v>(&self, view: &'v View, id: TimerId) -> Result<Option<&'v T::Archived>> {
         match self.admit(view)?.0.find(view, id.0)? {
             Some(slot) => self.root(view, &slot).map(Some),
@@ -345,7 +346,7 @@ impl<T: Value> Timers<T> {
     /// The timer's record, to be changed in place; `None` if it fired for the last time or was cancelled.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, id: TimerId) -> Result<Option<RecordMut<'t, 'a, T>>> {
         let Some(slot) = self.admit(tx)?.0.find(tx, id.0)? else {
             return Ok(None);
@@ -360,7 +361,7 @@ impl<T: Value> Timers<T> {
     /// When the timer fires next, in ns; `None` if it fired for the last time or was cancelled.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn deadline(&self, view: &View, id: TimerId) -> Result<Option<u64>> {
         let Some(slot) = self.admit(view)?.0.find(view, id.0)? else {
             return Ok(None);
@@ -372,7 +373,7 @@ impl<T: Value> Timers<T> {
     /// The timer's period in ns, 0 if it fires once; `None` if it fired for the last time or was cancelled.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn period(&self, view: &View, id: TimerId) -> Result<Option<u64>> {
         match self.admit(view)?.0.find(view, id.0)? {
             Some(slot) => Self::period_of(view, slot.record).map(Some),
@@ -402,7 +403,7 @@ impl<T: Value> Timers<T> {
     /// How many timers there are.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn len(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.0.counts(view)?.0)
     }
@@ -410,7 +411,7 @@ impl<T: Value> Timers<T> {
     /// Whether there are none.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         Ok(self.len(view)? == 0)
     }
@@ -418,7 +419,7 @@ impl<T: Value> Timers<T> {
     /// Bytes of the archives of all records, without periods, headers and what the heap rounds up.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.0.counts(view)?.1)
     }
@@ -426,7 +427,7 @@ impl<T: Value> Timers<T> {
     /// All timers with ids and deadlines, in no particular order.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
     pub fn iter<'v>(&self, view: &'v View) -> Result<TimersIter<'v, T>> {
         let (slots, _) = self.admit(view)?;
         Ok(TimersIter {

@@ -82,7 +82,7 @@ impl<T: Value> Timers<T> {
     /// left. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::RegionFull`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::RegionFull`], [`Error::Damaged`]; those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         mixed::sweep(self, tx, budget)
     }
@@ -90,7 +90,7 @@ impl<T: Value> Timers<T> {
     /// How many records still have an older shape, and how many twins nobody wants any more.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn unswept(&self, view: &View) -> Result<u64> {
         mixed::unswept(self, view)
     }

@@ -73,15 +73,11 @@ fn owner() -> Serving {
     }
 }
 
-fn catalog(tables: Vec<TableInfo>) -> Catalog {
-    Catalog { tables, dropped: 0 }
-}
-
 fn live(tables: Vec<TableInfo>) -> Live {
     Live {
         node: "arena".into(),
         owner: owner(),
-        regions: vec![("world".into(), Ok(catalog(tables)))],
+        regions: vec![("world".into(), Ok(tables))],
         declared: None,
     }
 }
@@ -308,22 +304,6 @@ fn a_catalog_without_rows_for_what_is_made_refuses() {
     known[0].shapes = vec![beside::<V1>(0, false)];
     assert_eq!(plan(declared(), known).verdict, Prospect::Works);
     assert_eq!(plan(v1(), tables(MAX_TABLES)).verdict, Prospect::Works);
-    // Rows of tables that were dropped are in use, too.
-    let with_dropped = |dropped| {
-        let manifest = of(|builder| builder.region("world", 1 << 20).table("world", declared()));
-        let mut node = live(Vec::new());
-        let tables = tables(MAX_TABLES - 3);
-        node.regions = vec![("world".into(), Ok(Catalog { tables, dropped }))];
-        compare(node, &manifest, None)
-    };
-    assert_eq!(with_dropped(2).verdict, Prospect::Works);
-    let full = with_dropped(3);
-    assert_eq!(full.verdict, Prospect::Refused);
-    let words = full.verdict_in_words();
-    assert!(
-        words.contains("in use, 3 of them by tables that were dropped"),
-        "{words}"
-    );
 }
 
 #[test]
@@ -340,8 +320,7 @@ fn regions_are_kept_new_or_orphaned_and_what_is_not_declared_is_not_known() {
     });
     let mut node = live(vec![info::<V1>(1, &[])]);
     node.regions.push(("old".into(), Ok(Catalog::default())));
-    node.regions
-        .push(("carry".into(), Ok(catalog(vec![info::<V3>(1, &[])]))));
+    node.regions.push(("carry".into(), Ok(vec![info::<V3>(1, &[])])));
     let plan = compare(node, &manifest, None);
     let wanted = [
         ("world".to_owned(), RegionFate::Kept),
@@ -375,8 +354,7 @@ fn regions_are_kept_new_or_orphaned_and_what_is_not_declared_is_not_known() {
         builder.table("rooms", v2().steps(&Steps::<V2>::new().from::<V1>()))
     });
     let mut node = live(vec![info::<V1>(1, &[])]);
-    node.regions
-        .push(("rooms".into(), Ok(catalog(vec![info::<V1>(1, &[])]))));
+    node.regions.push(("rooms".into(), Ok(vec![info::<V1>(1, &[])])));
     assert_eq!(compare(node, &manifest, None).verdict, Prospect::OneWay);
 }
 
