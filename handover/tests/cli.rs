@@ -510,6 +510,7 @@ fn inspect_shows_regions() {
           "older_records": 0,
           "to_move": 0,
           "archived_bytes": 8,
+          "checksums": false,
           "schema_version": 0,
           "fingerprint": "ID",
           "schema": "\n---\nschema 1 u64 version 0\nlayout rkyv 0.8 little aligned pointer 32\ntype u64 size 8 align 8\n"
@@ -521,6 +522,7 @@ fn inspect_shows_regions() {
           "older_records": 0,
           "to_move": 0,
           "archived_bytes": 40,
+          "checksums": false,
           "schema_version": 0,
           "fingerprint": "ID",
           "schema": "u64\n---\nschema 1 String version 0\nlayout rkyv 0.8 little aligned pointer 32\ntype String size 8 align 4\n"

@@ -219,12 +219,12 @@ impl Unverified {
     /// Takes a table's records as they are: this program will not open it, or knows where they come from.
     ///
     /// # Errors
-    /// [`Error::NoTable`] if there is none of that name that is unchecked.
+    /// [`Error::NothingToCheck`] if there is none of that name that is unchecked.
     pub fn trust(&mut self, name: &str) -> Result<()> {
         if self.left.remove(name) {
             Ok(())
         } else {
-            Err(Error::NoTable { name: name.into() })
+            Err(Error::NothingToCheck { table: name.into() })
         }
     }
 

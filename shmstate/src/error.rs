@@ -50,18 +50,24 @@ pub enum Error {
     /// The region itself is used up. An operation that gives it has changed nothing, and its transaction goes on; a commit that gives it has rolled back. The
     /// region stays usable.
     #[error(
-        "the region is full: {wanted} bytes wanted, {used} of {capacity} used; raise its capacity, or create it with a larger one"
+        "the region is full: {wanted} more bytes wanted for {what}, its memory is in use up to byte {used} of {capacity}; {}",
+        relief(what, *capacity, *reserve)
     )]
     RegionFull {
-        /// Bytes asked for.
+        /// What for: "a record, an index or a page", or "the undo log".
+        what: &'static str,
+        /// Bytes asked for behind what is in use.
         wanted: u64,
-        /// Bytes of the region in use.
+        /// How far the region's memory is in use, in bytes from its start. There may be free pieces below that
+        /// ([`View::heap_stats`](crate::View::heap_stats)), none of them large enough.
         used: u64,
         /// Bytes the region may hold now.
         capacity: u64,
+        /// Bytes that its capacity can be raised to.
+        reserve: u64,
     },
     /// The capacity asked for cannot hold even an empty region, or cannot be addressed.
-    #[error("a region of {wanted} bytes cannot be made: the least is {least}, the most {most}")]
+    #[error("a region cannot have {wanted} bytes: the least is {least}, the most {most}")]
     BadCapacity {
         /// Bytes asked for.
         wanted: u64,
@@ -72,7 +78,7 @@ pub enum Error {
     },
     /// The capacity cannot become that: it only grows, up to the address space that was reserved when the region was made.
     #[error(
-        "the capacity cannot be raised to {wanted}: it is {capacity}, and {reserve} bytes were reserved when the region was made"
+        "the capacity cannot be raised to {wanted}: it is {capacity}, and {reserve} bytes were reserved when the region was made (Options::reserve)"
     )]
     CannotRaise {
         /// Bytes asked for.
@@ -109,7 +115,9 @@ pub enum Error {
         name: Box<str>,
     },
     /// Another living process holds the region.
-    #[error("region {name} is in use by another process; hand it over, or end that process first")]
+    #[error(
+        "region {name} is in use: a living process has it open, perhaps this one; hand it over, or end that process first"
+    )]
     InUse {
         /// The region.
         name: Box<str>,
@@ -123,7 +131,9 @@ pub enum Error {
         why: Box<str>,
     },
     /// Metadata says something that no version of this library writes. Nothing was changed.
-    #[error("the region is damaged: {what} at byte {at:#x} holds {found:#x}")]
+    #[error(
+        "the region is damaged: {what} at byte {at:#x} holds {found:#x}; verify names every fault, a checkpoint can be restored"
+    )]
     Damaged {
         /// Which structure.
         what: &'static str,
@@ -219,7 +229,7 @@ pub enum Error {
         name: Box<str>,
     },
     /// A table of that name exists already.
-    #[error("a table {name} exists already")]
+    #[error("a table {name} exists already; open it, or drop it first")]
     TableExists {
         /// The table.
         name: Box<str>,
@@ -266,11 +276,29 @@ pub enum Error {
         /// The table.
         table: Box<str>,
     },
+    /// There is no such table among those that are still to be checked.
+    #[error("no table {table} is left to be checked: there is none of that name, or it was checked or trusted already")]
+    NothingToCheck {
+        /// The table.
+        table: Box<str>,
+    },
+    /// The table is of a kind that has nothing of that sort.
+    #[error("table {table} has no {what}: it is of another kind")]
+    OtherKind {
+        /// The table.
+        table: Box<str>,
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The gate is closed: this process is handing over, or has.
-    #[error("the gate is closed")]
+    #[error(
+        "the gate is closed: this process is handing over, or has; it must not read or write the region until the gate opens again"
+    )]
     GateClosed,
     /// Another process owns the node now. This one must not write any more.
-    #[error("fenced: this process held generation {held}, the lease word is {word:#018x}")]
+    #[error(
+        "fenced: another process owns the node, this one must stop; it held generation {held}, the lease word is {word:#018x}"
+    )]
     Fenced {
         /// Generation under which this process was serving.
         held: u64,
@@ -278,7 +306,9 @@ pub enum Error {
         word: u64,
     },
     /// The pass is of another gate than the region.
-    #[error("the pass belongs to another gate than the region {name}")]
+    #[error(
+        "the pass belongs to another gate than the region {name}; enter Region::gate, or give the region that gate when it is made or opened (Options::gate)"
+    )]
     ForeignPass {
         /// The region.
         name: Box<str>,
@@ -317,11 +347,19 @@ pub enum Error {
     #[error("an operation of the transaction was broken off by a panic; it was rolled back: begin another one")]
     BrokenOff,
     /// A projection pointed outside the record it was given.
-    #[error("the field is not a part of the record")]
+    #[error("the field is not a part of the record: the projection must lead into what it is given")]
     ForeignField,
     /// A projection pointed to bytes of a string, which have to stay UTF-8.
     #[error("the field is a part of a string, which cannot be changed in place: replace the record")]
     FieldOfText,
+    /// A ring of a stream cannot be so large.
+    #[error("a ring of {bytes} bytes is too large: at most {most}")]
+    RingTooLarge {
+        /// Bytes asked for.
+        bytes: u32,
+        /// Most possible.
+        most: u32,
+    },
     /// The stream is not open (any more).
     #[error("stream {token:#x} is not open")]
     NoStream {
@@ -341,7 +379,7 @@ pub enum Error {
     /// The kernel's counts and the region's do not meet: the descriptor is of another connection, or another
     /// process read from it or wrote to it.
     #[error(
-        "stream {token:#x} cannot be continued: {direction} position {kernel} by the kernel, {low}..={high} by the region"
+        "stream {token:#x} cannot be continued: {direction} position {kernel} by the kernel, {low}..={high} by the region; end it, and close its socket"
     )]
     StreamLost {
         /// Its token.
@@ -435,6 +473,24 @@ pub enum Error {
     },
 }
 
+/// What the memory of a full region was wanted for.
+pub(crate) const FOR_HEAP: &str = "a record, an index or a page";
+pub(crate) const FOR_LOG: &str = "the undo log";
+
+/// What to do about a full region.
+fn relief(what: &str, capacity: u64, reserve: u64) -> String {
+    let first = if what == FOR_LOG {
+        "change less in a transaction"
+    } else {
+        "remove or compact what is there"
+    };
+    if capacity < reserve {
+        format!("{first}, or raise its capacity (Region::raise_capacity, up to {reserve})")
+    } else {
+        format!("{first}; its capacity cannot be raised, for no more was reserved when it was made (Options::reserve)")
+    }
+}
+
 /// What is told of each fault that a check finds: it says whether to go on.
 pub(crate) type Report<'r> = dyn FnMut(Error) -> Result<()> + 'r;
 
@@ -450,6 +506,19 @@ impl Error {
             name: name.into(),
             source: source.into(),
         }
+    }
+
+    /// Whether memory ran out: of the region, or of the mount that it lies in. Nothing was changed; what takes no memory still works, and so does
+    /// everything once some was freed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::RegionFull { .. } | Self::OutOfSpace { .. })
+    }
+
+    /// Whether this process must not write any more: it is handing over or has, or another one owns the node.
+    #[must_use]
+    pub fn is_not_owner(&self) -> bool {
+        matches!(self, Self::GateClosed | Self::Fenced { .. })
     }
 
     #[cold]

@@ -2,7 +2,8 @@
 
 use rkyv::{Archive, Serialize};
 use shmstate::{
-    Cell, Error, Gap, Gate, Inspection, Map, OrderedMap, Queue, Region, Result, Schema, Slab, Timers, verify,
+    Cell, Error, Gap, Gate, Inspection, Map, OrderedMap, Queue, Region, Result, Schema, Slab, TableOptions, Timers,
+    verify,
 };
 use std::collections::BTreeMap;
 
@@ -104,7 +105,7 @@ fn a_full_region_says_so_and_stays_usable() {
             Err(e) => break e,
         }
     };
-    assert!(matches!(error, Error::RegionFull { .. }), "{error}");
+    assert!(matches!(error, Error::RegionFull { .. }) && error.is_full(), "{error}");
     let reader = region.read(&pass).expect("read");
     assert_eq!(
         bag.len(&reader).expect("len"),
@@ -291,6 +292,135 @@ fn a_look_from_outside_counts_tables_of_any_size() {
     for table in seen.tables {
         assert_eq!(table.records, RECORDS, "{}", table.name);
     }
+}
+
+/// What was wanted, how much, how far the region is in use, and what helps there.
+#[test]
+fn a_full_region_says_what_for_and_what_helps() {
+    for (reserve, raised) in [(4 << 20, false), (8 << 20, true)] {
+        let name = Name::new(if raised { "says-raise" } else { "says-full" });
+        let options = Region::options().capacity(4 << 20).reserve(reserve);
+        let mut region = options.create(&name.0).expect("create");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let bag: Map<u64, Vec<u8>> = region.write(&pass, |tx| Map::create(tx, "bag")).expect("table");
+        let record = region
+            .write(&pass, |tx| bag.insert(tx, &1, &vec![0; 5 << 20]).map(|_| ()))
+            .expect_err("too much");
+        // In transactions of their own until nothing fits, then all are to go at once: that is too much for the log.
+        let mut next = 0;
+        while region
+            .write(&pass, |tx| bag.insert(tx, &next, &vec![1; 1000]).map(|_| ()))
+            .is_ok()
+        {
+            next += 1;
+        }
+        let log = region.write(&pass, |tx| {
+            for key in 0..next {
+                bag.remove(tx, &key)?;
+            }
+            Result::Ok(())
+        });
+        let log = log.expect_err("too much for the log");
+        for (error, wanted_for) in [(&record, "a record, an index or a page"), (&log, "the undo log")] {
+            let Error::RegionFull {
+                what,
+                wanted,
+                used,
+                capacity,
+                reserve: most,
+            } = error
+            else {
+                panic!("{error}");
+            };
+            assert_eq!((*what, *capacity, *most), (wanted_for, 4 << 20, reserve), "{error}");
+            assert!(*used <= *capacity && *used + *wanted > *capacity, "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains(wanted_for) && text.contains(&capacity.to_string()),
+                "{text}"
+            );
+            assert_eq!(text.contains("raise its capacity"), raised, "{text}");
+            assert_eq!(text.contains("Options::reserve"), !raised, "{text}");
+            assert_eq!(
+                text.contains("change less in a transaction"),
+                *what == "the undo log",
+                "{text}"
+            );
+        }
+        if raised {
+            // It says the truth.
+            region.raise_capacity(&pass, reserve).expect("raised");
+            region
+                .write(&pass, |tx| bag.insert(tx, &next, &vec![1; 1000]).map(|_| ()))
+                .expect("room");
+        }
+        let reader = region.read(&pass).expect("read");
+        assert!(verify(&reader).expect("verify").is_sound());
+    }
+    let refused = Region::options()
+        .capacity(1000)
+        .create("never-made")
+        .expect_err("too small");
+    assert!(matches!(refused, Error::BadCapacity { wanted: 1000, .. }), "{refused}");
+    let refused = Region::options()
+        .capacity(4 << 20)
+        .reserve(1 << 20)
+        .create("never-made");
+    let refused = refused.expect_err("less than the capacity");
+    assert!(
+        matches!(refused, Error::BadCapacity { wanted, .. } if wanted == 4 << 20),
+        "{refused}"
+    );
+}
+
+/// What an owner sees of its own tables and heap is what an observer sees, and what a check of everything counts; inside a transaction it is that of the
+/// transaction.
+#[test]
+fn an_owner_has_the_figures_of_an_observer() {
+    let name = Name::new("figures");
+    let mut region = Region::options().capacity(64 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let (map, slab) = region
+        .write(&pass, |tx| {
+            let options = TableOptions::default().checksums(true);
+            let map: Map<u64, Vec<u8>> = Map::create_with(tx, "map", options)?;
+            let slab: Slab<Vec<u8>> = Slab::create(tx, "slab")?;
+            for i in 0..2_000 {
+                map.insert(tx, &i, &vec![1; i as usize])?;
+            }
+            slab.insert(tx, &vec![1; 70_000])?;
+            Ok::<_, Error>((map, slab))
+        })
+        .expect("write");
+    let shown = |tables: Vec<shmstate::TableInfo>| -> Vec<String> {
+        tables.into_iter().map(|table| format!("{table:?}")).collect()
+    };
+    let reader = region.read(&pass).expect("read");
+    let own = reader.tables().expect("tables");
+    assert_eq!(own.iter().map(|table| table.records).collect::<Vec<_>>(), [2_000, 1]);
+    assert_eq!(
+        own.iter().map(|table| table.checksums).collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(
+        shown(own.clone()),
+        shown(Inspection::of(&name.0).expect("inspect").tables)
+    );
+    let heap = reader.heap_stats().expect("heap");
+    assert_eq!(heap, verify(&reader).expect("verify").heap);
+    let kept: u64 = own.iter().map(|table| heap.owned[table.row]).sum();
+    let archives: u64 = own.iter().map(|table| table.archived_bytes).sum();
+    assert!(kept >= archives && kept <= heap.used, "{kept} of {heap:?}, {archives}");
+    let mut tx = region.begin(&pass).expect("begin");
+    map.insert(&mut tx, &2_000, &vec![0; 10_000]).expect("insert");
+    assert_eq!(tx.tables().expect("tables")[0].records, 2_001);
+    let more = tx.heap_stats().expect("heap").owned[own[0].row] - heap.owned[own[0].row];
+    assert!((10_000..12_000).contains(&more), "{more}");
+    drop(tx);
+    assert_eq!(region.read(&pass).expect("read").heap_stats().expect("heap"), heap);
+    assert_eq!(slab.len(&region.read(&pass).expect("read")).expect("len"), 1);
 }
 
 /// A successor opens its tables while its predecessor serves, and the predecessor may die there, in the middle of a transaction: what was

@@ -85,6 +85,8 @@ struct TableView {
     /// Those that are still to move to other tables.
     to_move: u64,
     archived_bytes: u64,
+    /// Whether its records carry checksums.
+    checksums: bool,
     schema_version: u16,
     /// 32 hex digits.
     fingerprint: String,
@@ -179,6 +181,7 @@ fn table(found: TableInfo, schemas: bool) -> TableView {
         older_records: found.older,
         to_move: found.moving.map_or(0, |moving| moving.left),
         archived_bytes: found.archived_bytes,
+        checksums: found.checksums,
         schema_version: found.version,
         fingerprint: format!("{:032x}", found.fingerprint),
         schema: schemas.then(|| text::clean(&found.description)),

@@ -182,8 +182,10 @@ pub struct Checkpoint {
     pub bytes: u64,
     /// Pages of 4 KiB in it.
     pub pages: u64,
-    /// Address space of the region, in bytes; a restored one has the same.
+    /// What the region could hold at the mark, in bytes; a restored one has the same, unless [`Options::capacity`] says otherwise.
     pub capacity: u64,
+    /// Address space that was reserved for it, in bytes; a restored one has the same.
+    pub reserved: u64,
     /// Bytes of memory that a restored region takes.
     pub memory: u64,
     /// The region it was made of.
@@ -241,6 +243,7 @@ impl Checkpoint {
             bytes: trailer.bytes,
             pages: trailer.pages,
             capacity: facts.capacity,
+            reserved: facts.reserve,
             memory: facts.heap_end,
             region: facts.region,
             node: facts.node,

@@ -333,9 +333,10 @@ impl<'o> AnyTable<'o> {
         }
     }
 
-    fn without(&self, what: &str) -> Error {
-        Error::NoTable {
-            name: format!("{} with {what}", self.name()).into(),
+    fn without(&self, what: &'static str) -> Error {
+        Error::OtherKind {
+            table: self.name().into(),
+            what,
         }
     }
 

@@ -59,7 +59,7 @@ pub use queue::{ObservedQueue, ObservedQueueIter};
 pub use range::ObservedRange;
 pub use slab::{ObservedSlab, ObservedSlabIter};
 pub use snapshot::Snapshot;
-pub(crate) use tables::{Tables, committed, live};
+pub(crate) use tables::{committed, live};
 pub use timers::{ObservedTimers, ObservedTimersIter};
 pub use validate::{GENTLE_RATE, RecordFault, Validation, ValidationReport};
 

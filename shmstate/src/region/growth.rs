@@ -10,7 +10,7 @@
 //! It does not know what the memory is for, nor where the mount is.
 
 use crate::crash::{self, Point};
-use crate::error::{Error, Result};
+use crate::error::{Error, FOR_HEAP, Result};
 use crate::region::backing::{Backing, Taking};
 use crate::region::header::{CHUNK, HUGE, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
 use crate::region::seal::{seal, unseal};
@@ -84,9 +84,11 @@ pub(crate) fn grow_to(
     let limit = capacity.min(layout.heap + layout.chunk_count * CHUNK);
     if target > limit {
         return Err(Error::RegionFull {
+            what: FOR_HEAP,
             wanted: target.saturating_sub(end),
             used: end,
             capacity,
+            reserve: layout.reserve,
         });
     }
     accept(view, backing, limit);

@@ -355,7 +355,8 @@ impl Region {
     /// Lets code read under a pass.
     ///
     /// # Errors
-    /// [`Error::ForeignPass`]; [`Error::Damaged`] if a dead owner's log cannot be taken back.
+    /// [`Error::ForeignPass`]; [`Error::ReadTooEarly`] before the first transaction under an ownership if tables are moving; [`Error::Damaged`] if a dead
+    /// owner's log cannot be taken back.
     ///
     /// What is read cannot outlive the pass:
     /// ```compile_fail,E0505
@@ -406,8 +407,11 @@ impl Region {
 
     /// Begins a transaction under a pass (T4).
     ///
+    /// The first under an ownership makes the catalog say what this process writes, where tables migrate or move, in a transaction of its own before it.
+    ///
     /// # Errors
-    /// [`Error::ForeignPass`]; [`Error::Damaged`] if a dead owner's log cannot be taken back.
+    /// [`Error::ForeignPass`]; [`Error::Damaged`] if a dead owner's log cannot be taken back; of the first under an ownership also those of the
+    /// [heap](Tx#errors), [`Error::CatalogFull`], [`Error::NoTable`] and [`Error::TableGone`] for a migrating table that another process dropped, [`Error::BadSteps`].
     #[inline(always)]
     pub fn begin<'a>(&'a mut self, pass: &'a Pass<'a>) -> Result<Tx<'a>> {
         self.prepare(pass)?;
@@ -751,8 +755,21 @@ fn sizes(options: &Options, page: u64) -> Result<(Layout, u64)> {
     let unit = page.max(CHUNK);
     let capacity = options.capacity_or_default() / unit * unit;
     let reserve = options.reserve.map_or(capacity, |reserve| reserve / unit * unit);
-    let layout = Layout::of(reserve)?;
-    layout.check_capacity(capacity)?;
+    let asked = options.reserve.unwrap_or(options.capacity_or_default());
+    // What was asked for is what the error tells, not what it was rounded to.
+    let as_asked = |asked| {
+        move |e| match e {
+            Error::BadCapacity { least, most, .. } => Error::BadCapacity {
+                wanted: asked,
+                least,
+                most,
+            },
+            e => e,
+        }
+    };
+    let layout = Layout::of(reserve).map_err(as_asked(asked))?;
+    let checked = layout.check_capacity(capacity);
+    checked.map_err(as_asked(options.capacity_or_default()))?;
     Ok((layout, capacity))
 }
 

@@ -64,7 +64,7 @@ impl Default for Options {
 
 impl Options {
     /// What the region may hold in bytes, a multiple of 64 KiB (rounded down; on hugetlbfs of its page). Memory is taken only as it
-    /// is used.
+    /// is used. One that exists already has the capacity that it has, whatever is said here: [`Region::raise_capacity`].
     #[must_use]
     pub fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = Some(bytes);
@@ -73,7 +73,7 @@ impl Options {
 
     /// Address space to reserve in bytes, at least the capacity (the default): as far as [`Region::raise_capacity`] can go later.
     /// It costs a few hundred bytes of sparse file for each 64 KiB, and no memory. Regions that reserve 16 MiB or more are laid out
-    /// for pages of 2 MiB.
+    /// for pages of 2 MiB. It stays what it was when the region was made, so choose it for what the world may become.
     #[must_use]
     pub fn reserve(mut self, bytes: u64) -> Self {
         self.reserve = Some(bytes);

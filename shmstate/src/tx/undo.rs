@@ -21,7 +21,7 @@
 
 use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
-use crate::error::{Error, Result};
+use crate::error::{Error, FOR_LOG, Result};
 use crate::region::backing::{Backing, Taking};
 use crate::region::growth;
 use crate::region::header::{Activity, CHUNK, FIRST_LOG, LOG_TABLE_ROW, LOG_TABLE_ROWS, Layout, at};
@@ -308,13 +308,23 @@ impl Log {
         let i = self.extents.len() as u64;
         let offset = growth::size(view, at::TAKEN)?;
         let length = FIRST_LOG.checked_shl(i as u32).filter(|_| i < LOG_TABLE_ROWS);
-        let length = length.ok_or_else(|| Error::RegionFull {
-            wanted: FIRST_LOG,
+        let full = |wanted| Error::RegionFull {
+            what: FOR_LOG,
+            wanted,
             used: offset,
             capacity: growth::capacity(view, &self.layout),
-        })?;
+            reserve: self.layout.reserve,
+        };
+        let length = length.ok_or_else(|| full(FIRST_LOG))?;
         // A kill after this leaves memory that the heap grows into.
-        if growth::grow_to(view, backing, &self.layout, offset + length, Taking::Step)? {
+        let grown = growth::grow_to(view, backing, &self.layout, offset + length, Taking::Step);
+        if grown.map_err(|e| {
+            if matches!(e, Error::RegionFull { .. }) {
+                full(length)
+            } else {
+                e
+            }
+        })? {
             view.set_header(at::SMALL_STEPS, view.header(at::SMALL_STEPS).wrapping_add(1));
         }
         crash::point(Point::ExtentTaken);

@@ -112,12 +112,16 @@ impl<'v> Targets<'v> {
     /// The target of that name, with the types that the move was declared with.
     ///
     /// # Errors
-    /// [`Error::NoTable`] if it is none of the move's, [`Error::ForeignTable`] if it has other types.
+    /// [`Error::BadSteps`] if it is none of the move's, or has other types.
     pub fn map<K2: Key, V2: Value>(&self, name: &str) -> Result<Map<K2, V2>> {
         let found = self.all.iter().find(|(known, row, _)| *known == name && *row != 0);
-        let (_, row, types) = found.ok_or_else(|| Error::NoTable { name: name.into() })?;
+        let bad = |why: &str| Error::BadSteps {
+            table: name.into(),
+            why: why.into(),
+        };
+        let (_, row, types) = found.ok_or_else(|| bad("it is none of the tables that the move fills"))?;
         if *types != [TypeId::of::<K2>(), TypeId::of::<V2>()] {
-            return Err(Error::ForeignTable);
+            return Err(bad("the move was declared with other types of its keys or values"));
         }
         Map::handle_of(*row, self.view)
     }

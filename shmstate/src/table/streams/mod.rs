@@ -171,16 +171,13 @@ impl Streams {
     /// Makes the table.
     ///
     /// # Errors
-    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::TooLarge`] for a ring, those of the [heap](crate::Tx#errors).
+    /// [`Error::TableExists`], [`Error::BadName`], [`Error::CatalogFull`], [`Error::Undeclared`], [`Error::RingTooLarge`], those of the [heap](crate::Tx#errors).
     pub fn create(tx: &mut Tx<'_>, name: &str, rings: Rings) -> Result<Self> {
         tx.whole(|tx| {
             let (least, most) = RING_SIZES;
             for size in [rings.input, rings.output] {
                 if size > most {
-                    return Err(Error::TooLarge {
-                        bytes: size.into(),
-                        most: most.into(),
-                    });
+                    return Err(Error::RingTooLarge { bytes: size, most });
                 }
             }
             let size = |bytes: u32| u64::from(bytes.max(least).next_power_of_two());
@@ -329,10 +326,7 @@ impl Streams {
     fn add_page(&self, tx: &mut Tx<'_>) -> Result<()> {
         let slots = self.slots(tx)?;
         if slots >= MAX_STREAMS {
-            return Err(Error::TooLarge {
-                bytes: slots + 1,
-                most: MAX_STREAMS,
-            });
+            return Err(Error::TableFull { most: MAX_STREAMS });
         }
         let page = heap::alloc(tx, PAGE_SLOTS * SLOT)?.offset;
         tx.zero_fresh(page, PAGE_SLOTS * SLOT, WHAT)?;

@@ -46,6 +46,7 @@ fn info<T: Schema>(records: u64, shapes: &[ShapeInfo]) -> TableInfo {
         records,
         older: shapes.iter().map(|shape| shape.records).sum(),
         archived_bytes: 0,
+        checksums: false,
         description: format!("u64\n---\n{}", shape.text()),
         shapes: shapes.to_vec(),
         moving: None,
