@@ -4,10 +4,14 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use harness::engine::Blobs;
-use shmstate::Region;
+use shmstate::lease::LocalLease;
+use shmstate::{Gate, Region};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn attach(c: &mut Criterion) {
+    // That of a successor, which does not own the node yet.
+    let gate = Gate::closed(Arc::new(LocalLease::default()));
     let mut group = c.benchmark_group("attach");
     group.sample_size(10).measurement_time(Duration::from_secs(2));
     for mib in [1u64, 16, 256] {
@@ -19,6 +23,7 @@ fn attach(c: &mut Criterion) {
                     || descriptor.try_clone().expect("a descriptor"),
                     |fd| {
                         Region::options()
+                            .gate(&gate)
                             .prefault(prefault)
                             .attach(blobs.name(), fd)
                             .expect("attach")

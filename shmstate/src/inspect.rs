@@ -249,7 +249,7 @@ impl View {
     }
 
     /// What the heap holds, by size class and by table. It looks at the heap's own tables once, 288 bytes for each 64 KiB, and at no record:
-    /// about a millisecond for a GiB.
+    /// about a hundredth of a second for a GiB of small records.
     ///
     /// # Errors
     /// [`Error::Damaged`].

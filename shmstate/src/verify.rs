@@ -96,9 +96,9 @@ impl Verification {
 /// Checks all metadata of a region: header, heap, catalog, indexes, and that every block in use is referred to exactly once; and
 /// the records of tables with checksums. Damage is no error: it is what is [found](Verification::faults).
 ///
-/// It looks at every index entry and the header and key of every record, and keeps 9 bytes a block and 8 a reference meanwhile: about four seconds and a hundred MiB
-/// for a GiB of small records. The pass is held all the while, so nothing is written; [`Observer::validate`](crate::Observer::validate) looks at the
-/// records while the owner writes. For figures alone [`View::heap_stats`](crate::View::heap_stats) takes a millisecond.
+/// It looks at every index entry and the header and key of every record, one after the other, some two microseconds each, and keeps 17 bytes of each meanwhile: eight
+/// seconds and 70 MiB for four million records. The pass is held all the while, so nothing is written; [`Observer::validate`](crate::Observer::validate) looks at
+/// the records on all cores while the owner writes. For figures alone [`View::heap_stats`](crate::View::heap_stats) takes a hundredth of a second.
 ///
 /// # Errors
 /// None that damage could cause.

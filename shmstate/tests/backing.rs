@@ -1,9 +1,12 @@
 //! The three places a region's memory can come from: make, open, attach, recover, remove; large pages; a raised capacity.
 
 use rustix::fs::{SealFlags, fcntl_get_seals, ftruncate};
-use shmstate::{Activity, Cell, Error, Inspection, Map, MountKind, Options, Region, Result, verify};
+use shmstate::lease::{Lease, LeaseCell, LocalLease};
+use shmstate::{Activity, Cell, Error, Gate, Inspection, Map, MountKind, Options, Region, Result, verify};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A directory in /dev/shm, which is a tmpfs like any other, gone at the end with what is in it.
 struct Directory(PathBuf);
@@ -60,6 +63,18 @@ fn descriptor(region: &Region) -> OwnedFd {
         .try_clone_to_owned()
         .expect("duplicate")
 }
+/// A gate of an owner by a lease, as of a process that was handed the region.
+fn leased() -> Gate {
+    let cell = Arc::new(LocalLease::default());
+    let owned = Lease::Owned {
+        owner: 1,
+        generation: 1,
+    };
+    cell.word().store(owned.to_word(), Ordering::Release);
+    let gate = Gate::closed(cell);
+    gate.open(owned);
+    gate
+}
 
 #[test]
 fn a_directory_of_ones_choice() {
@@ -85,7 +100,10 @@ fn a_directory_of_ones_choice() {
     drop(region);
     let region = options.open("world").expect("open");
     check(&region);
-    let heir = Region::options().attach("world", descriptor(&region)).expect("attach");
+    let heir = Region::options()
+        .gate(&leased())
+        .attach("world", descriptor(&region))
+        .expect("attach");
     assert_eq!(heir.id(), region.id());
     drop((region, heir));
     let (region, new) = options.open_or_create("world").expect("open");
@@ -231,7 +249,10 @@ fn large_pages_are_made_before_use_and_found_by_the_next() {
     // Tools, successors and whoever opens it find them.
     let seen = Inspection::in_directory(&directory.0, "world").expect("inspect").memory;
     assert_eq!((seen.huge, seen.huge_wanted), (memory.huge, memory.huge_wanted));
-    let heir = Region::options().attach("world", descriptor(&region)).expect("attach");
+    let heir = Region::options()
+        .gate(&leased())
+        .attach("world", descriptor(&region))
+        .expect("attach");
     let pass_gate = heir.gate().clone();
     let pass = pass_gate.enter().expect("pass");
     assert_eq!(heir.memory(&pass).expect("memory").huge, memory.huge);
@@ -265,7 +286,10 @@ fn a_capacity_raised_while_others_have_the_region_mapped() {
         .expect("create");
         assert_eq!((region.capacity(), region.reserved()), (20 << 20, 256 << 20));
         // Mapped while it is small.
-        let heir = Region::options().attach("world", descriptor(&region)).expect("attach");
+        let heir = Region::options()
+            .gate(&leased())
+            .attach("world", descriptor(&region))
+            .expect("attach");
         let gate = region.gate().clone();
         let pass = gate.enter().expect("pass");
         let blobs: Map<u64, Vec<u8>> = region.write(&pass, |tx| Map::create(tx, "blobs")).expect("table");
@@ -334,7 +358,7 @@ fn a_capacity_raised_while_others_have_the_region_mapped() {
                 .open(directory.0.join("world"));
             let fd = OwnedFd::from(file.expect("file"));
             ftruncate(&fd, 41 << 20).expect("cut, which a file in a directory can be");
-            let error = Region::options().attach("world", fd).expect_err("cut");
+            let error = Region::options().gate(&leased()).attach("world", fd).expect_err("cut");
             assert!(
                 error
                     .to_string()

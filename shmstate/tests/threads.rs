@@ -1,6 +1,9 @@
 //! Which regions have a thread of their own, and that it goes with them. Alone in its process: it counts threads.
 
-use shmstate::{Inspection, Region};
+use shmstate::lease::{Lease, LeaseCell, LocalLease};
+use shmstate::{Gate, Inspection, Region};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 fn threads() -> usize {
@@ -18,6 +21,18 @@ fn expect(count: usize, what: &str) {
         assert!(Instant::now() < end, "{what}: {} threads instead of {count}", threads());
         std::thread::yield_now();
     }
+}
+/// A gate of an owner by a lease, as of a process that was handed the region.
+fn leased() -> Gate {
+    let cell = Arc::new(LocalLease::default());
+    let owned = Lease::Owned {
+        owner: 1,
+        generation: 1,
+    };
+    cell.word().store(owned.to_word(), Ordering::Release);
+    let gate = Gate::closed(cell);
+    gate.open(owned);
+    gate
 }
 
 #[test]
@@ -45,8 +60,9 @@ fn a_large_region_has_a_thread_until_it_is_dropped() {
             .try_clone_to_owned()
             .expect("duplicate")
     };
-    let heir = Region::options().attach("large", fd()).expect("attach");
+    let heir = Region::options().gate(&leased()).attach("large", fd()).expect("attach");
     let plain = Region::options()
+        .gate(&leased())
         .reserve_ahead(0)
         .attach("large", fd())
         .expect("attach");

@@ -4,10 +4,12 @@ use super::plan::{GIB, Plan};
 use super::results::{Row, Spread};
 use crate::Result;
 use crate::engine::Blobs;
-use shmstate::{Inspection, Region};
+use shmstate::lease::LocalLease;
+use shmstate::{Gate, Inspection, Region};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Records that the killed transaction had changed.
@@ -59,12 +61,15 @@ pub(super) fn run(plan: &Plan) -> Result<Attached> {
 
 fn attach(plan: &Plan, blobs: &Blobs) -> Result<[Vec<f64>; 2]> {
     let descriptor = blobs.descriptor()?;
+    // That of a successor, which does not own the node yet.
+    let gate = Gate::closed(Arc::new(LocalLease::default()));
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..plan.attach_rounds {
         for (prefault, times) in [false, true].into_iter().zip(&mut times) {
             let descriptor = descriptor.try_clone()?;
             let start = Instant::now();
-            let region = black_box(Region::options().prefault(prefault).attach(blobs.name(), descriptor)?);
+            let options = Region::options().gate(&gate).prefault(prefault);
+            let region = black_box(options.attach(blobs.name(), descriptor)?);
             times.push(start.elapsed().as_nanos() as f64);
             drop(region);
         }

@@ -55,7 +55,8 @@ pub(crate) fn schema(input: &DeriveInput) -> Result<TokenStream> {
     let bounds = bounds(&input.generics);
     Ok(quote! {
         #[automatically_derived]
-        impl #impl_generics ::shmstate::schema::Schema for #ident #type_generics #bounds {
+        // SAFETY: the description is made of the fields that rkyv's derive archives, and its size and alignment are those of the archived type.
+        unsafe impl #impl_generics ::shmstate::schema::Schema for #ident #type_generics #bounds {
             const VERSION: ::core::primitive::u16 = #version;
 
             fn describe(

@@ -92,6 +92,10 @@ struct Inner {
     changed: Condvar,
     waiting: Waiting,
     names: Mutex<Vec<Arc<str>>>,
+    /// Regions of this process that passes of this gate give access to.
+    regions: Mutex<Vec<[u64; 2]>>,
+    /// No lease is shared with anybody.
+    alone: bool,
     seats: [CachePadded<Seat>; SEATS],
 }
 
@@ -102,6 +106,20 @@ struct State {
     proven: bool,
     /// When a look first found the passes that are out, by seat: the word found and the time in ns.
     found: Vec<(u64, u64)>,
+}
+
+/// A region's place behind a gate: dropped, it is free.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    gate: Gate,
+    region: [u64; 2],
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        let mut regions = self.gate.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.retain(|region| *region != self.region);
+    }
 }
 
 /// A gate. Clones are the same gate.
@@ -123,7 +141,8 @@ impl Gate {
     /// The first gate of a process tells the kernel about it, which takes 15–20 ms if the process has several threads.
     #[must_use]
     pub fn alone() -> Self {
-        let gate = Self::closed(Arc::new(LocalLease::default()));
+        let rest = if barrier::available() { OPEN } else { WATCHED };
+        let gate = Self::with_rest(Arc::new(LocalLease::default()), rest, true);
         let owned = Lease::Owned {
             owner: ALONE,
             generation: 1,
@@ -133,21 +152,41 @@ impl Gate {
         gate
     }
 
+    /// Whether it shares its lease with nobody: it cannot tell who else writes.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.alone
+    }
+
+    /// Puts a region behind this gate. `None` if it is there already: a pass would give access to the same memory twice.
+    pub(crate) fn take_in(&self, region: [u64; 2]) -> Option<Behind> {
+        let mut regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if regions.contains(&region) {
+            return None;
+        }
+        regions.push(region);
+        Some(Behind {
+            gate: self.clone(),
+            region,
+        })
+    }
+
     /// A closed gate over a lease that is shared with other processes. It is opened when this process owns it.
     ///
     /// The first gate of a process tells the kernel about it, which takes 15–20 ms if the process has several threads.
     #[must_use]
     pub fn closed(lease: Arc<dyn LeaseCell>) -> Self {
-        Self::with_rest(lease, if barrier::available() { OPEN } else { WATCHED })
+        Self::with_rest(lease, if barrier::available() { OPEN } else { WATCHED }, false)
     }
 
-    fn with_rest(lease: Arc<dyn LeaseCell>, rest: u32) -> Self {
+    fn with_rest(lease: Arc<dyn LeaseCell>, rest: u32, alone: bool) -> Self {
         Self(Arc::new(Inner {
             mode: CachePadded::new(AtomicU32::new(CLOSED)),
             expected: AtomicU64::new(0),
             last_commit: AtomicU64::new(0),
             lease,
             rest,
+            alone,
+            regions: Mutex::default(),
             kept: Mutex::new(State {
                 proven: true,
                 ..State::default()

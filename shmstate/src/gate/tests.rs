@@ -88,7 +88,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_gate_without_barriers_keeps_the_rules_too() {
-    let gate = Gate::with_rest(Arc::new(LocalLease::default()), WATCHED);
+    let gate = Gate::with_rest(Arc::new(LocalLease::default()), WATCHED, true);
     gate.open(Lease::Vacant { generation: 0 });
     let log = Arc::default();
     crossbeam_utils::thread::scope(|s| {

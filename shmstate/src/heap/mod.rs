@@ -42,7 +42,7 @@ const WHAT: &str = "block of a table";
 /// How many chunks of a list are looked at for one without a block.
 const LOOK: usize = 16;
 /// Largest block, in bytes.
-pub(crate) const MAX_BLOCK: u64 = 1 << 32;
+pub(crate) const MAX_BLOCK: u64 = 1 << 31;
 
 /// A block: where it is and how large it really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

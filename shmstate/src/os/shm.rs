@@ -10,7 +10,7 @@ use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::Mode;
 use rustix::fs::{FallocateFlags, MemfdFlags, OFlags, SealFlags, fallocate, fstat, ftruncate};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Where objects with a name live.
@@ -146,6 +146,13 @@ pub(crate) fn punch(fd: impl AsFd, name: &str, offset: u64, length: u64) -> Resu
 pub(crate) fn allocated(fd: impl AsFd, name: &str) -> Result<u64> {
     let stat = fstat(fd).map_err(|e| Error::io("stat region", name, e))?;
     Ok(stat.st_blocks as u64 * 512)
+}
+
+/// Opens the object of a descriptor anew, for reading and writing: the two share no lock.
+pub(crate) fn reopen(fd: impl AsFd, name: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|e| Error::io("open again", name, e))
 }
 
 /// Tries to become the living holder of the object. `false` if another process is.

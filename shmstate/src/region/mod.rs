@@ -37,7 +37,7 @@ pub use view::View;
 use crate::checkpoint::hook::Hook;
 use crate::crash::{self, Point};
 use crate::error::{Error, Report, Result};
-use crate::gate::{Gate, Pass};
+use crate::gate::{Behind, Gate, Pass};
 use crate::heap;
 use crate::os::shm::Place;
 use crate::os::{clock, mount, shm};
@@ -77,6 +77,8 @@ pub struct Region {
     pub(crate) backing: Box<dyn Backing>,
     birth: Birth,
     gate: Gate,
+    /// Nobody else in this process has the region behind that gate.
+    behind: Behind,
     name: Box<str>,
     undone: Mutex<Undone>,
     /// Whether the backing was told how far the heap is: by the first transaction (P4).
@@ -188,6 +190,8 @@ impl Region {
             // MAGIC pair, see `format`.
             region.view.publish_header(at::MAGIC, header::MAGIC);
             if let Some(gate) = options.gate {
+                let behind = gate.take_in(region.birth.region_id);
+                region.behind = behind.ok_or_else(|| Error::InUse { name: name.into() })?;
                 region.gate = gate;
             }
             Ok(region)
@@ -271,8 +275,23 @@ impl Region {
     }
 
     fn attach(name: &str, fd: OwnedFd, options: &Options) -> Result<Self> {
+        let fd = Self::alone_with(fd, name, options)?;
         let birth = read_birth(&fd, name)?;
         Self::map(fd, birth, name, options)
+    }
+
+    /// The same object, held by nobody but who calls, unless the gate's lease says who may write.
+    fn alone_with(fd: OwnedFd, name: &str, options: &Options) -> Result<OwnedFd> {
+        if options.gate.as_ref().is_some_and(|gate| !gate.is_alone()) {
+            return Ok(fd);
+        }
+        // A lock belongs to an open file, which descriptors share that were passed on or duplicated.
+        let own = shm::reopen(&fd, name)?;
+        drop(fd);
+        if shm::try_hold(&own, name)? {
+            return Ok(own);
+        }
+        Err(Error::InUse { name: name.into() })
     }
 
     fn map(fd: OwnedFd, birth: Birth, name: &str, options: &Options) -> Result<Self> {
@@ -306,6 +325,8 @@ impl Region {
 
     fn usable(view: View, backing: Box<dyn Backing>, birth: Birth, name: &str, options: &Options) -> Result<Self> {
         let gate = options.gate.clone().unwrap_or_else(Gate::alone);
+        let behind = gate.take_in(birth.region_id);
+        let behind = behind.ok_or_else(|| Error::InUse { name: name.into() })?;
         let log = Log::load(&view, birth.layout)?;
         Ok(Self {
             view,
@@ -320,6 +341,7 @@ impl Region {
             backing,
             birth,
             gate,
+            behind,
             name: name.into(),
             undone: Mutex::new(Undone::default()),
             told: false,
@@ -776,7 +798,7 @@ fn sizes(options: &Options, page: u64) -> Result<(Layout, u64)> {
 /// How far ahead of the heap memory is to be kept ready, at first and at most; 0 for not at all.
 fn wants_ahead(layout: &Layout, options: &Options) -> (u64, u64) {
     match options.ahead {
-        Some(bytes) => (bytes, bytes),
+        Some(bytes) => (bytes.min(layout.reserve), bytes.min(layout.reserve)),
         None if layout.is_large() => (DEFAULT_AHEAD, MOST_AHEAD),
         None => (0, 0),
     }

@@ -208,21 +208,25 @@ impl Options {
     }
 
     /// Maps a region that a living owner hands over. It is neither recovered nor written before a pass is given, and
-    /// the gate gives none before this process owns the node.
+    /// the gate gives none before this process owns the node. Without a [`gate`](Self::gate) over a lease nobody else may have the region: nothing would
+    /// keep two from writing.
     ///
     /// # Errors
-    /// [`Error::NotARegion`], [`Error::Damaged`], [`Error::Io`].
+    /// [`Error::NotARegion`], [`Error::Damaged`], [`Error::Io`]; [`Error::InUse`] if there is no lease and somebody else holds the region, or this process has it
+    /// behind the same gate already.
     pub fn attach(&self, name: &str, descriptor: OwnedFd) -> Result<Region> {
         Region::attach(check_name(name)?, descriptor, self)
     }
 
     /// Opens a region whose owner is gone, as [`open`](Self::open) does, through a descriptor which that owner had: for an owner that has ended, but holds
-    /// the region still because its core is being written. That it has ended is the caller's to prove.
+    /// the region still because its core is being written. That it has ended is the caller's to prove, who has taken its lease; without a
+    /// [`gate`](Self::gate) over a lease this is refused while anybody holds the region.
     ///
     /// # Errors
     /// Those of [`open`](Self::open); [`Error::InUse`] if `descriptor` is not what the region is held by.
     pub fn recover(&self, name: &str, descriptor: OwnedFd) -> Result<Region> {
-        Region::recover(check_name(name)?, descriptor, self)
+        let name = check_name(name)?;
+        Region::recover(name, Region::alone_with(descriptor, name, self)?, self)
     }
 
     /// Removes the name of a region. Its memory goes when the last process that maps it lets go. Says whether there was one.

@@ -72,6 +72,7 @@
 mod fingerprint;
 mod layout;
 
+mod contract;
 mod describe;
 mod description;
 mod render;
@@ -91,6 +92,7 @@ mod plain;
 mod types;
 mod with;
 
+pub use contract::Schema;
 pub use describe::{Describer, Outline, TypeRef};
 pub use description::Description;
 pub use diff::{Change, ChangeKind, changes};
@@ -100,82 +102,6 @@ pub use model::{Case, Form, Member, Model, Scalar, Type, TypeIndex, Unreadable};
 pub use plain::Plain;
 pub use refusal::{mismatch, refusal};
 pub use with::SchemaWith;
-
-/// A type whose archived form can be described.
-///
-/// Derive it beside `rkyv::Archive`; the keys of `#[schema(…)]` stand at the derive. Implemented for the
-/// primitives of fixed width, `String`, `Box`, `Vec`, `Option`, arrays, tuples of one to six and the maps
-/// of std. A hand-written implementation calls one method of [`Describer`] and returns what it returns.
-///
-/// `usize` and `isize` have no description, because their width is not fixed:
-///
-/// ```compile_fail,E0277
-/// shmstate::schema::Description::of::<usize>();
-/// ```
-/// ```compile_fail,E0277
-/// shmstate::schema::Description::of::<isize>();
-/// ```
-/// ```compile_fail,E0277
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// struct Counter { hits: usize }
-/// ```
-///
-/// A key that is not known, a version out of range, a key given twice, a name that would break the grammar,
-/// a key of the type on a field, and a key of a migration ([`Migrate`]) without an older version do not compile:
-///
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// #[schema(verison = 2)]
-/// struct Player { score: u32 }
-/// ```
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// #[schema(version = 0)]
-/// struct Player { score: u32 }
-/// ```
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// #[schema(version = 2, version = 3)]
-/// struct Player { score: u32 }
-/// ```
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// #[schema(name = "the player")]
-/// struct Player { score: u32 }
-/// ```
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// struct Player { #[schema(version = 2)] score: u32 }
-/// ```
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// struct Player { #[schema(default)] score: u32 }
-/// ```
-///
-/// Nor does a field that is archived through a wrapper that says nothing about it ([`SchemaWith`]), or a type that borrows:
-///
-/// ```compile_fail,E0277
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// struct Player { #[rkyv(with = rkyv::with::AsUnixTime)] since: std::time::SystemTime }
-/// ```
-/// ```compile_fail
-/// #[derive(rkyv::Archive, shmstate::Schema)]
-/// struct Player<'a> { of: std::marker::PhantomData<&'a str> }
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` has no schema, so it cannot be stored in a table",
-    label = "its archived form cannot be described",
-    note = "a struct or an enum of your own: `#[derive(rkyv::Archive, shmstate::Schema)]`",
-    note = "`usize` and `isize` have no fixed width: store `u32` or `u64`"
-)]
-pub trait Schema: rkyv::Archive + 'static {
-    /// What `#[schema(version = N)]` declares, 1 without it; 0 for types that carry none (primitives,
-    /// `String`, `Vec` …).
-    const VERSION: u16 = 0;
-
-    /// Adds the description of this type's archived form, and of all it holds, to `describer`.
-    fn describe(describer: &mut Describer) -> TypeRef;
-}
 
 /// What the derive's code needs. Not public interface.
 #[doc(hidden)]

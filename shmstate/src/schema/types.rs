@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "says what rkyv makes of these types, and vouches for it")]
 //! `Schema` for the types that come with Rust and that rkyv archives without help.
 //!
 //! A container's archived form follows from its name and its line of size and alignment, under
@@ -26,7 +27,8 @@ fn text(text: impl Into<String>) -> Part {
 
 macro_rules! primitives {
     ($($type:ty),* $(,)?) => {$(
-        impl Schema for $type {
+        // SAFETY: archived by rkyv as its name says.
+        unsafe impl Schema for $type {
             fn describe(describer: &mut Describer) -> TypeRef {
                 describer.builtin::<Self>(|_| (vec![text(stringify!($type))], Shape::Opaque))
             }
@@ -41,7 +43,8 @@ primitives! {
 /// Containers that are opaque but for what they hold.
 macro_rules! containers {
     ($($type:ty, $open:literal, $close:literal;)*) => {$(
-        impl<T: Schema> Schema for $type {
+        // SAFETY: rkyv's own container, of elements for which their type vouches.
+        unsafe impl<T: Schema> Schema for $type {
             fn describe(describer: &mut Describer) -> TypeRef {
                 describer.builtin::<Self>(|describer| {
                     let element = T::describe(describer);
@@ -58,7 +61,8 @@ containers! {
     Vec<T>, "Vec<", ">";
 }
 
-impl<K, V> Schema for BTreeMap<K, V>
+// SAFETY: rkyv's own tree, of keys and values for which their types vouch.
+unsafe impl<K, V> Schema for BTreeMap<K, V>
 where
     K: Schema + Ord,
     K::Archived: Ord,
@@ -73,7 +77,8 @@ where
 }
 
 /// The hasher does not reach the archive: rkyv hashes with its own.
-impl<K, V, S> Schema for HashMap<K, V, S>
+// SAFETY: rkyv's own table, of keys and values for which their types vouch.
+unsafe impl<K, V, S> Schema for HashMap<K, V, S>
 where
     K: Schema + Hash + Eq,
     K::Archived: Hash + Eq,
@@ -89,13 +94,15 @@ where
 }
 
 /// No bytes, whatever `T` is: the argument is not named.
-impl<T: ?Sized + 'static> Schema for PhantomData<T> {
+// SAFETY: nothing is stored.
+unsafe impl<T: ?Sized + 'static> Schema for PhantomData<T> {
     fn describe(describer: &mut Describer) -> TypeRef {
         describer.builtin::<Self>(|_| (vec![text("PhantomData")], Shape::Opaque))
     }
 }
 
-impl<T: Schema, const N: usize> Schema for [T; N] {
+// SAFETY: the elements, side by side; their type vouches for them.
+unsafe impl<T: Schema, const N: usize> Schema for [T; N] {
     fn describe(describer: &mut Describer) -> TypeRef {
         describer.builtin::<Self>(|describer| {
             let element = T::describe(describer);
@@ -108,7 +115,8 @@ impl<T: Schema, const N: usize> Schema for [T; N] {
 }
 
 /// rkyv's `ArchivedOption` is a `repr(u8)` enum, as those of the derive are.
-impl<T: Schema> Schema for Option<T> {
+// SAFETY: a tag and the payload, whose type vouches for it.
+unsafe impl<T: Schema> Schema for Option<T> {
     fn describe(describer: &mut Describer) -> TypeRef {
         const {
             assert!(
@@ -149,7 +157,8 @@ pub(super) fn option(of: TypeRef, align: usize) -> Shape {
 
 macro_rules! tuples {
     ($($close:literal: $($type:ident $index:tt),+;)*) => {$(
-        impl<$($type: Schema),+> Schema for ($($type,)+) {
+        // SAFETY: the fields, whose types vouch for them, in rkyv's order.
+        unsafe impl<$($type: Schema),+> Schema for ($($type,)+) {
             fn describe(describer: &mut Describer) -> TypeRef {
                 describer.builtin::<Self>(|describer| {
                     let arguments = [$($type::describe(describer)),+];

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "says what rkyv's wrappers store, and vouches for it")]
 //! `Schema` for fields that rkyv archives through a wrapper: `#[rkyv(with = …)]`.
 //!
 //! Such a field is archived as something else than its own type. The description says so: a struct called after the wrapper, with what is
@@ -39,7 +40,8 @@ use super::{Describer, Schema, TypeRef};
 ///     }
 /// }
 ///
-/// impl SchemaWith<f64> for Rounded {
+/// // SAFETY: it stores a `u32`, and nothing else.
+/// unsafe impl SchemaWith<f64> for Rounded {
 ///     fn describe_with(describer: &mut Describer) -> TypeRef {
 ///         describer.wrapped::<Self, f64, u32>("Rounded")
 ///     }
@@ -52,18 +54,22 @@ use super::{Describer, Schema, TypeRef};
 /// }
 /// assert!(Description::of::<Tower>().text().contains("  0 height: Rounded<u32>\n"));
 /// ```
+///
+/// # Safety
+/// As for [`Schema`]: the description is that of what the wrapper archives, and that is written whole.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say how it archives a `{F}`, so the field cannot be described",
     note = "a wrapper of your own: implement `shmstate::schema::SchemaWith`"
 )]
-pub trait SchemaWith<F: ?Sized + 'static>: ArchiveWith<F> + 'static {
+pub unsafe trait SchemaWith<F: ?Sized + 'static>: ArchiveWith<F> + 'static {
     /// Adds the description of what the wrapper archives to `describer`.
     fn describe_with(describer: &mut Describer) -> TypeRef;
 }
 
 macro_rules! stored_as {
     ($([$($generics:tt)*] $wrapper:ty, $name:literal, $field:ty => $stored:ty;)*) => {$(
-        impl<$($generics)*> SchemaWith<$field> for $wrapper {
+        // SAFETY: rkyv's wrapper stores what is named here, as that is stored.
+        unsafe impl<$($generics)*> SchemaWith<$field> for $wrapper {
             fn describe_with(describer: &mut Describer) -> TypeRef {
                 describer.wrapped_in::<Self, $field, $stored>($name)
             }
@@ -86,7 +92,8 @@ stored_as! {
 
 macro_rules! atomics {
     ($($field:ty => $stored:ty,)*) => {$(
-        impl<O: 'static> SchemaWith<$field> for AtomicLoad<O>
+        // SAFETY: rkyv's wrapper stores the number that was loaded.
+        unsafe impl<O: 'static> SchemaWith<$field> for AtomicLoad<O>
         where
             Self: ArchiveWith<$field>,
         {
@@ -110,14 +117,16 @@ atomics! {
 }
 
 /// Nothing is stored.
-impl<F: 'static> SchemaWith<F> for Skip {
+// SAFETY: the unit has no bytes.
+unsafe impl<F: 'static> SchemaWith<F> for Skip {
     fn describe_with(describer: &mut Describer) -> TypeRef {
         describer.wrapped_in::<Self, F, ()>("with.Skip")
     }
 }
 
 /// A relative pointer that leads nowhere for `None`.
-impl<T: Archive + 'static> SchemaWith<Option<Box<T>>> for Niche
+// SAFETY: as rkyv stores it, over an archived `T`.
+unsafe impl<T: Archive + 'static> SchemaWith<Option<Box<T>>> for Niche
 where
     Self: ArchiveWith<Option<Box<T>>>,
     T: Schema,
@@ -130,7 +139,8 @@ where
     }
 }
 
-impl<W: SchemaWith<T>, T: 'static> SchemaWith<Vec<T>> for Map<W>
+// SAFETY: a vector of what `W` stores, for which that one vouches.
+unsafe impl<W: SchemaWith<T>, T: 'static> SchemaWith<Vec<T>> for Map<W>
 where
     Self: ArchiveWith<Vec<T>>,
 {
@@ -139,7 +149,8 @@ where
     }
 }
 
-impl<W: SchemaWith<T>, T: 'static> SchemaWith<Option<T>> for Map<W>
+// SAFETY: an option of what `W` stores, for which that one vouches.
+unsafe impl<W: SchemaWith<T>, T: 'static> SchemaWith<Option<T>> for Map<W>
 where
     Self: ArchiveWith<Option<T>>,
 {

@@ -3,7 +3,8 @@
 //! ```text
 //!   0 u32 state (0 empty, 1 live) · u16 kind · u16 length of the name      8 [u8; 64] name
 //!  72 u128 fingerprint of the value    88 u128 fingerprint of the key
-//! 104 u16 declared version · u16 check of the descriptions · u32 flags (1: records have checksums)  112 u64 block with the descriptions
+//! 104 u16 declared version · u16 check of the descriptions · u32 flags (1: records have checksums, 2: they have moved for good, 8 bits from 256
+//!     on: moves that lead here, the upper 16: the declared version that the table was made with)     112 u64 block with the descriptions
 //! 120 u64 their length in bytes      128 [12 x u64] roots, by kind     224 u64 identity
 //! 232 u64 XXH3 of bytes 0..128 and the identity
 //! 240 u64 first chunk of the table's records    248 u64 heads of their lists, see `heap::owner`
@@ -16,7 +17,10 @@
 //!   other table of any region has it, also if the table's making is taken back. A handle has the offset of a row and the identity of the table that it was
 //!   given for, and is honoured only where both stand together. So a row may be another table's as soon as its table is gone: whoever has a
 //!   handle of that, in whatever process, is told so.
-//! - **R2** Who keeps a row's offset without a handle looks at the row's name or identity before each use.
+//! - **R2** Versions of a table are less than 256 apart in all its life, so that a record's header, which has 8 bits of its version, tells a handle of any
+//!   shape that the table ever had that it is not its own; a handle of one may be kept as long as the table is there. And a record is only written by a handle of the
+//!   version that the row says ([`check_version`]).
+//! - **R3** Who keeps a row's offset without a handle looks at the row's name or identity before each use.
 
 use crate::error::{Error, Result};
 use crate::heap::{self, FIRST, Owner};
@@ -60,6 +64,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MOVED: u64 = 1 << 33;
 /// In the flags: of how many moves that are not over this table is a target.
 const TARGET_SHIFT: u32 = 40;
+/// In the flags: the declared version that the table was made with.
+const FIRST_SHIFT: u32 = 48;
+/// Versions below the first that a table may have.
+const EARLIER: u16 = 64;
+/// Versions that a table may have in its life (R2).
+const VERSIONS: u16 = 256;
 const MOST_MOVES: u64 = 0xff;
 
 const LIVE: u64 = 1;
@@ -144,6 +154,56 @@ impl TableOptions {
 /// Whether the records of the table whose row is given have checksums.
 pub(crate) fn is_checked(view: &View, row: u64) -> Result<bool> {
     Ok(view.load(row + VERSION, WHAT)? & CHECKED != 0)
+}
+
+/// Refuses a record of a version that is not the table's now: its handle is older, or newer, than what the row says (R2).
+#[inline]
+pub(crate) fn check_version(view: &View, row: u64, version: u16) -> Result<()> {
+    let now = view.load(row + VERSION, WHAT)? as u16;
+    if now == version {
+        return Ok(());
+    }
+    Err(other_version(view, row, now, version))
+}
+
+#[cold]
+fn other_version(view: &View, row: u64, now: u16, version: u16) -> Error {
+    let name = row_at(view, row).map_or_else(|_| String::new(), |row| row.name);
+    Error::SchemaMismatch {
+        table: name.as_str().into(),
+        report: format!(
+            "table {name} has records of schema version {now} now, and this handle is for version {version}: open the table again, with the steps between them"
+        )
+        .into(),
+    }
+}
+
+/// Refuses keys that are kept otherwise than those of the table, though they have the same shape; other keys are for [`compare`] to refuse. How the
+/// table keeps them stands at `at`.
+#[inline]
+pub(crate) fn check_keys(view: &View, row: u64, at: u64, (mine, spec): (u64, impl FnOnce() -> Spec)) -> Result<()> {
+    let kept = view.load(at, WHAT)?;
+    if kept == mine {
+        return Ok(());
+    }
+    keys_kept_otherwise(view, row, (kept, mine), &spec())
+}
+
+#[cold]
+fn keys_kept_otherwise(view: &View, row: u64, (kept, mine): (u64, u64), spec: &Spec) -> Result<()> {
+    let row = row_at(view, row)?;
+    if row.kind != spec.kind as u16 || row.key != spec.key_print() {
+        return Ok(());
+    }
+    let name = row.name;
+    Err(Error::SchemaMismatch {
+        table: name.as_str().into(),
+        report: format!(
+            "table {name} keeps its keys in {} bytes (bit 16: of any length), the program's type in {}: another type has the same shape",
+            kept, mine
+        )
+        .into(),
+    })
 }
 
 /// The check of the descriptions, 16 bits.
@@ -405,6 +465,7 @@ pub(crate) fn named(view: &View, name: &str) -> Result<Row> {
 
 /// Finds the table and compares its shape with what the program says. Gives the row's offset.
 pub(crate) fn find(view: &View, name: &str, spec: &Spec) -> Result<u64> {
+    check_public(name)?;
     declared::admit(view, name, spec)?;
     let row = named(view, name)?;
     check_there(&row)?;
@@ -543,6 +604,14 @@ pub(crate) fn create(tx: &mut Tx<'_>, name: &str, spec: &Spec, options: TableOpt
     add(tx, name, &Shape::of(spec), options, roots)
 }
 
+/// A name that begins with a dot is the library's own: for a program there is no such table.
+pub(crate) fn check_public(name: &str) -> Result<()> {
+    if name.starts_with('.') {
+        return Err(Error::NoTable { name: name.into() });
+    }
+    Ok(())
+}
+
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let fits = !name.is_empty()
         && name.len() <= MAX_TABLE_NAME
@@ -562,9 +631,9 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 /// A block is as aligned as the record's root asks, and so is all that the root points to; a list of `u128` in a record of 8 would not lie where
 /// it may be read.
 fn check_alignment(name: &str, shape: &Shape<'_>) -> Result<()> {
-    let Ok(model) = Model::read(shape.value) else {
-        return Ok(());
-    };
+    let model = Model::read(shape.value).map_err(|_| Error::Archive {
+        why: "the description of its type cannot be read: names of types are too long, or the types lie too deep in one another",
+    })?;
     let block = if model.root().align > 8 { 16 } else { 8 };
     match model.types().find(|(_, held)| held.align > block) {
         None => Ok(()),
@@ -598,7 +667,8 @@ pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: Table
         word[..bytes.len()].copy_from_slice(bytes);
         words[1 + i] = u64::from_le_bytes(word);
     }
-    describe(&mut words, shape, &text, block.offset, options.checksums);
+    describe(&mut words, shape, &text, block.offset);
+    words[13] |= u64::from(shape.version) << FIRST_SHIFT | if options.checksums { CHECKED } else { 0 };
     words[16..16 + roots.len()].copy_from_slice(roots);
     let identity = next_identity(tx)?;
     words[(IDENTITY / 8) as usize] = identity;
@@ -612,26 +682,51 @@ pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: Table
 }
 
 /// Writes what a row says of its records: the words of its fixed part behind the name.
-fn describe(words: &mut [u64], shape: &Shape<'_>, text: &str, block: u64, checksums: bool) {
+fn describe(words: &mut [u64], shape: &Shape<'_>, text: &str, block: u64) {
     for (i, print) in shape.prints().into_iter().enumerate() {
         words[9 + i * 2] = print as u64;
         words[10 + i * 2] = (print >> 64) as u64;
     }
-    words[13] =
-        u64::from(shape.version) | check_of(text.as_bytes()) << CHECK_SHIFT | if checksums { CHECKED } else { 0 };
+    let flags = words[13] & !u64::from(u32::MAX);
+    words[13] = u64::from(shape.version) | check_of(text.as_bytes()) << CHECK_SHIFT | flags;
     words[14] = block;
     words[15] = text.len() as u64;
 }
 
+/// Refuses a version that is too far from the one that the table was made with (R2).
+fn check_span(view: &View, row: &Row, spec: &Spec) -> Result<()> {
+    let version = spec.value.version();
+    let first = (view.load(row.offset + VERSION, WHAT)? >> FIRST_SHIFT) as u16;
+    let least = first.saturating_sub(EARLIER);
+    if version >= least && version - least < VERSIONS {
+        return Ok(());
+    }
+    let most = least.saturating_add(VERSIONS - 1);
+    Err(Error::BadSteps {
+        table: row.name.as_str().into(),
+        why: format!(
+            "it was made with version {first}, so it may have versions {least} to {most}, not {version}: move its records to another table"
+        )
+        .into(),
+    })
+}
+
+/// Refuses what could not become the table's shape, before anybody relies on it.
+pub(crate) fn check_future(view: &View, row: &Row, spec: &Spec) -> Result<()> {
+    check_span(view, row, spec)?;
+    check_alignment(&row.name, &Shape::of(spec))
+}
+
 /// Gives a table another description of its values; name, kind, keys and roots stay.
 pub(crate) fn redescribe(tx: &mut Tx<'_>, row: &Row, spec: &Spec) -> Result<()> {
-    let (shape, checked) = (Shape::of(spec), is_checked(tx, row.offset)?);
+    let shape = Shape::of(spec);
     check_alignment(&row.name, &shape)?;
+    check_span(tx, row, spec)?;
     let text = shape.text();
     let block = heap::alloc(tx, text.len() as u64)?;
     tx.write_fresh(block.offset, text.as_bytes(), "description")?;
     change(tx, row.offset, |words| {
-        describe(words, &shape, &text, block.offset, checked);
+        describe(words, &shape, &text, block.offset);
     })?;
     tx.free(row.description.0);
     Ok(())

@@ -162,6 +162,7 @@ impl<T: Value> Cell<T> {
     pub fn set(&self, tx: &mut Tx<'_>, value: &T) -> Result<()> {
         tx.whole(|tx| {
             let before = self.renewed(tx)?;
+            catalog::check_version(tx, self.row, T::VERSION)?;
             let (new, _) = record::replace(tx, Self::HOME, before, Parts::NONE, value)?;
             let word = reference::seal(new.header, self.row, 0);
             tx.put_all(self.row + ROOT, &[word, new.archived], WHAT)?;

@@ -46,6 +46,7 @@ impl Region {
     /// [`Error::StillMoving`] for a table that a move empties or fills, if this program knows the move or the source has not all records; [`Error::Streams`] for connections; those of [`begin`](Self::begin), of the log and of
     /// [`Tx::commit`]. Nothing was dropped then, except that after the first transaction the table is gone.
     pub fn drop_table(&mut self, pass: &Pass<'_>, name: &str) -> Result<bool> {
+        catalog::check_public(name)?;
         let mut tx = self.begin(pass)?;
         let row = match catalog::named(&tx, name) {
             Ok(row) => row,

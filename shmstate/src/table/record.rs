@@ -22,7 +22,7 @@ use crate::heap::{self, Block, Owner};
 use crate::region::header::{Layout, at};
 use crate::region::view::View;
 use crate::schema::Plain;
-use crate::table::text;
+use crate::table::{catalog, text};
 use crate::tx::Tx;
 use crate::tx::undo::{self, CHANGING, settled};
 use rkyv::seal::Seal;
@@ -274,6 +274,9 @@ pub(crate) fn with_draft<V: Value, R>(
 
 /// Writes a record into a block that is fresh, or was logged. The header comes last.
 fn write<V: Value>(tx: &mut Tx<'_>, home: Home, block: Block, new: Drafted<'_, V>) -> Result<Written> {
+    if let Some(row) = home.owner.row() {
+        catalog::check_version(tx, row, V::VERSION)?;
+    }
     let header = block.offset + block.size - HEADER;
     let archived = archive::write(tx, new.value, (new.draft, new.buffer), home.geometry, block, header)?;
     let unused = unused(home, block, new.key, archived);

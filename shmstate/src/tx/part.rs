@@ -2,8 +2,8 @@
 //!
 //! - **T10** An operation that fails has changed nothing. Where memory ends, or a limit of the log, or in damage, it may be in the middle of a change of
 //!   many words: then what it logged is taken back, and the transaction goes on as if it had not been called. A program may commit it.
-//! - **T11** One that ends by a panic, of the program's own code in it, is taken back with the transaction: if the panic is caught before that,
-//!   [`Tx::commit`] refuses.
+//! - **T11** One that ends by a panic, of the program's own code in it, is taken back at once, for the record that it was writing may be half of one. If the
+//!   panic is caught before the transaction is over, [`Tx::commit`] refuses.
 //!
 //! It does not know what an operation is. Where one begins and ends, tables say ([`Tx::whole`]).
 
@@ -11,7 +11,9 @@ use super::undo::Mark;
 use super::{CHANGING, HELD, LOGGED, Tx, UNTOUCHED, flush};
 use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
+use crate::region::Region;
 use crate::region::header::at;
+use std::ptr;
 use std::sync::atomic::Ordering;
 
 /// What was changed could not be taken back, or not be written: nothing is committed.
@@ -22,6 +24,8 @@ pub(super) const PANIC: u8 = 2;
 /// How far a transaction was.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
+    /// Of which region it is: a savepoint's program may put another transaction in its place.
+    region: *const Region,
     mark: Mark,
     frees: usize,
     touched: usize,
@@ -30,7 +34,7 @@ struct Begun {
     activity: u64,
 }
 
-/// An open part. Dropped without [`keep`](Part::keep) or [`take_back`](Part::take_back), it ends by a panic.
+/// An open part. Dropped without [`keep`](Part::keep), it ends by a panic.
 struct Part<'p, 'a> {
     tx: &'p mut Tx<'a>,
     begun: Begun,
@@ -44,6 +48,7 @@ impl<'p, 'a> Part<'p, 'a> {
         }
         let region = &*tx.region;
         let begun = Begun {
+            region,
             mark: region.log.mark(),
             frees: region.frees.len(),
             touched: region.touched.len(),
@@ -59,9 +64,24 @@ impl<'p, 'a> Part<'p, 'a> {
         std::mem::forget(self);
     }
 
+    /// The operation has failed: it was never called.
     #[cold]
-    fn take_back(self) {
+    fn take_back(mut self) {
+        self.undo(0);
+        crash::point(Point::SavepointUndone);
+        self.keep();
+    }
+
+    /// Takes back what was changed since the part began; `more` is what is wrong with the transaction from now on.
+    #[cold]
+    fn undo(&mut self, more: u8) {
         let region = &mut *self.tx.region;
+        if !ptr::eq(region, self.begun.region) {
+            // How far that one was is not known: it is rolled back as a whole.
+            region.progress.failed.fetch_or(DAMAGE, Ordering::Relaxed);
+            region.progress.enter(LOGGED);
+            return;
+        }
         match region.progress.stage.load(Ordering::Relaxed) {
             // It had changed nothing before.
             HELD => region.progress.enter(UNTOUCHED),
@@ -78,25 +98,19 @@ impl<'p, 'a> Part<'p, 'a> {
         region.view.set_header(at::ACTIVITY, self.begun.activity);
         let undone = region.log.undo_to(&region.view, self.begun.mark);
         // What went wrong in the part is as gone as what it changed.
-        let failed = self.begun.failed | if undone.is_err() { DAMAGE } else { 0 };
+        let failed = self.begun.failed | more | if undone.is_err() { DAMAGE } else { 0 };
         region.progress.failed.store(failed, Ordering::Relaxed);
         if failed != 0 {
+            // The commit looks at what went wrong where something was logged, and refuses.
             region.progress.enter(LOGGED);
         }
-        crash::point(Point::SavepointUndone);
-        self.keep();
     }
 }
 
 impl Drop for Part<'_, '_> {
     fn drop(&mut self) {
-        let progress = &self.tx.region.progress;
-        progress.failed.fetch_or(PANIC, Ordering::Relaxed);
-        // A word that is held back is forgotten: the commit looks at what went wrong where something was logged, and refuses. A record that is not
-        // settled stays what it is.
-        if progress.stage.load(Ordering::Relaxed) != CHANGING {
-            progress.enter(LOGGED);
-        }
+        // Now, not only with the transaction: whoever catches the panic may read on in it, and would find half a record (T11).
+        self.undo(PANIC);
     }
 }
 

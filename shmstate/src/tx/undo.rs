@@ -138,7 +138,8 @@ impl Log {
     /// The sealed word of the published length: 0 if nothing is to be taken back.
     #[inline]
     pub(crate) fn published(view: &View) -> u64 {
-        view.header(at::LOG_LENGTH)
+        // LOG pair: whoever sees that nothing is open sees what was taken back, also by another thread.
+        view.header_word(at::LOG_LENGTH).load(Ordering::Acquire)
     }
 
     /// Goes back to the start: the published length is 0.
@@ -393,6 +394,9 @@ impl Log {
     /// it is undone then: restoring twice restores the same.
     pub(crate) fn undo_to(&mut self, view: &View, mark: Mark) -> Result<()> {
         let length = *self.length.get_mut();
+        if mark.length > length || mark.extent >= self.extents.len() {
+            return Err(Error::damaged(WHAT, at::LOG_LENGTH, mark.length));
+        }
         // Nothing was logged, nor changed: nobody who looks on need know.
         if length != mark.length {
             self.walk(view, length, mark.length, |_| Ok(()))?;

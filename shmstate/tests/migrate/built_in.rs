@@ -141,13 +141,17 @@ by_hand! {
     Feet <- Metres: |metres| metres * 10_000 / 3048;
 }
 
-impl Schema for Feet {
+#[expect(unsafe_code, reason = "vouches for a description made by hand")]
+// SAFETY: a number of its own, archived by rkyv's derive.
+unsafe impl Schema for Feet {
     fn describe(describer: &mut Describer) -> TypeRef {
         describer.opaque::<Self>("Feet")
     }
 }
 
-impl Schema for Metres {
+#[expect(unsafe_code, reason = "vouches for a description made by hand")]
+// SAFETY: a number of its own, archived by rkyv's derive.
+unsafe impl Schema for Metres {
     fn describe(describer: &mut Describer) -> TypeRef {
         describer.opaque::<Self>("Metres")
     }

@@ -164,7 +164,7 @@ fn handles_of_another_region_and_bad_rings_are_refused() {
     ));
     let ring = |input, output| Rings { input, output };
     let too_large = world.write(|tx, _| Streams::create(tx, "large", ring(256, RING_SIZES.1 + 1)));
-    assert!(matches!(too_large, Err(Error::TooLarge { .. })));
+    assert!(matches!(too_large, Err(Error::RingTooLarge { .. })));
     for (asked, got) in [(1, 256), (257, 512), (4096, 4096)] {
         let name = format!("of-{asked}");
         let (table, id) = world

@@ -140,11 +140,15 @@ fn open_for<T: Table>(
     if let Some(why) = &steps.wrong {
         return Err(bad(why));
     }
+    catalog::check_public(name)?;
     check_name(name, steps.sources.is_empty())?;
     declared::admit_steps(&region.view, name, &T::spec(), &steps)?;
     let found = |view: &View| {
         let row = catalog::named(view, name)?;
         may(view, &row)?;
+        if !steps.sources.is_empty() {
+            catalog::check_future(view, &row, &T::spec())?;
+        }
         Ok((row.offset, row))
     };
     let row = catalog::live(region, found)?.offset;
@@ -353,6 +357,8 @@ impl<T: Table> Bridge for Mixture<T> {
 
     fn way_back_is_closed(&self) {
         self.state.write().unwrap_or_else(PoisonError::into_inner).back = None;
+        // Its twins, and then its row, are nobody's any more.
+        self.tidy.store(false, Ordering::Relaxed);
     }
 
     fn has_way_back(&self) -> bool {

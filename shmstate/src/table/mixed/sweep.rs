@@ -122,7 +122,11 @@ impl<T: Table> Mixture<T> {
                 let word = tx.load(at.header, HEADER)?;
                 // One that this transaction took away is none.
                 if word as u32 != 0 && archive::version_in(word) != archive::version::<T::Value>() {
-                    migrate(self, &state, tx, at, true)?;
+                    match tx.whole(|tx| migrate(self, &state, tx, at, true)) {
+                        // As far as memory goes: a commit frees what the older records had.
+                        Err(full) if full.is_full() && done > 0 => return Ok(done),
+                        migrated => migrated?,
+                    };
                     done += 1;
                 }
             }

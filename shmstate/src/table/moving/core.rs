@@ -152,7 +152,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             target.admit(&region.view)?;
             there(catalog::live(region, |view| {
                 let row = catalog::named(view, target.name())?;
-                target.compare(view, &row)?;
+                target.compare(view, &row, false)?;
                 Ok((row.offset, ()))
             }))?;
         }

@@ -113,7 +113,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             let found = catalog::rows(tx)?.into_iter().find(|row| row.name == target.name());
             let row = match found {
                 Some(row) => {
-                    target.compare(tx, &row)?;
+                    target.compare(tx, &row, true)?;
                     row.offset
                 }
                 None => target.create(tx, options)?,

@@ -120,7 +120,12 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
                 let bytes = open.source.stored_key(tx, at.header)?;
                 let key = key::decode::<K>(Form::Hashed, &bytes);
                 let key = key.ok_or_else(|| Error::damaged("key", at.header, bytes.len() as u64))?;
-                if self.bring(tx, &key)? {
+                let brought = match self.bring(tx, &key) {
+                    // As far as memory goes.
+                    Err(full) if full.is_full() && done > 0 => return Ok(done),
+                    brought => brought?,
+                };
+                if brought {
                     done += 1;
                 } else if !open.way_back {
                     // It has moved while there was a way back.
