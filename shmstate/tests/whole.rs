@@ -9,6 +9,7 @@ use shmstate::{
     TableOptions, TimerId, Timers, Tx, verify,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,7 +59,8 @@ struct World {
     ordered: BTreeMap<String, Vec<u8>>,
     slab: Vec<(SlabId, Vec<u8>)>,
     queue: VecDeque<Vec<u8>>,
-    timers: Vec<(TimerId, u64, Vec<u8>)>,
+    /// Id, deadline, period, record.
+    timers: Vec<(TimerId, u64, u64, Vec<u8>)>,
     cell: Vec<u8>,
     /// How many bytes each has produced.
     streams: Vec<(StreamId, u64)>,
@@ -85,7 +87,8 @@ impl World {
         }
         for item in t.timers.iter(reader)? {
             let (id, deadline, value) = item?;
-            found.timers.push((id, deadline, value.to_vec()));
+            let period = t.timers.period(reader, id)?.expect("there");
+            found.timers.push((id, deadline, period, value.to_vec()));
         }
         found.cell = t.cell.get(reader)?.to_vec();
         for (id, _) in &self.streams {
@@ -189,6 +192,13 @@ fn operate(tx: &mut Tx<'_>, t: &Tables, world: &mut World, random: &mut fastrand
             t.queue.push_back(tx, &value)?;
             world.queue.push_back(value);
         }
+        (7, false) if random.u8(..3) == 0 => {
+            let first = t.queue.next_serial(tx)? - world.queue.len() as u64;
+            let most = if random.bool() { 12 } else { 600 };
+            let few = random.usize(..most).min(world.queue.len());
+            assert_eq!(t.queue.remove_before(tx, first + few as u64)?, few as u64);
+            world.queue.drain(..few);
+        }
         (7, false) => {
             t.queue.pop_front(tx, |_, _| ())?;
             world.queue.pop_front();
@@ -196,16 +206,35 @@ fn operate(tx: &mut Tx<'_>, t: &Tables, world: &mut World, random: &mut fastrand
         (8 | 9, true) => {
             let deadline = random.u64(..1_000_000);
             let id = t.timers.insert(tx, deadline, &value)?;
-            world.timers.push((id, deadline, value));
+            world.timers.push((id, deadline, 0, value));
         }
         (8 | 9, false) if !world.timers.is_empty() => {
             let at = random.usize(..world.timers.len());
-            if random.bool() {
-                t.timers.cancel(tx, world.timers[at].0)?;
-                world.timers.swap_remove(at);
-            } else {
-                t.timers.reschedule(tx, world.timers[at].0, key)?;
-                world.timers[at].1 = key;
+            let id = world.timers[at].0;
+            match random.u8(..10) {
+                0..4 => {
+                    t.timers.cancel(tx, id)?;
+                    world.timers.swap_remove(at);
+                }
+                4 | 5 => {
+                    t.timers.reschedule(tx, id, key)?;
+                    world.timers[at].1 = key;
+                }
+                6 | 7 => {
+                    t.timers.replace(tx, id, &value)?;
+                    world.timers[at].3 = value;
+                }
+                8 => {
+                    let period = random.u64(..3) * 1000;
+                    t.timers.reschedule_every(tx, id, key, NonZeroU64::new(period))?;
+                    (world.timers[at].1, world.timers[at].2) = (key, period);
+                }
+                _ => {
+                    let odd = random.u64(2..60);
+                    let keep = |id: TimerId| id.token() % odd != 1;
+                    t.timers.retain(tx, |id, _, _| keep(id))?;
+                    world.timers.retain(|(id, ..)| keep(*id));
+                }
             }
         }
         (10, _) => {
@@ -375,7 +404,7 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
     };
     region.write(&pass, fill).expect("filled");
     type Way<'w> = &'w dyn Fn(&mut Tx<'_>, &mut dyn FnMut());
-    let ways: [(&str, Way<'_>); 7] = [
+    let ways: [(&str, Way<'_>); 8] = [
         ("map retain", &|tx, third| {
             _ = t.map.retain(tx, |_, _| {
                 Ok({
@@ -407,6 +436,12 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
             _ = t.queue.drain(tx, |_, _| {
                 third();
                 third()
+            })
+        }),
+        ("timers retain", &|tx, third| {
+            _ = t.timers.retain(tx, |_, _, _| {
+                third();
+                false
             })
         }),
         ("timers", &|tx, third| {

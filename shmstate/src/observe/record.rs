@@ -5,7 +5,8 @@
 //! - **C2** Its header's word is loaded before and after. The writer makes the sequence odd before the first changed byte and even
 //!   after the last (SEQUENCE pair), changes the generation when it writes another record there, and makes it 0 when the record is
 //!   taken away. So an even and equal header means that nothing but at most one word changed in between: that of a
-//!   transaction of one word, whose sequence follows it (WORD pair); such a copy is the record before or after that one store.
+//!   transaction of one word, whose sequence follows it (WORD pair), or a timer's period (N5 of `table::timers`); such a copy is the
+//!   record before or after that one store.
 
 use super::memory::acquire;
 use super::source::{Source, torn};

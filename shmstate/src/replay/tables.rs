@@ -22,7 +22,8 @@ struct World {
     slab: Vec<(SlabId, String)>,
     queue: Vec<(u64, String)>,
     next_serial: u64,
-    timers: Vec<(u64, TimerId, String)>,
+    /// Deadline, id, period, record.
+    timers: Vec<(u64, TimerId, u64, String)>,
     fired: u64,
     archived: [u64; 3],
 }
@@ -56,13 +57,18 @@ fn world(region: &Region, t: Tables) -> World {
         .iter(&reader)
         .expect("timers")
         .map(|item| item.expect("timer"))
-        .map(|(id, at, who)| (at, id, who.to_string()))
+        .map(|(id, at, who)| {
+            let period = t.timers.period(&reader, id).expect("period").expect("there");
+            (at, id, period, who.to_string())
+        })
         .collect();
     timers.sort();
     assert_eq!(
         t.timers.next_deadline(&reader).expect("next"),
         timers.first().map(|t| t.0)
     );
+    let first = t.timers.first(&reader).expect("first");
+    assert_eq!(first.map(|(_, at, _)| at), timers.first().map(|t| t.0));
     World {
         slab: slab.iter().map(|(id, value)| (*id, value.to_string())).collect(),
         queue: t
@@ -240,6 +246,32 @@ fn queue_pushes_and_pops() {
     );
 }
 
+#[test]
+fn queue_records_change_and_go_up_to_a_serial() {
+    let (mut region, t, ..) = filled(Gap::All, 40);
+    every_prefix_of(
+        &mut region,
+        |region| world(region, t),
+        1,
+        |tx| {
+            let (serial, mut record) = t.queue.get_mut(tx, 3)?.expect("there");
+            record.seal()?;
+            t.queue.remove_before(tx, serial)?;
+            t.queue.get_serial_mut(tx, serial + 2)?.expect("there").seal()?;
+            t.queue.push_back(tx, &text(100))?;
+            t.queue.remove_before(tx, serial + 4).map(|_| ())
+        },
+    );
+    // Across the end of a page.
+    drive(&mut region, t, true, |_, tail| tail == QUEUE_PAGE + 2);
+    every_prefix_of(
+        &mut region,
+        |region| world(region, t),
+        23,
+        |tx| t.queue.remove_before(tx, QUEUE_PAGE + 1).map(|_| ()),
+    );
+}
+
 /// Pushes or pops until `done` says so of the head's serial and the tail's.
 fn drive(region: &mut Region, t: Tables, push: bool, done: impl Fn(u64, u64) -> bool) {
     write(region, |tx| {
@@ -314,6 +346,36 @@ fn timers_come_go_move_and_fire() {
     assert!(fired > 3, "only {fired}");
     assert_eq!(before.timers.len() as u64, after.timers.len() as u64 + fired);
     assert_eq!(after.fired, fired);
+}
+
+#[test]
+fn timers_are_replaced_given_other_periods_and_not_kept() {
+    let (mut region, t, _, timers) = filled(Gap::All, 40);
+    let period = NonZeroU64::new(30);
+    write(&mut region, |tx| t.timers.reschedule_every(tx, timers[5], 1500, period));
+    every_prefix_of(
+        &mut region,
+        |region| world(region, t),
+        1,
+        |tx| {
+            // In place and elsewhere.
+            t.timers.replace(tx, timers[1], &text(24))?;
+            t.timers.replace(tx, timers[2], &"y".repeat(400))?;
+            t.timers.reschedule_every(tx, timers[4], 2, period)?;
+            t.timers.reschedule_every(tx, timers[5], 1600, None)?;
+            t.timers.replace(tx, timers[4], &"z".repeat(300)).map(|_| ())
+        },
+    );
+    every_prefix_of(
+        &mut region,
+        |region| world(region, t),
+        1,
+        |tx| {
+            t.timers
+                .retain(tx, |id, at, _| at % 20 != 0 || id == timers[5])
+                .map(|_| ())
+        },
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::MANY;
 use crate::shapes::{PlayerV2, v1};
 use crate::world::{self, World, player_v1};
 use rkyv::{Archive, Deserialize, Serialize};
-use shmstate::{Map, Region, Schema, Steps, Tx};
+use shmstate::{Gap, Map, Region, Schema, Steps, Timers, Tx};
+use std::num::NonZeroU64;
 
 fn get_v1(region: &Region, players: &Map<u64, v1::Player>, id: u64) -> Option<(String, u32, u8)> {
     let gate = region.gate().clone();
@@ -198,6 +199,60 @@ fn what_the_sweep_migrates_comes_back_exactly() {
         let found = rkyv::deserialize::<old::Bag, rkyv::rancor::Error>(found).expect("a bag");
         assert_eq!(found, expected, "{n}");
     }
+    drop(pass);
+    world::check(&mut region);
+}
+
+/// A period is no part of what has a shape: one that is changed is no change of the record, also in the transaction in which that migrates.
+#[test]
+fn a_period_that_changes_leaves_what_comes_back_alone() {
+    let bag = |wear| old::Bag {
+        weight: 1.5,
+        items: vec![old::Item { kind: 1, wear }],
+    };
+    let period = NonZeroU64::new(7);
+    let world = World::new("period");
+    let mut ids = Vec::new();
+    world.make(|tx| {
+        let bags: Timers<old::Bag> = Timers::create(tx, "bags", Gap::All)?;
+        for wear in 0..2 {
+            ids.push(bags.insert(tx, 100, &bag(wear))?);
+        }
+        Ok(())
+    });
+    {
+        let mut region = world.open();
+        let steps = Steps::new().from::<old::Bag>().back::<old::Bag>();
+        let bags: Timers<Bag> = Timers::open_migrating(&region, "bags", steps).expect("version 2");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        // Of the older shape; then in the transaction that migrates it, and in a later one.
+        let again = |tx: &mut Tx<'_>| bags.reschedule_every(tx, ids[0], 50, period);
+        assert!(region.write(&pass, again).expect("of the older shape"));
+        let both = |tx: &mut Tx<'_>| {
+            bags.sweep(tx, 100)?;
+            bags.reschedule_every(tx, ids[0], 60, period)
+        };
+        assert!(region.write(&pass, both).expect("both"));
+        assert!(
+            region
+                .write(&pass, |tx| bags.reschedule_every(tx, ids[1], 70, period))
+                .expect("later")
+        );
+        world::check(&mut region);
+    }
+    let mut region = world.open();
+    let bags: Timers<old::Bag> = Timers::open(&region, "bags").expect("the way back");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let reader = region.read(&pass).expect("read");
+    for (wear, id) in (0..).zip(&ids) {
+        let found = bags.get(&reader, *id).expect("get").expect("there");
+        let found = rkyv::deserialize::<old::Bag, rkyv::rancor::Error>(found).expect("a bag");
+        assert_eq!(found, bag(wear));
+        assert_eq!(bags.period(&reader, *id).expect("period"), Some(7));
+    }
+    assert_eq!(bags.deadline(&reader, ids[0]).expect("deadline"), Some(60));
     drop(pass);
     world::check(&mut region);
 }

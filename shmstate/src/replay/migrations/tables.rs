@@ -235,6 +235,7 @@ impl Kind for Queues {
     fn play<V: Version>(table: Queue<V>, tx: &mut Tx<'_>, n: u64) -> Result<()> {
         table.push_back(tx, &V::make(n))?;
         table.pop_front(tx, |_, _| ())?;
+        V::change(&mut table.get_mut(tx, 1)?.expect("there").1)?;
         table.push_back(tx, &V::make(n + 1)).map(|_| ())
     }
 
@@ -288,6 +289,8 @@ impl Kind for Clocks {
         V::change(&mut table.get_mut(tx, ids[1])?.expect("there"))?;
         table.cancel(tx, ids[2])?;
         table.reschedule(tx, ids[3], 90)?;
+        table.replace(tx, ids[4], &V::make(n + 1))?;
+        table.reschedule_every(tx, ids[5], 95 + n, NonZeroU64::new(n % 2 * 10))?;
         for _ in 0..2 {
             table.pop_due(tx, 140, |_, _, _| ())?;
         }

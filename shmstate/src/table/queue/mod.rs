@@ -3,8 +3,11 @@
 //! What is in the region stands in [`ring`], whose roots are the only ones. Pushing and popping cost one small entry of the
 //! undo log each, beside those of the heap.
 
+mod iter;
 pub(crate) mod ring;
 mod shapes;
+
+pub use iter::QueueIter;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
@@ -15,12 +18,11 @@ use crate::region::view::View;
 use crate::schema::Description;
 use crate::table::catalog::{self, Kind, Spec, TableOptions};
 use crate::table::mixed::{self, At};
-use crate::table::record::{self, Home, Parts};
+use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
 use ring::{Ring, Roots};
 use std::fmt;
-use std::iter::FusedIterator;
 use std::marker::PhantomData;
 
 /// Records in the order in which they were pushed. The handle is small, can be copied and kept, and belongs to one region.
@@ -184,6 +186,15 @@ impl<T: Value> Queue<T> {
         }
     }
 
+    /// The record of a serial number that is there, to be changed in place.
+    fn record_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, roots: &Roots, serial: u64) -> Result<RecordMut<'t, 'a, T>> {
+        let mut record = self.admit(tx)?.item(tx, roots, serial)?;
+        if tx.mixed().has(self.row) {
+            record = mixed::renew(self, tx, At::numbered(record, serial))?;
+        }
+        RecordMut::new(tx, self.home(), record)
+    }
+
     /// Adds a record behind all others and gives its serial number: 1 for the first record of a table, and for each further one
     /// one more than for the one before, whatever was taken out meanwhile. What was pushed in a transaction that did not commit
     /// was never there: its number is given again. So let a number leave the process only after the commit.
@@ -218,14 +229,19 @@ impl<T: Value> Queue<T> {
             }
             let record = ring.item(tx, &roots, roots.head)?;
             let result = read(roots.head, self.root(tx, record, roots.head)?);
-            let archived = if tx.mixed().has(self.row) {
-                mixed::discard(self, tx, At::numbered(record, roots.head))?
-            } else {
-                record::discard(tx, self.home(), record, 0)?
-            };
-            ring.pop(tx, &roots, archived)?;
+            self.take(tx, ring, &roots, record)?;
             Ok(Some(result))
         })
+    }
+
+    /// Takes the oldest record out, whose header is at `record`.
+    fn take(&self, tx: &mut Tx<'_>, ring: Ring, roots: &Roots, record: u64) -> Result<()> {
+        let archived = if tx.mixed().has(self.row) {
+            mixed::discard(self, tx, At::numbered(record, roots.head))?
+        } else {
+            record::discard(tx, self.home(), record, 0)?
+        };
+        ring.pop(tx, roots, archived)
     }
 
     /// Shows all records to `read`, oldest first, and takes them out. Gives how many there were.
@@ -242,7 +258,51 @@ impl<T: Value> Queue<T> {
         })
     }
 
+    /// Takes out all records in front of that serial number, the one that has it stays: for an acknowledgement of many. Gives how many
+    /// there were: 0 if they went before; all that are there if the number is [`next_serial`](Self::next_serial) or more.
+    ///
+    /// The log and the time that it takes grow with their number: many are taken out in pieces, in transactions of their own.
+    ///
+    /// ```
+    /// # fn main() -> shmstate::Result<()> {
+    /// # use shmstate::{Queue, Region};
+    /// # let mut region = Region::in_memory(4 << 20)?;
+    /// # let gate = region.gate().clone();
+    /// # let pass = gate.enter()?;
+    /// # let mut tx = region.begin(&pass)?;
+    /// let outbox: Queue<String> = Queue::create(&mut tx, "outbox")?;
+    /// for sale in ["a sword", "a shield", "a lamp"] {
+    ///     outbox.push_back(&mut tx, &sale.to_owned())?;
+    /// }
+    /// let seen = 2; // The other side has all up to this one.
+    /// assert_eq!(outbox.remove_before(&mut tx, seen + 1)?, 2);
+    /// assert_eq!(outbox.front(&tx)?.expect("one").1, "a lamp");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`pop_front`](Self::pop_front).
+    pub fn remove_before(&self, tx: &mut Tx<'_>, serial: u64) -> Result<u64> {
+        tx.whole(|tx| {
+            let ring = self.admit(tx)?;
+            let mut count = 0;
+            loop {
+                let roots = ring.roots(tx)?;
+                if roots.head >= serial.min(roots.tail) {
+                    return Ok(count);
+                }
+                let record = ring.item(tx, &roots, roots.head)?;
+                self.take(tx, ring, &roots, record)?;
+                count += 1;
+            }
+        })
+    }
+
     /// Takes all records out. Serial numbers go on where they were.
+    ///
+    /// Its log is as long as the records are many. Where they may be very many, take them out in pieces, in transactions of their own:
+    /// [`remove_before`](Self::remove_before).
     ///
     /// # Errors
     /// As [`pop_front`](Self::pop_front).
@@ -283,6 +343,43 @@ impl<T: Value> Queue<T> {
         Ok(Some((serial, self.item(view, &roots, serial)?)))
     }
 
+    /// The record at `index`, counted from the oldest, which is at 0, to be changed in place, and its serial number.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, index: u64) -> Result<Option<(u64, RecordMut<'t, 'a, T>)>> {
+        let roots = self.admit(tx)?.roots(tx)?;
+        if index >= roots.len() {
+            return Ok(None);
+        }
+        let serial = roots.head + index;
+        Ok(Some((serial, self.record_mut(tx, &roots, serial)?)))
+    }
+
+    /// The record with that serial number; `None` if it was taken out, or is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    pub fn get_serial<'v>(&self, view: &'v View, serial: u64) -> Result<Option<&'v T::Archived>> {
+        let roots = self.admit(view)?.roots(view)?;
+        if !roots.has(serial) {
+            return Ok(None);
+        }
+        self.item(view, &roots, serial).map(Some)
+    }
+
+    /// The record with that serial number, to be changed in place; `None` if it was taken out, or is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    pub fn get_serial_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, serial: u64) -> Result<Option<RecordMut<'t, 'a, T>>> {
+        let roots = self.admit(tx)?.roots(tx)?;
+        if !roots.has(serial) {
+            return Ok(None);
+        }
+        self.record_mut(tx, &roots, serial).map(Some)
+    }
+
     /// The serial number that the next record will get, if the transaction that pushes it commits.
     ///
     /// # Errors
@@ -314,54 +411,7 @@ impl<T: Value> Queue<T> {
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.roots(view)?.archived)
     }
-
-    /// All records with their serial numbers, oldest first.
-    ///
-    /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
-    pub fn iter<'v>(&self, view: &'v View) -> Result<QueueIter<'v, T>> {
-        let ring = self.admit(view)?;
-        let roots = ring.roots(view)?;
-        Ok(QueueIter {
-            view,
-            queue: *self,
-            roots,
-            next: roots.head,
-        })
-    }
 }
-
-/// Iterator over the records of a queue.
-#[derive(Debug)]
-pub struct QueueIter<'v, T> {
-    view: &'v View,
-    queue: Queue<T>,
-    roots: Roots,
-    next: u64,
-}
-
-impl<'v, T: Value> Iterator for QueueIter<'v, T> {
-    type Item = Result<(u64, &'v T::Archived)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.roots.tail {
-            return None;
-        }
-        let serial = self.next;
-        let item = self.queue.item(self.view, &self.roots, serial);
-        self.next = if item.is_ok() { serial + 1 } else { self.roots.tail };
-        Some(item.map(|item| (serial, item)))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = (self.roots.tail - self.next) as usize;
-        (left, Some(left))
-    }
-}
-
-impl<T: Value> ExactSizeIterator for QueueIter<'_, T> {}
-
-impl<T: Value> FusedIterator for QueueIter<'_, T> {}
 
 /// Visits the blocks of the queue in row `row`, and checks it.
 pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(Held)) -> Result<()> {

@@ -64,6 +64,12 @@ impl Roots {
         self.tail - self.head
     }
 
+    /// Whether there is an item with that serial.
+    #[inline]
+    pub(crate) fn has(&self, serial: u64) -> bool {
+        (self.head..self.tail).contains(&serial)
+    }
+
     /// Pages there are (Q1): the first, and the one after the last.
     pub(crate) fn pages(&self) -> (u64, u64) {
         let first = self.head / PER_PAGE;

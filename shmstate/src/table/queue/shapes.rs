@@ -43,8 +43,7 @@ impl<T: Value> Table for Queue<T> {
     fn is_record(&self, view: &View, at: At) -> Result<bool> {
         let ring = self.admit(view)?;
         let roots = ring.roots(view)?;
-        let is_there = (roots.head..roots.tail).contains(&at.number);
-        Ok(is_there && ring.item(view, &roots, at.number)? == at.header)
+        Ok(roots.has(at.number) && ring.item(view, &roots, at.number)? == at.header)
     }
 
     fn name(&self, _view: &View, at: At) -> Result<Encoded<'static, u64>> {

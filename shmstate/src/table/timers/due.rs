@@ -60,6 +60,18 @@ impl<T: Value> Timers<T> {
         Ok(Some(shown(deadline.saturating_add(self.shift(view)?))))
     }
 
+    /// The timer that fires next, its deadline in ns, and its record in place. `None` if there are no timers. It fires when it is due,
+    /// unless it missed firings that the table's [`Gap`] skips.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    pub fn first<'v>(&self, view: &'v View) -> Result<Option<(TimerId, u64, &'v T::Archived)>> {
+        let Some((slot, deadline)) = self.due(view, i64::MAX)? else {
+            return Ok(None);
+        };
+        Ok(Some((TimerId(slot.token()), shown(deadline), self.root(view, &slot)?)))
+    }
+
     /// The timer that comes first, if it is due at `now`, and its deadline.
     fn due(&self, view: &View, now: i64) -> Result<Option<(Slot, i64)>> {
         let (slots, heap) = self.admit(view)?;

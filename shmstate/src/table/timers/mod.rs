@@ -1,4 +1,4 @@
-//! `Timers<T>`: deadlines in nanoseconds of `CLOCK_MONOTONIC`, each with a record.
+//! `Timers<T>`: deadlines in nanoseconds of a clock, each with a record.
 //!
 //! ```text
 //! roots: seven of `slots` · three of the pages of the `heap` · shift, i64 · u8 policy after a gap, 1 all, 2 coalesce, 3 skip,
@@ -14,8 +14,12 @@
 //!
 //! - **N4** A shift or a policy that was altered is damage: either would let timers fire at a wrong time, and nothing else would tell.
 //!
+//! - **N5** A period is one word, and no shape has a say in it. It is changed alone: logged like a word of the heap, without the record's
+//!   sequence, and without a new twin. An observer copies the one or the other.
+//!
 //! It does not know what time it is: the caller says, so that a tick sees one time, and a test any.
 
+mod change;
 pub(crate) mod due;
 pub(crate) mod heap;
 mod shapes;
@@ -70,6 +74,15 @@ impl TimerId {
 }
 
 /// Timers with records. The handle is small, can be copied and kept, and belongs to one region.
+///
+/// # Which clock
+/// Deadlines are ns of the clock that [`pop_due`](Self::pop_due) is called with: a table looks at none. All of a table must be of one, and it
+/// must go on after a handover and a crash as if nothing had been, so it is one of two:
+///
+/// - [`Region::clock_ns`], asked before the transaction begins. It is `CLOCK_MONOTONIC` until the region is restored from a checkpoint, and
+///   goes on from the checkpoint's time then, on whatever machine: of each timer as much remains as did, and nothing is to be done.
+/// - `CLOCK_MONOTONIC` itself ([`monotonic_ns`](crate::monotonic_ns)), the same in every process of a boot. After a restore another one
+///   counts, of another boot perhaps: call [`rebase`](Self::rebase) once, by `restored_ns` − `marked_ns` of [`Region::restored_from`].
 ///
 /// ```
 /// # fn main() -> shmstate::Result<()> {
@@ -221,9 +234,13 @@ impl<T: Value> Timers<T> {
         }
     }
 
-    /// Of a record of whatever shape: it stands before the header.
+    /// Where the period of a record of whatever shape stands: before the header.
+    fn period_at(record: u64) -> u64 {
+        record.wrapping_sub(Self::GEOMETRY.key)
+    }
+
     fn period_of(view: &View, record: u64) -> Result<u64> {
-        view.load(record.wrapping_sub(Self::GEOMETRY.key), WHAT)
+        view.load(Self::period_at(record), WHAT)
     }
 
     /// What its periodic timers do about firings that they missed.
@@ -308,7 +325,8 @@ impl<T: Value> Timers<T> {
         })
     }
 
-    /// Gives a timer another deadline; a periodic one goes on from there. Says whether it was there.
+    /// Gives a timer another deadline; a periodic one goes on from there, with the period that it has
+    /// ([`reschedule_every`](Self::reschedule_every) changes that too). Says whether it was there.
     ///
     /// # Errors
     /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`], those of the [log](crate::Tx#errors).
@@ -341,6 +359,14 @@ impl<T: Value> Timers<T> {
             Some(slot) => self.root(view, &slot).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Whether the timer is still to fire.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    pub fn contains(&self, view: &View, id: TimerId) -> Result<bool> {
+        Ok(self.admit(view)?.0.find(view, id.0)?.is_some())
     }
 
     /// The timer's record, to be changed in place; `None` if it fired for the last time or was cancelled.

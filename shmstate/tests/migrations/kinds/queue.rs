@@ -1,7 +1,7 @@
 //! Queues: serial numbers stay what they are, and go on where they were.
 
 use super::chains::{refusals, three_versions_follow_each_other};
-use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, put, versions_follow_each_other};
+use super::{Is, Kind, Model, Random, Result, Seen, TABLE, Version, any, as_version, put, versions_follow_each_other};
 use crate::shapes::PlayerV2;
 use crate::world::player_v1;
 use shmstate::{Observer, Queue, Reader, Region, Steps, Swept, Tx, Unverified, Value};
@@ -39,7 +39,8 @@ impl Kind for Queues {
         model: &mut Model<Self>,
         random: &mut Random,
     ) -> Result<()> {
-        match random.u8(..10) {
+        let (some, score) = (any::<Self>(model, random), random.u32(..));
+        match random.u8(..15) {
             0..4 => {
                 let value = V::random(random);
                 let serial = table.push_back(tx, &value)?;
@@ -64,6 +65,30 @@ impl Kind for Queues {
                 let back = table.back(tx)?.map(|(serial, value)| (serial, V::read(value)));
                 let expected = model.last_key_value();
                 assert_eq!(back, expected.map(|(serial, (_, is))| (*serial, V::of(is))));
+            }
+            10 => {
+                let before = table.next_serial(tx)?.min(some.unwrap_or(0)) + random.u64(..2);
+                let gone = model.range(..before).count() as u64;
+                // Mostly a few, so that others are left.
+                if gone < 20 || random.u8(..) < 20 {
+                    assert_eq!(table.remove_before(tx, before)?, gone);
+                    *model = model.split_off(&before);
+                }
+            }
+            11 | 12 if !model.is_empty() => {
+                let index = random.usize(..model.len());
+                let serial = *model.keys().nth(index).expect("there");
+                let (again, mut record) = table.get_mut(tx, index as u64)?.expect("there");
+                assert_eq!(again, serial);
+                assert_eq!(V::read(&record), V::of(&model[&serial].1));
+                V::set(&mut record, score)?;
+                as_version::<V, _>(model.get_mut(&serial).expect("there"), |v| v.set_own(score));
+            }
+            13 | 14 if let Some(serial) = some => {
+                V::set(&mut table.get_serial_mut(tx, serial)?.expect("there"), score)?;
+                as_version::<V, _>(model.get_mut(&serial).expect("there"), |v| v.set_own(score));
+                let found = table.get_serial(tx, serial)?.expect("there");
+                assert_eq!(V::read(found), V::of(&model[&serial].1));
             }
             _ => {
                 for _ in 0..random.u8(1..30) {

@@ -60,7 +60,7 @@ impl Kind for Clocks {
         random: &mut Random,
     ) -> Result<()> {
         let (id, score) = (any::<Self>(model, random), random.u32(..));
-        match (random.u8(..10), id) {
+        match (random.u8(..15), id) {
             (0 | 1, _) | (_, None) => {
                 let (value, beside) = (V::random(random), (deadline(model, random), random.u64(..3) * 10_007));
                 let id = add(table, tx, beside.0, beside.1, &value)?;
@@ -74,6 +74,33 @@ impl Kind for Clocks {
                 let to = deadline(model, random);
                 assert!(table.reschedule(tx, id, to)?);
                 model.get_mut(&id).expect("there").0.0 = to;
+            }
+            (10 | 11, Some(id)) => {
+                let value = V::random(random);
+                assert!(table.replace(tx, id, &value)?);
+                let beside = model[&id].0;
+                put::<Self, V>(model, id, beside, value);
+            }
+            (12, Some(id)) => {
+                let beside = (deadline(model, random), random.u64(..3) * 10_007);
+                assert!(table.reschedule_every(tx, id, beside.0, NonZeroU64::new(beside.1))?);
+                model.get_mut(&id).expect("there").0 = beside;
+            }
+            (13, _) => {
+                let odd = random.u64(2..20);
+                let keep = |id: TimerId, at| (id.token() + at) % odd != 1;
+                let there = model.len();
+                let cancelled = table.retain(tx, |id, at, value| {
+                    assert_eq!((at, V::read(value)), (model[&id].0.0, V::of(&model[&id].1)));
+                    keep(id, at)
+                })?;
+                model.retain(|id, ((at, _), _)| keep(*id, *at));
+                assert_eq!(cancelled, (there - model.len()) as u64);
+            }
+            (14, _) => {
+                let first = table.first(tx)?.map(|(id, at, value)| (id, at, V::read(value)));
+                let expected = model.iter().min_by_key(|(_, ((at, _), _))| *at);
+                assert_eq!(first, expected.map(|(id, ((at, _), is))| (*id, *at, V::of(is))));
             }
             (4, _) if random.u8(..) < 20 => {
                 table.clear(tx)?;
