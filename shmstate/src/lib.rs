@@ -74,6 +74,7 @@ pub use shmstate_derive::Schema;
 pub use table::catalog::{Kind, MAX_TABLE_NAME, MAX_TABLES, TableOptions};
 pub use table::cell::Cell;
 pub use table::declared::{Declared, DeclaredMove};
+pub use table::id::{ArchivedSlabId, ArchivedStreamId, ArchivedTimerId};
 pub use table::key::{Form as KeyForm, Key, MAX_KEY, MAX_LONG_KEY, Sink as KeySink};
 pub use table::map::{Entry, Handle, Iter, Map, OccupiedEntry, VacantEntry};
 pub use table::mixed::Swept;

@@ -13,8 +13,9 @@ use super::{Migrate, SchemaWith};
 /// A type whose archived form can be described.
 ///
 /// Derive it beside `rkyv::Archive`; the keys of `#[schema(…)]` stand at the derive. Implemented for the
-/// primitives of fixed width, `String`, `Box`, `Vec`, `Option`, arrays, tuples of one to six and the maps
-/// of std. A hand-written implementation calls one method of [`Describer`] and returns what it returns.
+/// primitives of fixed width, `String`, `Box`, `Vec`, `Option`, arrays, tuples of one to six, the maps
+/// of std, and the ids of tables ([`SlabId`](crate::SlabId), [`TimerId`](crate::TimerId), [`StreamId`](crate::StreamId)), which are described
+/// as the `u64` that they are. A hand-written implementation calls one method of [`Describer`] and returns what it returns.
 ///
 /// `usize` and `isize` have no description, because their width is not fixed:
 ///

@@ -69,7 +69,8 @@ impl Sink for Inline {
     }
 }
 
-/// What can be the key of a table: integers, `bool`, byte arrays, `String`, `Vec<u8>`, and tuples of two to four of them.
+/// What can be the key of a table: integers, `bool`, byte arrays, `String`, `Vec<u8>`, the ids of other tables' records, and tuples of
+/// two to four of them.
 ///
 /// Lookups take a reference to [`Borrowed`](Self::Borrowed): `&7` for `u64`, `"ada"` for `String`, `&(7, 9)` for a tuple.
 ///

@@ -5,6 +5,7 @@ pub(crate) mod cell;
 pub(crate) mod declared;
 pub(crate) mod dropped;
 pub(crate) mod hash;
+pub(crate) mod id;
 pub(crate) mod key;
 pub(crate) mod keyed;
 pub(crate) mod map;

@@ -31,6 +31,34 @@ const MAX_SLOTS: u64 = u32::MAX as u64;
 /// A name that was given in a transaction that did not commit, by rollback or by a kill, is not given again either. What
 /// bounds this: generations are 32 bits, counted for the whole slab, so a name could only come again after exactly a multiple
 /// of 2³² further insertions, and in the same slot.
+///
+/// It can be a field of a record, and a key, so that one record refers to another. It is stored as its number:
+///
+/// ```
+/// # use rkyv::{Archive, Serialize};
+/// # use shmstate::{Map, Region, Schema, Slab, SlabId};
+/// #[derive(Archive, Serialize, Schema)]
+/// struct Rider {
+///     name: String,
+///     mount: SlabId,
+/// }
+///
+/// # fn main() -> shmstate::Result<()> {
+/// # let mut region = Region::in_memory(4 << 20)?;
+/// # let gate = region.gate().clone();
+/// # let pass = gate.enter()?;
+/// # let mut tx = region.begin(&pass)?;
+/// let mounts: Slab<String> = Slab::create(&mut tx, "mounts")?;
+/// let riders: Map<u64, Rider> = Map::create(&mut tx, "riders")?;
+/// let horse = mounts.insert(&mut tx, &"horse".to_owned())?;
+/// riders.insert(&mut tx, &7, &Rider { name: "Ada".into(), mount: horse })?;
+/// let ada = riders.get(&tx, &7)?.expect("just inserted");
+/// assert_eq!(mounts.get(&tx, ada.mount.to_native())?.expect("it lives"), "horse");
+/// let mule = mounts.insert(&mut tx, &"mule".to_owned())?;
+/// riders.get_mut(&mut tx, &7)?.expect("there").set(|r| &r.mount, mule.into())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlabId(u64);
 

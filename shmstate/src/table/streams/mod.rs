@@ -75,7 +75,8 @@ pub(crate) enum Way {
     Out = 2,
 }
 
-/// Names a stream of a table, and no other that was or will be in its place.
+/// Names a stream of a table, and no other that was or will be in its place. It can be a field of a record, and a key, and is stored as
+/// its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(u64);
 

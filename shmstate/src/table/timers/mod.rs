@@ -55,7 +55,7 @@ const GAP: u64 = SHIFT + 8;
 // The heap of the region keeps the last two roots of a row for itself.
 const _: () = assert!(GAP < ROOT + (ROOTS as u64 - 2) * 8);
 
-/// Names a timer of a table, and none that was or will be in its slot. As [`SlabId`](crate::SlabId).
+/// Names a timer of a table, and none that was or will be in its slot. As [`SlabId`](crate::SlabId), also as a field of a record and as a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId(u64);
 
