@@ -87,7 +87,6 @@ fn a_queue_that_moves_on_takes_no_more_memory() {
             most = most.max(found.reachable);
         }
     }
-    // Description, directory, at most two pages, the records.
     // A description, heads of lists, a directory, two pages, the records.
     assert_eq!(most, 1 + 1 + 1 + 2 + 100);
 }

@@ -74,7 +74,7 @@ impl<T: Value> Cell<T> {
     /// calling it is then cheap.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>) -> Result<Swept> {
         mixed::sweep(self, tx, u64::MAX)
     }
@@ -82,7 +82,7 @@ impl<T: Value> Cell<T> {
     /// Whether the value still has an older shape, and how many twins nobody wants any more: 0 to 2 of them.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     pub fn unswept(&self, view: &View) -> Result<u64> {
         mixed::unswept(self, view)
     }

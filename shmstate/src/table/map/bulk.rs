@@ -181,7 +181,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Changes all records in place, in the order in which they lie in memory.
     ///
     /// # Errors
-    /// What `change` returns; [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged).
+    /// What `change` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged).
     #[inline]
     pub fn for_each_mut<'a>(
         &self,
@@ -312,7 +312,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes all records away, after `each` has seen them. Says how many there were.
     ///
     /// # Errors
-    /// What `each` returns; [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// What `each` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn drain(&self, tx: &mut Tx<'_>, mut each: impl FnMut(K, &V::Archived) -> Result<()>) -> Result<u64> {
         tx.whole(|tx| {
             for item in self.iter(tx)? {
@@ -328,7 +328,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// Takes all records away.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         tx.whole(|tx| {
             let index = self.admit(tx)?;

@@ -203,7 +203,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_at<'v>(&self, view: &'v View, handle: Handle<V>) -> Result<Option<&'v V::Archived>> {
         match self.resolve_first(view, handle) {
@@ -215,7 +215,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// The record that the handle names, to be changed in place; `None` if the handle is stale.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     #[inline(always)]
     pub fn get_mut_at<'t, 'a>(&self, tx: &'t mut Tx<'a>, handle: Handle<V>) -> Result<Option<RecordMut<'t, 'a, V>>> {
         if tx.settled().mixed().has(self.row) && self.resolve_again(tx, handle)?.is_some() {

@@ -24,7 +24,7 @@ impl<K: Key, V: Value> Map<K, V> {
     /// All records, in the order in which they lie in memory; it changes when records come, go or change their length.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::StillMoving`](crate::Error::StillMoving); each item can be [`Error::Damaged`](crate::Error::Damaged), after
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::StillMoving`](crate::Error::StillMoving); each item can be [`Error::Damaged`](crate::Error::Damaged), after
     /// which there are no more.
     pub fn iter<'v>(&self, view: &'v View) -> Result<Iter<'v, K, V>> {
         self.admit(view)?;

@@ -14,7 +14,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Takes the record with the least key away and gives it to read: its memory is freed by the commit.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn pop_first<'t>(&self, tx: &'t mut Tx<'_>) -> Result<Option<(K, &'t V::Archived)>> {
         self.pop(tx, Toward::Start)
     }
@@ -22,7 +22,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Takes the record with the greatest key away and gives it to read: its memory is freed by the commit.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn pop_last<'t>(&self, tx: &'t mut Tx<'_>) -> Result<Option<(K, &'t V::Archived)>> {
         self.pop(tx, Toward::End)
     }
@@ -46,7 +46,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// away; the keys of those that go are kept in the process's memory meanwhile. Gives how many went.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn retain(&self, tx: &mut Tx<'_>, mut keep: impl FnMut(&K, &V::Archived) -> bool) -> Result<u64> {
         tx.whole(|tx| {
             let mut go = Vec::new();
@@ -67,7 +67,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// if the iterator is dropped early. Records of an older shape migrate first.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn drain<'t>(&self, tx: &'t mut Tx<'_>) -> Result<Range<'t, K, V>> {
         let left = self.len(tx)?;
         if mixed::is_mixed(self, tx) {
@@ -84,7 +84,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// Takes all records away. The work is proportional to their number; their memory is freed by the commit.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged), those of the [log](crate::Tx#errors).
     pub fn clear(&self, tx: &mut Tx<'_>) -> Result<()> {
         tx.whole(|tx| {
             let most = self.len(tx)?;

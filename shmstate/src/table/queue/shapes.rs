@@ -80,7 +80,7 @@ impl<T: Value> Queue<T> {
     /// left. Nothing is left when it says so; calling it is then cheap. For a call each tick.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the [log](crate::Tx#errors).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::RegionFull`](crate::Error::RegionFull), [`Error::Damaged`](crate::Error::Damaged); those of the [log](crate::Tx#errors).
     pub fn sweep(&self, tx: &mut Tx<'_>, budget: u64) -> Result<Swept> {
         mixed::sweep(self, tx, budget)
     }
@@ -88,7 +88,7 @@ impl<T: Value> Queue<T> {
     /// How many records still have an older shape, and how many twins nobody wants any more.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     pub fn unswept(&self, view: &View) -> Result<u64> {
         mixed::unswept(self, view)
     }

@@ -12,7 +12,7 @@ impl Streams {
     /// All open streams, in the order of their places.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     pub fn ids(&self, view: &View) -> Result<Vec<StreamId>> {
         self.those(view, |_| Ok(true))
     }
@@ -21,7 +21,7 @@ impl Streams {
     /// requests looks at in a pass. Also those whose words are damaged, so that whoever looks at them is told.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     pub fn with_input(&self, view: &View) -> Result<Vec<StreamId>> {
         self.those(view, |slot| slot.has_input(view))
     }
@@ -30,7 +30,7 @@ impl Streams {
     /// it was not told of; in the order of their places. Also those whose words are damaged.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`](crate::Error::ForeignTable), [`Error::Damaged`](crate::Error::Damaged).
+    /// [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::Damaged`](crate::Error::Damaged).
     pub fn with_output(&self, view: &View) -> Result<Vec<StreamId>> {
         self.those(view, |slot| slot.has_output(view))
     }
