@@ -76,7 +76,7 @@ pub trait CheckedValue: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Fai
 
 impl<T> CheckedValue for T where T: Value<Archived: for<'c> CheckBytes<HighValidator<'c, Failure>>> {}
 
-/// What can be read back as a value: a value of an older shape, or one that has a way back to it.
+/// What can be read back as a value ([`owned`]): a value of an older shape, or one that has a way back to it.
 ///
 /// Implemented for every type that derives `rkyv::Deserialize` beside what [`Value`] asks for.
 pub trait OwnedValue: Value<Archived: Deserialize<Self, HighDeserializer<Failure>>> + Sized {}
@@ -332,9 +332,33 @@ pub(crate) fn known_root<V: Value>(view: &View, offset: u64) -> &V::Archived {
 }
 
 /// The value of the record whose header is at `header`.
-pub(crate) fn owned<V: OwnedValue>(view: &View, header: u64, geometry: Geometry) -> Result<V> {
-    let root = root::<V>(view, header, geometry)?;
-    rkyv::deserialize::<V, Failure>(root).map_err(|Failure| Error::Archive {
+pub(crate) fn owned_at<V: OwnedValue>(view: &View, header: u64, geometry: Geometry) -> Result<V> {
+    owned(root::<V>(view, header, geometry)?)
+}
+
+/// The value that an archived one was made of, in memory of this process: to be kept, or to be changed in ways that no change in place allows,
+/// and put back.
+///
+/// ```
+/// # fn main() -> shmstate::Result<()> {
+/// # use shmstate::{Map, Region};
+/// # let mut region = Region::in_memory(4 << 20)?;
+/// # let gate = region.gate().clone();
+/// # let pass = gate.enter()?;
+/// # let mut tx = region.begin(&pass)?;
+/// let names: Map<u64, String> = Map::create(&mut tx, "names")?;
+/// names.insert(&mut tx, &7, &"Ada".to_owned())?;
+/// let mut name: String = shmstate::owned(names.get(&tx, &7)?.expect("just inserted"))?;
+/// name.push_str(" Lovelace");
+/// names.insert(&mut tx, &7, &name)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Archive`] if the type's `Deserialize` fails; those that `rkyv` writes for numbers, strings and containers of them do not.
+pub fn owned<V: OwnedValue>(archived: &V::Archived) -> Result<V> {
+    rkyv::deserialize::<V, Failure>(archived).map_err(|Failure| Error::Archive {
         why: "its Deserialize failed",
     })
 }

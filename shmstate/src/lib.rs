@@ -47,7 +47,7 @@ mod checked;
 
 mod checkpoint;
 
-pub use archive::{CheckedValue, MAX_NESTING, OwnedValue, Value};
+pub use archive::{CheckedValue, MAX_NESTING, OwnedValue, Value, owned};
 pub use checked::{OpenChecked, Unverified};
 pub use checkpoint::{
     Checkpoint, CheckpointOptions, CheckpointReport, DEFAULT_PAGES_AHEAD, PreparedCheckpoint, RestoredFrom,

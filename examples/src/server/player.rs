@@ -84,7 +84,6 @@ pub(crate) trait Player: OwnedValue {
     }
 
     fn new(name: &str, told: u64) -> Self;
-    fn thaw(player: &Self::Archived) -> Self;
 
     fn position(player: &Self::Archived) -> &[Archived<i32>; 2];
     fn score(player: &Self::Archived) -> &Archived<u64>;
@@ -124,10 +123,6 @@ macro_rules! player {
                     told,
                     $($field: $value),*
                 }
-            }
-
-            fn thaw(player: &Self::Archived) -> Self {
-                rkyv::deserialize::<Self, rkyv::rancor::Failure>(player).expect("strings, numbers and lists of them")
             }
 
             fn position(player: &Self::Archived) -> &[Archived<i32>; 2] {

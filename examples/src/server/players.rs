@@ -137,7 +137,7 @@ fn execute<P: Player>(
                 return Ok(());
             };
             // Another length: the record is archived anew, straight into the region.
-            let mut player = P::thaw(found);
+            let mut player = shmstate::owned::<P>(found)?;
             player.say(text);
             world.players.insert(tx, &id, &player)?;
             count(world, tx, id, text.len() as u64)
@@ -171,9 +171,9 @@ fn pick_up<P: Player>(world: World<P>, tx: &mut Tx<'_>, id: u64, item: u16, wort
         player.set(P::inventory_digest, digest.into())?;
         return player.set(P::score, score.into());
     }
-    let mut thawed = P::thaw(&player);
-    thawed.take(item, score);
-    world.players.insert(tx, &id, &thawed).map(|_| ())
+    let mut player = shmstate::owned::<P>(&player)?;
+    player.take(item, score);
+    world.players.insert(tx, &id, &player).map(|_| ())
 }
 
 fn tell<P: Player>(

@@ -70,7 +70,7 @@ fn raw<K: Key, V: OwnedValue>(view: &View, table: &str, key: &K) -> Option<V> {
     let map: Map<K, V> = Map::handle_of(row.offset, view).expect("handle");
     let encoded = Encoded::<K>::of(key.borrowed(), Form::Hashed).expect("key");
     let header = map.find_record(view, &encoded).expect("find")?;
-    Some(archive::owned::<V>(view, header, Map::<K, V>::GEOMETRY).expect("value"))
+    Some(archive::owned_at::<V>(view, header, Map::<K, V>::GEOMETRY).expect("value"))
 }
 
 fn world(region: &Region) -> World {

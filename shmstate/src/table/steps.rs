@@ -159,7 +159,7 @@ impl<V: Value> Steps<V> {
             shape,
             geometry: Geometry::of::<Old>,
             read: Box::new(move |view, header, geometry| {
-                archive::owned::<Old>(view, header, geometry).map(|old| convert(old))
+                archive::owned_at::<Old>(view, header, geometry).map(|old| convert(old))
             }),
         });
         self
@@ -188,10 +188,10 @@ impl<V: Value> Steps<V> {
             geometry: Geometry::of::<Old>,
             wants_before,
             write: Box::new(move |tx, (header, geometry), home, key, before| {
-                let new = archive::owned::<V>(tx, header, geometry)?;
+                let new = archive::owned_at::<V>(tx, header, geometry)?;
                 let old = match before {
                     Some(before) if wants_before => {
-                        Old::migrate_over(new, archive::owned::<Old>(tx, before, home.geometry)?)
+                        Old::migrate_over(new, archive::owned_at::<Old>(tx, before, home.geometry)?)
                     }
                     _ => Old::migrate(new),
                 };

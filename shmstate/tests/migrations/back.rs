@@ -196,7 +196,7 @@ fn what_the_sweep_migrates_comes_back_exactly() {
             expected.items.iter_mut().for_each(|item| item.wear = 0);
         }
         let found = bags.get(&reader, &n).expect("get").expect("there");
-        let found = rkyv::deserialize::<old::Bag, rkyv::rancor::Error>(found).expect("a bag");
+        let found = shmstate::owned::<old::Bag>(found).expect("a bag");
         assert_eq!(found, expected, "{n}");
     }
     drop(pass);

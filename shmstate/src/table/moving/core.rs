@@ -2,7 +2,7 @@
 
 use super::target::{Target, Targets};
 use super::{WHAT, marks_of};
-use crate::archive::{self, ArchivedOf, OwnedValue};
+use crate::archive::{self, OwnedValue};
 use crate::broken::{self, Broken};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
@@ -15,7 +15,6 @@ use crate::table::map::Map;
 use crate::table::mixed::{self, Table};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
-use rkyv::rancor::Failure;
 use std::any::Any;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -173,9 +172,13 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         if let Some(header) = open.source.find_record(view, &encoded)? {
             let word = view.load(header, WHAT)?;
             if archive::version_in(word) == archive::version::<V>() {
-                return archive::owned::<V>(view, header, Map::<K, V>::GEOMETRY).map(Some);
+                return archive::owned_at::<V>(view, header, Map::<K, V>::GEOMETRY).map(Some);
             }
-            return open.source.get(view, key.borrowed())?.map(owned::<V>).transpose();
+            return open
+                .source
+                .get(view, key.borrowed())?
+                .map(archive::owned::<V>)
+                .transpose();
         }
         // It may be on its way to the source.
         for (_, mover) in view.moves().into(open.source.row()) {
@@ -299,7 +302,11 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         if self.pending(tx, &open, &key)?.is_some() {
             return Ok(());
         }
-        let before = open.source.get(tx, key.borrowed())?.map(owned::<V>).transpose()?;
+        let before = open
+            .source
+            .get(tx, key.borrowed())?
+            .map(archive::owned::<V>)
+            .transpose()?;
         let value = back(&Targets::new(tx, &self.targets), &key, before)?;
         match value {
             Some(value) => {
@@ -336,12 +343,6 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.as_ref().is_some_and(|open| open.way_back)
     }
-}
-
-fn owned<V: OwnedValue>(root: &ArchivedOf<V>) -> Result<V> {
-    rkyv::deserialize::<V, Failure>(root).map_err(|Failure| Error::Archive {
-        why: "its Deserialize failed",
-    })
 }
 
 /// The marks of the move that empties a table, if there is one.
