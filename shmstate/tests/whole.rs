@@ -10,6 +10,7 @@ use shmstate::{
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU64;
+use std::ops::Bound;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -136,9 +137,13 @@ fn operate(tx: &mut Tx<'_>, t: &Tables, world: &mut World, random: &mut fastrand
             t.map.insert(tx, &key, &value)?;
             world.map.insert(key, value);
         }
-        (0 | 1, false) => {
+        (0, false) => {
             t.map.remove(tx, &key)?;
             world.map.remove(&key);
+        }
+        (1, false) => {
+            let taken = t.map.take(tx, &key)?.map(|record| record.to_vec());
+            assert_eq!(taken, world.map.remove(&key));
         }
         (2, true) => {
             let mut record = t.map.entry(tx, &key)?.or_insert(&value)?;
@@ -167,25 +172,59 @@ fn operate(tx: &mut Tx<'_>, t: &Tables, world: &mut World, random: &mut fastrand
             world.ordered.insert(text, value);
         }
         (3, false) => {
-            t.ordered.remove(tx, &text)?;
-            world.ordered.remove(&text);
+            if random.bool() {
+                t.ordered.remove(tx, &text)?;
+                world.ordered.remove(&text);
+            } else {
+                let taken = t.ordered.take(tx, &text)?.map(|record| record.to_vec());
+                assert_eq!(taken, world.ordered.remove(&text));
+            }
+        }
+        (4, false) if random.bool() => {
+            // Those that begin so.
+            let bounds = (Bound::Included(text.as_str()), Bound::Excluded("l"));
+            let gone: Vec<String> = world
+                .ordered
+                .range::<str, _>(bounds)
+                .map(|(key, _)| key.clone())
+                .take(40)
+                .collect();
+            let Some(last) = gone.last() else { return Ok(()) };
+            let removed = t.ordered.remove_range(tx, (bounds.0, Bound::Included(last.as_str())))?;
+            assert_eq!(removed, gone.len() as u64);
+            world.ordered.retain(|key, _| !gone.contains(key));
         }
         (4, false) => {
             t.ordered.pop_first(tx)?;
             world.ordered.pop_first();
         }
-        (5 | 6, true) => {
+        (5, true) => {
             let id = t.slab.insert(tx, &value)?;
             world.slab.push((id, value));
         }
+        (6, true) => {
+            let mut with_id = value;
+            let id = t.slab.insert_with(tx, |id| {
+                with_id.extend(id.token().to_le_bytes());
+                with_id.clone()
+            })?;
+            world.slab.push((id, with_id));
+        }
         (5 | 6, false) if !world.slab.is_empty() => {
             let at = random.usize(..world.slab.len());
-            if random.bool() {
-                t.slab.replace(tx, world.slab[at].0, &value)?;
-                world.slab[at].1 = value;
-            } else {
-                t.slab.remove(tx, world.slab[at].0)?;
-                world.slab.swap_remove(at);
+            match random.u8(..4) {
+                0 | 1 => {
+                    t.slab.replace(tx, world.slab[at].0, &value)?;
+                    world.slab[at].1 = value;
+                }
+                2 => {
+                    t.slab.remove(tx, world.slab[at].0)?;
+                    world.slab.swap_remove(at);
+                }
+                _ => {
+                    let taken = t.slab.take(tx, world.slab[at].0)?.map(|record| record.to_vec());
+                    assert_eq!(taken, Some(world.slab.swap_remove(at).1));
+                }
             }
         }
         (7, true) => {
@@ -432,6 +471,14 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
             })
         }),
         ("slab drain", &|tx, third| _ = t.slab.drain(tx, |_, _| third())),
+        ("slab insert_with", &|tx, third| {
+            _ = t.slab.insert_with(tx, |_| {
+                third();
+                third();
+                third();
+                vec![]
+            })
+        }),
         ("queue drain", &|tx, third| {
             _ = t.queue.drain(tx, |_, _| {
                 third();

@@ -152,8 +152,8 @@ fn slab_inserts_removes_replaces_and_uses_slots_again() {
             t.slab.replace(tx, ids[2], &text(102))?;
             t.slab.remove(tx, ids[4])?;
             let last = t.slab.insert(tx, &text(103))?;
-            t.slab.remove(tx, last)?;
-            t.slab.insert(tx, &text(104)).map(|_| ())
+            assert_eq!(t.slab.take(tx, last)?.expect("there"), text(103).as_str());
+            t.slab.insert_with(tx, |id| format!("{:?}", id.token())).map(|_| ())
         },
     );
 }

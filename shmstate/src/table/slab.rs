@@ -4,7 +4,11 @@
 //! the only ones. An id is found with two dependent loads (directory, slot) and no hash: the way to refer from one record to
 //! another.
 
+mod iter;
 mod shapes;
+mod take;
+
+pub use iter::SlabIter;
 
 use crate::archive::{self, Geometry, Value};
 use crate::error::{Error, Result};
@@ -19,8 +23,8 @@ use crate::table::record::{self, Home, Parts, RecordMut};
 use crate::table::slots::{self, Slot, Slots};
 use crate::table::steps::Steps;
 use crate::tx::Tx;
+use std::borrow::Borrow;
 use std::fmt;
-use std::iter::FusedIterator;
 use std::marker::PhantomData;
 
 /// Most slots of a slab: a place is a u32.
@@ -237,13 +241,45 @@ impl<T: Value> Slab<T> {
     /// [`Error::RegionFull`], [`Error::OutOfSpace`], [`Error::TableFull`],
     /// [`Error::TooLarge`], [`Error::Archive`], [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
     pub fn insert(&self, tx: &mut Tx<'_>, value: &T) -> Result<SlabId> {
+        self.add(tx, |_| value)
+    }
+
+    /// The same for a record that is made when its id is known, which it may hold.
+    ///
+    /// ```
+    /// # use rkyv::{Archive, Serialize};
+    /// # use shmstate::{Region, Schema, Slab, SlabId};
+    /// #[derive(Archive, Serialize, Schema)]
+    /// struct Monster { id: u64, name: String }
+    ///
+    /// # fn main() -> shmstate::Result<()> {
+    /// # let mut region = Region::in_memory(4 << 20)?;
+    /// # let gate = region.gate().clone();
+    /// # let pass = gate.enter()?;
+    /// # let mut tx = region.begin(&pass)?;
+    /// let monsters: Slab<Monster> = Slab::create(&mut tx, "monsters")?;
+    /// let rat = monsters.insert_with(&mut tx, |id| Monster { id: id.token(), name: "rat".into() })?;
+    /// let found = monsters.get(&tx, rat)?.expect("just inserted");
+    /// assert_eq!(SlabId::from_token(found.id.to_native()), rat);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    pub fn insert_with(&self, tx: &mut Tx<'_>, make: impl FnOnce(SlabId) -> T) -> Result<SlabId> {
+        self.add(tx, make)
+    }
+
+    fn add<B: Borrow<T>>(&self, tx: &mut Tx<'_>, make: impl FnOnce(SlabId) -> B) -> Result<SlabId> {
         tx.whole(|tx| {
             let slots = self.admit(tx)?;
-            let made = record::create(tx, self.home(), Parts::NONE, value)?;
             let slot = slots.vacant(tx, MAX_SLOTS)?;
             let generation = slots.next_serial(tx)? as u32;
-            slots.fill(tx, slot, generation, 0, (made.header, made.archived))?;
             let token = slots::token(slot.place, generation);
+            let value = make(SlabId(token));
+            let made = record::create(tx, self.home(), Parts::NONE, value.borrow())?;
+            slots.fill(tx, slot, generation, 0, (made.header, made.archived))?;
             if tx.mixed().has(self.row) {
                 mixed::note(self, tx, At::numbered(made.header, token));
             }
@@ -316,12 +352,13 @@ impl<T: Value> Slab<T> {
     pub fn remove(&self, tx: &mut Tx<'_>, id: SlabId) -> Result<bool> {
         let slots = self.admit(tx)?;
         match slots.find(tx, id.0)? {
-            Some(slot) => self.take(tx, slots, &slot).map(|()| true),
+            Some(slot) => self.remove_slot(tx, slots, &slot).map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn take(&self, tx: &mut Tx<'_>, slots: Slots, slot: &Slot) -> Result<()> {
+    /// Takes the record in a slot away. It stays readable until the commit.
+    fn remove_slot(&self, tx: &mut Tx<'_>, slots: Slots, slot: &Slot) -> Result<()> {
         tx.whole(|tx| {
             let archived = if tx.mixed().has(self.row) {
                 mixed::discard(self, tx, At::slot(slot))?
@@ -342,7 +379,7 @@ impl<T: Value> Slab<T> {
             let (mut cursor, mut removed) = (0, 0);
             while let Some(slot) = slots.next(tx, &mut cursor)? {
                 if !keep(SlabId(slot.token()), self.root(tx, &slot)?) {
-                    self.take(tx, slots, &slot)?;
+                    self.remove_slot(tx, slots, &slot)?;
                     removed += 1;
                 }
             }
@@ -424,60 +461,7 @@ impl<T: Value> Slab<T> {
     pub fn archived_bytes(&self, view: &View) -> Result<u64> {
         Ok(self.admit(view)?.counts(view)?.1)
     }
-
-    /// All records with their ids, in the order of the slots.
-    ///
-    /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; each item can be [`Error::Damaged`], after which there are no more.
-    pub fn iter<'v>(&self, view: &'v View) -> Result<SlabIter<'v, T>> {
-        let slots = self.admit(view)?;
-        Ok(SlabIter {
-            view,
-            slab: *self,
-            cursor: 0,
-            left: slots.counts(view)?.0,
-        })
-    }
 }
-
-/// Iterator over the records of a slab.
-#[derive(Debug)]
-pub struct SlabIter<'v, T> {
-    view: &'v View,
-    slab: Slab<T>,
-    cursor: u64,
-    /// Items to come, by the table's count: so many records are given, or an error.
-    left: u64,
-}
-
-impl<'v, T: Value> SlabIter<'v, T> {
-    fn step(&mut self) -> Result<(SlabId, &'v T::Archived)> {
-        let slot = self.slab.admit(self.view)?.next(self.view, &mut self.cursor)?;
-        let slot = slot.ok_or_else(|| Error::damaged("number of records", self.cursor, self.left))?;
-        Ok((SlabId(slot.token()), self.slab.root(self.view, &slot)?))
-    }
-}
-
-impl<'v, T: Value> Iterator for SlabIter<'v, T> {
-    type Item = Result<(SlabId, &'v T::Archived)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        let item = self.step();
-        self.left = if item.is_ok() { self.left - 1 } else { 0 };
-        Some(item)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
-    }
-}
-
-impl<T: Value> ExactSizeIterator for SlabIter<'_, T> {}
-
-impl<T: Value> FusedIterator for SlabIter<'_, T> {}
 
 /// Visits the blocks of the slab in row `row`, and checks it.
 pub(crate) fn blocks(view: &View, row: u64, each: impl FnMut(Held)) -> Result<()> {

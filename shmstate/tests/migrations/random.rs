@@ -120,6 +120,12 @@ fn play_one(world: &World, model: &mut Model, random: &mut fastrand::Rng) {
                 let there = players.remove(tx, &id)?;
                 assert_eq!(there, model.remove(&id).is_some());
             }
+            2 => {
+                let taken = players.take(tx, &id)?;
+                let taken = taken.map(|p| (p.name.to_string(), p.score.to_native(), p.title));
+                let expected = model.remove(&id).map(Is::one);
+                assert_eq!(taken, expected.map(|p| (p.name, p.score, p.title)));
+            }
             _ => {
                 if let Some(mut player) = players.get_mut(tx, &id)? {
                     let score = random.u32(..);
@@ -183,6 +189,13 @@ fn play_two(world: &World, model: &mut Model, random: &mut fastrand::Rng, back: 
             2 if random.u8(..) < 20 => {
                 players.clear(tx)?;
                 model.clear();
+            }
+            2 => {
+                // Whatever shape it had.
+                let taken = players.take(tx, &id)?;
+                let taken = taken.map(|p| (p.nick.to_string(), p.score.to_native(), p.mana));
+                let expected = model.remove(&id).map(Is::two);
+                assert_eq!(taken, expected.map(|p| (p.nick, p.score, p.mana)));
             }
             3 => {
                 players.update_many(tx, &[id, id + 1], |_, player| {

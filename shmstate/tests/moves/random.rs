@@ -75,12 +75,22 @@ fn change_two(
             model.players.insert(id, player);
         }
         1 => {
-            assert_eq!(citizens.remove(tx, &zone(id))?, model.players.contains_key(&id));
-            let bag = model.players.remove(&id).map_or(0, |player| player.bag.len());
+            let player = model.players.remove(&id);
+            let mana = model.mana.remove(&id);
+            if random.bool() {
+                assert_eq!(citizens.remove(tx, &zone(id))?, player.is_some());
+            } else {
+                // It may still be in the source.
+                let taken = citizens.take(tx, &zone(id))?;
+                let taken = taken.map(|c| (c.name.to_string(), c.score.to_native(), c.mana));
+                let expected = player.as_ref();
+                let expected = expected.map(|p| (p.name.clone(), p.score.into(), mana.unwrap_or(100)));
+                assert_eq!(taken, expected);
+            }
+            let bag = player.map_or(0, |player| player.bag.len());
             for i in 0..bag {
                 assert!(things.remove(tx, &(id, i as u16))?);
             }
-            model.mana.remove(&id);
         }
         2 | 3 => {
             let found = citizens.get_mut(tx, &zone(id))?;

@@ -3,7 +3,7 @@
 use super::probe::{Probe, Word};
 use super::{ARCHIVED, COUNT, Map, WHAT};
 use crate::archive::{self, Value};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::gate::Pass;
 use crate::heap::Blocks;
 use crate::region::Region;
@@ -15,6 +15,8 @@ use crate::table::mixed;
 use crate::table::moving;
 use crate::table::record::{self, RecordMut};
 use crate::tx::Tx;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How many keys further on a line of the index is read than a record, and asked for than read: as many misses of the cache overlap.
 const STEP: usize = 16;
@@ -154,12 +156,12 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// What `change` returns; as [`get`](Self::get).
     #[inline]
-    pub fn update_many<'a>(
+    pub fn update_many<'a, E: From<Error>>(
         &self,
         tx: &mut Tx<'a>,
         keys: &[K],
-        mut change: impl FnMut(usize, &mut RecordMut<'_, 'a, V>) -> Result<()>,
-    ) -> Result<usize> {
+        mut change: impl FnMut(usize, &mut RecordMut<'_, 'a, V>) -> Result<(), E>,
+    ) -> Result<usize, E> {
         let mut ahead = Ahead::new(self, tx, keys)?;
         let mut found = 0;
         for (place, key) in keys.iter().enumerate() {
@@ -183,11 +185,11 @@ impl<K: Key, V: Value> Map<K, V> {
     /// # Errors
     /// What `change` returns; [`Error::ForeignTable`](crate::Error::ForeignTable), [`Error::TableGone`](crate::Error::TableGone), [`Error::StillMoving`](crate::Error::StillMoving), [`Error::Damaged`](crate::Error::Damaged).
     #[inline]
-    pub fn for_each_mut<'a>(
+    pub fn for_each_mut<'a, E: From<Error>>(
         &self,
         tx: &mut Tx<'a>,
-        mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
-    ) -> Result<()> {
+        mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.admit(tx)?;
         if mixed::is_mixed(self, tx) {
             let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
@@ -202,13 +204,13 @@ impl<K: Key, V: Value> Map<K, V> {
     ///
     /// # Errors
     /// What `change` returns, with the transaction that it was in rolled back; those of [`Region::begin`] and [`Tx::commit`].
-    pub fn pass(
+    pub fn pass<E: From<Error>>(
         &self,
         region: &mut Region,
         pass: &Pass<'_>,
         each: usize,
-        mut change: impl FnMut(K, &mut RecordMut<'_, '_, V>) -> Result<()>,
-    ) -> Result<u64> {
+        mut change: impl FnMut(K, &mut RecordMut<'_, '_, V>) -> Result<(), E>,
+    ) -> Result<u64, E> {
         self.admit(&region.view)?;
         // What migrates on the way would be met again.
         if mixed::is_mixed(self, &region.view) {
@@ -238,12 +240,12 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     /// The same for the records of these keys.
-    fn change_all<'a>(
+    fn change_all<'a, E: From<Error>>(
         &self,
         tx: &mut Tx<'a>,
         keys: &[K],
-        change: &mut impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
-    ) -> Result<()> {
+        change: &mut impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<(), E>,
+    ) -> Result<(), E> {
         for key in keys {
             // Decoded from the record itself, so that a copy of the key is not asked for.
             let own = key::decode::<K>(Form::Hashed, &Self::encode(key.borrowed())?);
@@ -255,13 +257,13 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     #[inline(always)]
-    fn walk<'a>(
+    fn walk<'a, E: From<Error>>(
         &self,
         tx: &mut Tx<'a>,
         blocks: &mut Blocks,
         limit: usize,
-        mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<()>,
-    ) -> Result<u64> {
+        mut change: impl FnMut(K, &mut RecordMut<'_, 'a, V>) -> Result<(), E>,
+    ) -> Result<u64, E> {
         let home = self.home();
         let mut records = 0;
         while records < limit as u64
@@ -285,7 +287,8 @@ impl<K: Key, V: Value> Map<K, V> {
         Ok(records)
     }
 
-    /// Keeps the records for which `keep` says yes; it may change them in place. Says how many were taken away.
+    /// Keeps the records for which `keep` says yes; it may change them in place. Says how many were taken away. Its errors are the table's, so that a
+    /// `keep` that has none need not say which.
     ///
     /// # Errors
     /// What `keep` returns; those of [`remove`](Self::remove).

@@ -2,10 +2,12 @@
 
 use super::{Found, Map, index::Place};
 use crate::archive::{self, Value};
-use crate::error::Result;
+use crate::error::Error;
 use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::record::RecordMut;
 use crate::tx::Tx;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The place of a key.
 #[derive(Debug)]
@@ -126,11 +128,22 @@ impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
         }
     }
 
+    /// The record, after inserting the default if there was none.
+    ///
+    /// # Errors
+    /// Those of [`Map::insert`].
+    pub fn or_default(self) -> Result<RecordMut<'t, 'a, V>>
+    where
+        V: Default,
+    {
+        self.or_insert_with(V::default)
+    }
+
     /// Changes the record in place if there is one.
     ///
     /// # Errors
     /// What `change` returns.
-    pub fn and_modify(self, change: impl FnOnce(&mut RecordMut<'_, 'a, V>) -> Result<()>) -> Result<Self> {
+    pub fn and_modify<E>(self, change: impl FnOnce(&mut RecordMut<'_, 'a, V>) -> Result<(), E>) -> Result<Self, E> {
         match self {
             Self::Occupied(mut entry) => {
                 change(&mut entry.get_mut())?;

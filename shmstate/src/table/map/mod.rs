@@ -3,7 +3,7 @@
 //! Roots in the catalog row: those of the [`index`] (directory, depth, seed of the hash, segments of that depth), records, bytes
 //! of their archives, shape of the keys ([`Stored`]); of a companion two more (`table::mixed`).
 //!
-//! In reading order: this file finds one record by its key; `write` puts records in and takes them away; `handle` finds it without the key; `entry` is for what std calls so;
+//! In reading order: this file finds one record by its key; `write` puts records in and takes them away, `take` lends what it took; `handle` finds it without the key; `entry` is for what std calls so;
 //! `bulk` goes over many at once; `iter` over all; `compact` moves them together; `shapes` is for records of older shapes.
 
 mod bulk;
@@ -15,6 +15,7 @@ pub(crate) mod index;
 mod iter;
 mod probe;
 pub(crate) mod shapes;
+mod take;
 mod write;
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};

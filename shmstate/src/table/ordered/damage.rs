@@ -40,6 +40,11 @@ fn tolerate<T>(result: Result<T>) -> Option<T> {
     }
 }
 
+/// How many items come, one after the other.
+fn walked(items: impl Iterator) -> u64 {
+    items.fold(0, |n, _| n + 1)
+}
+
 /// Does everything that can be done, each change taken back. Says whether the region verifies as sound.
 fn exercise<K: Key>(region: &mut Region, map: OrderedMap<K, u64>, count: u64, key: &impl Fn(u64) -> K) -> bool {
     let gate = region.gate().clone();
@@ -63,7 +68,12 @@ fn exercise<K: Key>(region: &mut Region, map: OrderedMap<K, u64>, count: u64, ke
         ] {
             let Some(walk) = tolerate(walk) else { continue };
             let most = region.capacity();
-            assert!((walk.clone().count() as u64) < most && (walk.rev().count() as u64) < most);
+            assert!(walked(walk.clone()) < most && walked(walk.clone().rev()) < most);
+            for n in [0, 1, count as usize / 2, count as usize - 1, usize::MAX] {
+                tolerate(walk.clone().nth(n).transpose());
+                tolerate(walk.clone().nth_back(n).transpose());
+                assert!(walked(walk.clone().skip(n)) < most && walked(walk.clone().rev().skip(n)) < most);
+            }
         }
         tolerate(map.first(&reader));
         tolerate(map.last(&reader));
@@ -82,7 +92,7 @@ fn exercise<K: Key>(region: &mut Region, map: OrderedMap<K, u64>, count: u64, ke
     });
     change(region, &|tx| (0..40).try_for_each(|_| map.pop_last(tx).map(|_| ())));
     change(region, &|tx| {
-        map.drain(tx).map(|drain| assert!(drain.count() < 1 << 20))
+        map.drain(tx).map(|drain| assert!(walked(drain) < 1 << 20))
     });
     change(region, &|tx| map.retain(tx, |_, _| false).map(|_| ()));
     let reader = region.read(&pass).expect("read");

@@ -4,10 +4,12 @@ use super::OrderedMap;
 use super::node::Probe;
 use super::tree::{Spot, Toward};
 use crate::archive::{self, Value};
-use crate::error::Result;
-use crate::table::key::{Encoded, Form, Key};
+use crate::error::Error;
+use crate::table::key::{self, Encoded, Form, Key};
 use crate::table::record::RecordMut;
 use crate::tx::Tx;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The place of a key: [`OrderedMap::entry`].
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub struct VacantEntry<'t, 'a, K: Key, V: Value> {
     spot: Spot,
 }
 
+fn decoded<K: Key>(key: &Encoded<'_, K>) -> K {
+    key::decode::<K>(Form::Ordered, key).expect("a key reads what it wrote")
+}
+
 impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
     pub(super) fn new(map: OrderedMap<K, V>, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Self> {
         if tx.mixed().has(map.row) {
@@ -50,6 +56,8 @@ impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
             return Ok(Self::Vacant(VacantEntry { map, tx, key, spot }));
         }
         let record = OrderedMap::<K, V>::record_at(tree, tx, &spot.path)?;
+        // What is lent out without another look is a record of this type (A4 of `archive`).
+        archive::root::<V>(tx, record, OrderedMap::<K, V>::GEOMETRY)?;
         Ok(Self::Occupied(OccupiedEntry {
             map,
             tx,
@@ -59,13 +67,25 @@ impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
         }))
     }
 
+    /// The key.
+    ///
+    /// # Panics
+    /// If `K` is a type of one's own that does not read what it wrote.
+    #[must_use]
+    pub fn key(&self) -> K {
+        match self {
+            Self::Occupied(entry) => entry.key(),
+            Self::Vacant(entry) => entry.key(),
+        }
+    }
+
     /// The record, made from `value` if there is none.
     ///
     /// # Errors
     /// Those of [`OrderedMap::insert`].
     pub fn or_insert(self, value: &V) -> Result<RecordMut<'t, 'a, V>> {
         match self {
-            Self::Occupied(entry) => entry.into_mut(),
+            Self::Occupied(entry) => Ok(entry.into_mut()),
             Self::Vacant(entry) => entry.insert(value),
         }
     }
@@ -76,24 +96,44 @@ impl<'t, 'a, K: Key, V: Value> Entry<'t, 'a, K, V> {
     /// Those of [`OrderedMap::insert`].
     pub fn or_insert_with(self, value: impl FnOnce() -> V) -> Result<RecordMut<'t, 'a, V>> {
         match self {
-            Self::Occupied(entry) => entry.into_mut(),
+            Self::Occupied(entry) => Ok(entry.into_mut()),
             Self::Vacant(entry) => entry.insert(&value()),
         }
+    }
+
+    /// The record, made from the default if there is none.
+    ///
+    /// # Errors
+    /// Those of [`OrderedMap::insert`].
+    pub fn or_default(self) -> Result<RecordMut<'t, 'a, V>>
+    where
+        V: Default,
+    {
+        self.or_insert_with(V::default)
     }
 
     /// Lets `change` change the record in place, if there is one.
     ///
     /// # Errors
     /// Those of `change`.
-    pub fn and_modify(mut self, change: impl FnOnce(&mut RecordMut<'_, 'a, V>) -> Result<()>) -> Result<Self> {
+    pub fn and_modify<E>(mut self, change: impl FnOnce(&mut RecordMut<'_, 'a, V>) -> Result<(), E>) -> Result<Self, E> {
         if let Self::Occupied(entry) = &mut self {
-            change(&mut entry.get_mut()?)?;
+            change(&mut entry.get_mut())?;
         }
         Ok(self)
     }
 }
 
 impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
+    /// The key.
+    ///
+    /// # Panics
+    /// As [`Entry::key`].
+    #[must_use]
+    pub fn key(&self) -> K {
+        decoded(&self.key)
+    }
+
     /// The record, in place.
     ///
     /// # Errors
@@ -103,19 +143,14 @@ impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
     }
 
     /// The record, to be changed in place.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged).
-    pub fn get_mut(&mut self) -> Result<RecordMut<'_, 'a, V>> {
-        RecordMut::new(self.tx, self.map.home(), self.record)
+    pub fn get_mut(&mut self) -> RecordMut<'_, 'a, V> {
+        RecordMut::found(self.tx, self.map.home(), self.record)
     }
 
     /// The record, to be changed in place for as long as the transaction was lent.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged).
-    pub fn into_mut(self) -> Result<RecordMut<'t, 'a, V>> {
-        RecordMut::new(self.tx, self.map.home(), self.record)
+    #[must_use]
+    pub fn into_mut(self) -> RecordMut<'t, 'a, V> {
+        RecordMut::found(self.tx, self.map.home(), self.record)
     }
 
     /// Replaces the record.
@@ -132,11 +167,20 @@ impl<'t, 'a, K: Key, V: Value> OccupiedEntry<'t, 'a, K, V> {
     /// # Errors
     /// Those of [`OrderedMap::remove`].
     pub fn remove(self) -> Result<()> {
-        self.map.take(self.tx, &self.spot.path).map(|_| ())
+        self.map.remove_at(self.tx, &self.spot.path).map(|_| ())
     }
 }
 
 impl<'t, 'a, K: Key, V: Value> VacantEntry<'t, 'a, K, V> {
+    /// The key.
+    ///
+    /// # Panics
+    /// As [`Entry::key`].
+    #[must_use]
+    pub fn key(&self) -> K {
+        decoded(&self.key)
+    }
+
     /// Makes the record.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! Roots in the catalog row: node at the top, depth, records, bytes of their archives, shape of the keys (`Stored`).
 
 mod check;
+mod each;
 mod entry;
 pub(crate) mod node;
 mod query;
@@ -375,13 +376,13 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     pub fn remove(&self, tx: &mut Tx<'_>, key: &K::Borrowed) -> Result<bool> {
         let spot = self.locate(tx, key)?;
         if spot.found {
-            self.take(tx, &spot.path)?;
+            self.remove_at(tx, &spot.path)?;
         }
         Ok(spot.found)
     }
 
     /// Takes the entry at the end of `path` out. Its record stays readable until the commit.
-    fn take(&self, tx: &mut Tx<'_>, path: &Path) -> Result<u64> {
+    fn remove_at(&self, tx: &mut Tx<'_>, path: &Path) -> Result<u64> {
         tx.whole(|tx| {
             let tree = self.admit(tx)?;
             let record = Self::record_at(tree, tx, path)?;

@@ -7,7 +7,16 @@ use crate::archive::Value;
 use crate::error::{Error, Result};
 use crate::region::view::View;
 use crate::table::key::Key;
+use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
+
+/// Two places between entries, and how many records lie between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Within {
+    pub(super) front: Spot,
+    pub(super) back: Spot,
+    pub(super) left: u64,
+}
 
 impl<K: Key, V: Value> OrderedMap<K, V> {
     /// All records, ascending by key.
@@ -28,6 +37,12 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn range<'v>(&self, view: &'v View, bounds: impl RangeBounds<K::Borrowed>) -> Result<Range<'v, K, V>> {
+        let Within { front, back, left } = self.within(view, bounds)?;
+        Range::between(*self, view, &front, &back, left)
+    }
+
+    /// The places between which lie the records whose keys are within `bounds`.
+    pub(super) fn within(&self, view: &View, bounds: impl RangeBounds<K::Borrowed>) -> Result<Within> {
         let most = self.len(view)?;
         let tree = self.admit(view)?;
         let place = |key: &K::Borrowed, behind: bool| -> Result<Spot> {
@@ -51,7 +66,78 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         if left > most {
             return Err(Error::damaged("number of records below", self.row + COUNT, left));
         }
-        Range::between(*self, view, &front, &back, left)
+        Ok(Within { front, back, left })
+    }
+
+    /// The records that so many others come before, ascending by key: a page of a leaderboard. What lies beyond the last record is left out; none if
+    /// the bounds are the wrong way round.
+    ///
+    /// ```
+    /// # fn main() -> shmstate::Result<()> {
+    /// # use shmstate::{OrderedMap, Region};
+    /// # let mut region = Region::in_memory(4 << 20)?;
+    /// # let gate = region.gate().clone();
+    /// # let pass = gate.enter()?;
+    /// # let mut tx = region.begin(&pass)?;
+    /// let board: OrderedMap<(u32, u64), u8> = OrderedMap::create(&mut tx, "board")?;
+    /// for player in 0..25u64 {
+    ///     board.insert(&mut tx, &(player as u32 * 10, player), &0)?;
+    /// }
+    /// // The second page of ten, the best first.
+    /// let players = board.len(&tx)?;
+    /// let page = board.ranks(&tx, players - 20..players - 10)?.rev();
+    /// let scores: Vec<u32> = page.map(|item| item.map(|((score, _), _)| score)).collect::<shmstate::Result<_>>()?;
+    /// assert_eq!(scores, [140, 130, 120, 110, 100, 90, 80, 70, 60, 50]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    pub fn ranks<'v>(&self, view: &'v View, ranks: impl RangeBounds<u64>) -> Result<Range<'v, K, V>> {
+        let most = self.len(view)?;
+        let start = match ranks.start_bound() {
+            Bound::Included(rank) => *rank,
+            Bound::Excluded(rank) => rank.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match ranks.end_bound() {
+            Bound::Included(rank) => rank.saturating_add(1),
+            Bound::Excluded(rank) => *rank,
+            Bound::Unbounded => most,
+        };
+        let end = end.min(most);
+        let start = start.min(end);
+        let tree = self.admit(view)?;
+        let (front, back) = (
+            tree.locate(view, Toward::Rank(start))?,
+            tree.locate(view, Toward::Rank(end))?,
+        );
+        Range::between(*self, view, &front, &back, end - start)
+    }
+
+    /// All keys, ascending.
+    ///
+    /// # Errors
+    /// Those of [`iter`](Self::iter); each item can be [`Error::Damaged`], after which there are no more.
+    pub fn keys<'v>(
+        &self,
+        view: &'v View,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<K>> + ExactSizeIterator + FusedIterator + use<'v, K, V>> {
+        Ok(self.iter(view)?.map(|item| item.map(|(key, _)| key)))
+    }
+
+    /// All records without their keys, ascending by key.
+    ///
+    /// # Errors
+    /// Those of [`iter`](Self::iter); each item can be [`Error::Damaged`], after which there are no more.
+    pub fn values<'v>(
+        &self,
+        view: &'v View,
+    ) -> Result<
+        impl DoubleEndedIterator<Item = Result<&'v V::Archived>> + ExactSizeIterator + FusedIterator + use<'v, K, V>,
+    > {
+        Ok(self.iter(view)?.map(|item| item.map(|(_, value)| value)))
     }
 
     /// The record with the least key.

@@ -109,10 +109,10 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         Ok(())
     }
 
-    /// Before the record whose header is given is changed. It may move.
+    /// Before the record whose header is given is changed. It may move: gives its header.
     #[cold]
-    pub(super) fn renew_at(&self, tx: &mut Tx<'_>, record: u64) -> Result<()> {
-        mixed::renew(self, tx, At::keyed(record)).map(|_| ())
+    pub(super) fn renew_at(&self, tx: &mut Tx<'_>, record: u64) -> Result<u64> {
+        mixed::renew(self, tx, At::keyed(record))
     }
 
     /// The same of all records.

@@ -109,7 +109,12 @@ impl Tree {
 
     /// Walks down and notes the way.
     pub(crate) fn locate(self, view: &View, toward: Toward<'_>) -> Result<Spot> {
-        let (mut at, depth) = self.roots(view)?;
+        let roots = self.roots(view)?;
+        self.locate_below(view, roots, toward)
+    }
+
+    /// The same from a node that lies `depth` levels above the ground: the root, or one that was when a path was noted.
+    pub(crate) fn locate_below(self, view: &View, (mut at, depth): (u64, usize), toward: Toward<'_>) -> Result<Spot> {
         let mut spot = Spot {
             path: Path {
                 depth,

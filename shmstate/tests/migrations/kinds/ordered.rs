@@ -58,7 +58,7 @@ impl<K: Name> Kind for Ordered<K> {
         random: &mut Random,
     ) -> Result<()> {
         let (key, score) = (K::of(random.u64(..60)), random.u32(..));
-        match random.u8(..12) {
+        match random.u8(..16) {
             0 | 1 => {
                 let value = V::random(random);
                 let there = table.insert(tx, &key, &value)?;
@@ -121,6 +121,47 @@ impl<K: Name> Kind for Ordered<K> {
                 assert_eq!(found, expected.map(|(key, (_, is))| (key.clone(), V::of(is))));
                 let seen = table.range(tx, key.clone()..)?.rev().count();
                 assert_eq!(seen, model.range(key..).count());
+            }
+            10 => {
+                let taken = table.take(tx, &key)?.map(V::read);
+                assert_eq!(taken, model.remove(&key).map(|(_, is)| V::of(&is)));
+            }
+            11 => {
+                let to = K::of(random.u64(..60));
+                let gone = table.remove_range(tx, &key..&to)?;
+                let before = model.len();
+                model.retain(|known, _| !(&key..&to).contains(&known));
+                assert_eq!(gone as usize, before - model.len());
+            }
+            12 => {
+                let mut met = Vec::new();
+                table.for_each_mut(tx, &key.., |key, record| {
+                    met.push((key, V::read(record)));
+                    V::set(record, score)
+                })?;
+                let expected = model
+                    .range(key.clone()..)
+                    .map(|(key, (_, is))| (key.clone(), V::of(is)));
+                assert_eq!(met, expected.collect::<Vec<_>>());
+                for (_, of) in model.range_mut(key..) {
+                    as_version::<V, _>(of, |v| v.set_own(score));
+                }
+            }
+            13 => {
+                let ends = [model.first_key_value(), model.last_key_value()].map(|end| end.map(|(key, _)| key.clone()));
+                for (end, key) in ends.into_iter().enumerate() {
+                    let found = if end == 0 {
+                        table.first_mut(tx)?
+                    } else {
+                        table.last_mut(tx)?
+                    };
+                    assert_eq!(found.is_some(), key.is_some());
+                    if let (Some((found, mut record)), Some(key)) = (found, key) {
+                        assert_eq!(found, key);
+                        V::set(&mut record, score)?;
+                        as_version::<V, _>(model.get_mut(&key).expect("there"), |v| v.set_own(score));
+                    }
+                }
             }
             _ => {
                 let Some(key) = any::<Self>(model, random) else {

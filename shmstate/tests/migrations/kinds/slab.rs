@@ -36,7 +36,16 @@ impl Kind for Slabs {
     fn change<V: Version>(table: Slab<V>, tx: &mut Tx<'_>, model: &mut Model<Self>, random: &mut Random) -> Result<()> {
         let (id, score) = (any::<Self>(model, random), random.u32(..));
         match (random.u8(..12), id) {
-            (0..3, _) | (_, None) => {
+            (0, _) => {
+                let mut value = V::random(random);
+                value.set_own(score);
+                let id = table.insert_with(tx, |id| {
+                    assert!(!model.contains_key(&id));
+                    value.clone()
+                })?;
+                put::<Self, V>(model, id, (), value);
+            }
+            (1..3, _) | (_, None) => {
                 let value = V::random(random);
                 put::<Self, V>(model, table.insert(tx, &value)?, (), value);
             }
@@ -45,7 +54,12 @@ impl Kind for Slabs {
                 assert!(table.replace(tx, id, &value)?);
                 put::<Self, V>(model, id, (), value);
             }
-            (4 | 5, Some(id)) => {
+            (4, Some(id)) => {
+                let taken = table.take(tx, id)?.map(V::read);
+                assert_eq!(taken, model.remove(&id).map(|(_, is)| V::of(&is)));
+                assert!(table.take(tx, id)?.is_none() && !table.contains(tx, id)?);
+            }
+            (5, Some(id)) => {
                 assert!(table.remove(tx, id)?);
                 assert!(!table.remove(tx, id)? && !table.contains(tx, id)?);
                 model.remove(&id);
