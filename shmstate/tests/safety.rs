@@ -275,7 +275,7 @@ fn a_panic_leaves_no_half_of_a_record() {
             assert_eq!((seen, timers.len(&tx).expect("len")), (5, 1), "operation {operation}");
             map.for_each_mut(&mut tx, |_, record| {
                 is_first(record);
-                Ok(())
+                Ok::<_, Error>(())
             })
             .expect("pass");
             let refused = tx.commit();

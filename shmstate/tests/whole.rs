@@ -443,7 +443,7 @@ fn an_operation_that_a_panic_ends_is_not_committed() {
     };
     region.write(&pass, fill).expect("filled");
     type Way<'w> = &'w dyn Fn(&mut Tx<'_>, &mut dyn FnMut());
-    let ways: [(&str, Way<'_>); 8] = [
+    let ways: [(&str, Way<'_>); 9] = [
         ("map retain", &|tx, third| {
             _ = t.map.retain(tx, |_, _| {
                 Ok({
