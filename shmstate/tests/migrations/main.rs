@@ -3,6 +3,7 @@
 mod back;
 mod chains;
 mod declared;
+mod full;
 mod kinds;
 mod random;
 mod refused;
