@@ -1,12 +1,12 @@
 //! The three places a region's memory can come from: make, open, attach, recover, remove; large pages; a raised capacity.
 
+mod leased;
+
+use leased::leased;
 use rustix::fs::{SealFlags, fcntl_get_seals, ftruncate};
-use shmstate::lease::{Lease, LeaseCell, LocalLease};
-use shmstate::{Activity, Cell, Error, Gate, Inspection, Map, MountKind, Options, Region, Result, verify};
+use shmstate::{Activity, Cell, Error, Inspection, Map, MountKind, Options, Region, Result, verify};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A directory in /dev/shm, which is a tmpfs like any other, gone at the end with what is in it.
 struct Directory(PathBuf);
@@ -63,19 +63,6 @@ fn descriptor(region: &Region) -> OwnedFd {
         .try_clone_to_owned()
         .expect("duplicate")
 }
-/// A gate of an owner by a lease, as of a process that was handed the region.
-fn leased() -> Gate {
-    let cell = Arc::new(LocalLease::default());
-    let owned = Lease::Owned {
-        owner: 1,
-        generation: 1,
-    };
-    cell.word().store(owned.to_word(), Ordering::Release);
-    let gate = Gate::closed(cell);
-    gate.open(owned);
-    gate
-}
-
 #[test]
 fn a_directory_of_ones_choice() {
     let directory = Directory::new("directory");

@@ -1,9 +1,9 @@
 //! Which regions have a thread of their own, and that it goes with them. Alone in its process: it counts threads.
 
-use shmstate::lease::{Lease, LeaseCell, LocalLease};
-use shmstate::{Gate, Inspection, Region};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+mod leased;
+
+use leased::leased;
+use shmstate::{Inspection, Region};
 use std::time::{Duration, Instant};
 
 fn threads() -> usize {
@@ -22,19 +22,6 @@ fn expect(count: usize, what: &str) {
         std::thread::yield_now();
     }
 }
-/// A gate of an owner by a lease, as of a process that was handed the region.
-fn leased() -> Gate {
-    let cell = Arc::new(LocalLease::default());
-    let owned = Lease::Owned {
-        owner: 1,
-        generation: 1,
-    };
-    cell.word().store(owned.to_word(), Ordering::Release);
-    let gate = Gate::closed(cell);
-    gate.open(owned);
-    gate
-}
-
 #[test]
 fn a_large_region_has_a_thread_until_it_is_dropped() {
     let options = Region::options().capacity(64 << 20);

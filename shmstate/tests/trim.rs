@@ -1,13 +1,13 @@
 //! Memory given back, on real objects: figures of the kernel, reopening, successors, large pages, checkpoints, observers.
 
-use shmstate::lease::{Lease, LeaseCell, LocalLease};
+mod leased;
+
+use leased::leased;
 use shmstate::{
-    CheckpointOptions, Error, Gate, Inspection, Map, Observer, Options, Pass, Region, Result, TableOptions, Trimmed,
-    verify,
+    CheckpointOptions, Error, Inspection, Map, Observer, Options, Pass, Region, Result, TableOptions, Trimmed, verify,
 };
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -111,19 +111,6 @@ fn kinds() -> [(&'static str, Options); 3] {
         ("raised", options.capacity(64 * MIB).reserve(128 * MIB)),
     ]
 }
-/// A gate of an owner by a lease, as of a process that was handed the region.
-fn leased() -> Gate {
-    let cell = Arc::new(LocalLease::default());
-    let owned = Lease::Owned {
-        owner: 1,
-        generation: 1,
-    };
-    cell.word().store(owned.to_word(), Ordering::Release);
-    let gate = Gate::closed(cell);
-    gate.open(owned);
-    gate
-}
-
 #[test]
 fn given_back_kept_over_a_reopening_and_taken_again() {
     for (what, options) in kinds() {
