@@ -611,3 +611,206 @@ fn any_number_may_be_asked_for() {
         assert!(found.is_sound(), "{bytes}: {found:?}");
     }
 }
+
+/// What a table had for its older shape is nobody's once that is gone: its row may be another table's.
+#[test]
+fn clearing_a_table_that_has_migrated_clears_no_other() {
+    for vacant in [false, true] {
+        let (mut region, gate) = world();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| Map::<u64, v1::P>::create(tx, "t")?.insert(tx, &1, &old()))
+            .expect("table");
+        let two: Map<u64, v2::P> = Map::open_migrating(&region, "t", Steps::new().from::<v1::P>()).expect("open");
+        while region.write(&pass, |tx| two.sweep(tx, 100)).expect("sweep").left > 0 {}
+        if vacant {
+            for _ in 0..3 {
+                region.write(&pass, |tx| two.sweep(tx, 100)).expect("sweep");
+            }
+        }
+        let gold: Map<u64, u64> = region
+            .write(&pass, |tx| -> Result<_> {
+                let gold = Map::create(tx, "gold")?;
+                gold.insert(tx, &7, &70)?;
+                Ok(gold)
+            })
+            .expect("another table");
+        region.write(&pass, |tx| two.clear(tx)).expect("cleared");
+        let reader = region.read(&pass).expect("read");
+        assert_eq!(two.len(&reader).expect("len"), 0);
+        assert_eq!(gold.get(&reader, &7).expect("get").expect("there").to_native(), 70);
+        drop(pass);
+        sound(&region, &gate);
+    }
+}
+
+/// The source of a move that is over is gone with all that was kept for it, and what this process knew of it is nobody's: neither of who gets its row,
+/// nor of the next owner.
+#[test]
+fn a_move_that_is_over_leaves_nothing_of_its_source() {
+    let (mut region, gate) = world();
+    let pass = gate.enter().expect("pass");
+    region
+        .write(&pass, |tx| -> Result<()> {
+            Map::<u64, v1::P>::create(tx, "later")?.insert(tx, &1, &old())?;
+            let source: Map<u64, v1::P> = Map::create(tx, "source")?;
+            for key in 0..100 {
+                source.insert(tx, &key, &old())?;
+            }
+            Ok(())
+        })
+        .expect("tables");
+    let moving = Move::<u64, v2::P>::of("source")
+        .steps(Steps::new().from::<v1::P>())
+        .to::<u64, u64>(
+            "target",
+            |key| Some(*key),
+            |_, key, two| Ok(vec![(*key, u64::from(two.a))]),
+        )
+        .open(&region)
+        .expect("open");
+    let mut calls = 0;
+    while region.write(&pass, |tx| moving.sweep(tx, 30)).expect("sweep").left > 0 {
+        calls += 1;
+        assert!(calls < 100);
+    }
+    let names = |region: &Region| -> Vec<String> {
+        let tables = region.read(&pass).expect("read").tables().expect("tables");
+        tables.into_iter().map(|table| table.name).collect()
+    };
+    assert_eq!(names(&region), ["later", "target"]);
+    // Whatever gets the row of the source.
+    let others = region.write(&pass, |tx| -> Result<_> {
+        let mut others = Vec::new();
+        for i in 0..8 {
+            let other: Map<u64, v2::P> = Map::create(tx, &format!("other-{i}"))?;
+            other.insert(tx, &1, &v2::P { a: i })?;
+            others.push(other);
+        }
+        let numbers: Map<u64, [u32; 3]> = Map::create(tx, "numbers")?;
+        numbers.insert(tx, &1, &[1; 3])?;
+        assert!(numbers.remove(tx, &1)?);
+        Ok(others)
+    });
+    for (i, other) in others.expect("made").into_iter().enumerate() {
+        region
+            .write(&pass, |tx| -> Result<()> {
+                let mut record = other.get_mut(tx, &1)?.expect("there");
+                assert_eq!(record.a.to_native(), i as u32);
+                record.set(|p| &p.a, 9.into())?;
+                assert!(other.remove(tx, &1)?);
+                other.insert(tx, &2, &v2::P { a: 2 })?;
+                other.clear(tx)
+            })
+            .expect("changed");
+    }
+    // What the next owner does first, this process does here.
+    let later: Map<u64, v2::P> = Map::open_migrating(&region, "later", Steps::new().from::<v1::P>()).expect("open");
+    region
+        .write(&pass, |tx| later.get_mut(tx, &1).map(|found| assert!(found.is_some())))
+        .expect("begun");
+    drop(pass);
+    sound(&region, &gate);
+}
+
+/// By a handle of another version nothing is taken away either: it would be counted as what it is not.
+#[test]
+fn an_old_handle_takes_nothing_away() {
+    let options = Region::options().capacity(8 << 20);
+    for swept in [false, true] {
+        let mut region = options.create_anonymous("safety-take").expect("region");
+        let mut gate = region.gate().clone();
+        let made = region.write(&gate.enter().expect("pass"), |tx| -> Result<_> {
+            let map: Map<u64, v1::P> = Map::create(tx, "map")?;
+            let ordered: OrderedMap<u64, v1::P> = OrderedMap::create(tx, "ordered")?;
+            let slab: Slab<v1::P> = Slab::create(tx, "slab")?;
+            let queue: Queue<v1::P> = Queue::create(tx, "queue")?;
+            let timers: Timers<v1::P> = Timers::create(tx, "timers", shmstate::Gap::All)?;
+            let (mut ids, mut due) = (Vec::new(), Vec::new());
+            for key in 0..10 {
+                map.insert(tx, &key, &old())?;
+                ordered.insert(tx, &key, &old())?;
+                ids.push(slab.insert(tx, &old())?);
+                queue.push_back(tx, &old())?;
+                due.push(timers.insert(tx, key, &old())?);
+            }
+            Ok((map, ordered, slab, queue, timers, ids, due))
+        });
+        let (map, ordered, slab, queue, timers, ids, due) = made.expect("tables");
+        for owner in 0..2 {
+            let pass = gate.enter().expect("pass");
+            if owner == 0 {
+                let steps = || Steps::new().from::<v1::P>();
+                let maps: Map<u64, v2::P> = Map::open_migrating(&region, "map", steps()).expect("open");
+                let trees: OrderedMap<u64, v2::P> =
+                    OrderedMap::open_migrating(&region, "ordered", steps()).expect("open");
+                let slabs: Slab<v2::P> = Slab::open_migrating(&region, "slab", steps()).expect("open");
+                let queues: Queue<v2::P> = Queue::open_migrating(&region, "queue", steps()).expect("open");
+                let alarms: Timers<v2::P> = Timers::open_migrating(&region, "timers", steps()).expect("open");
+                let budget = if swept { 1000 } else { 0 };
+                for _ in 0..4 {
+                    region
+                        .write(&pass, |tx| -> Result<()> {
+                            if budget > 0 {
+                                maps.sweep(tx, budget)?;
+                                trees.sweep(tx, budget)?;
+                                slabs.sweep(tx, budget)?;
+                                queues.sweep(tx, budget)?;
+                                alarms.sweep(tx, budget)?;
+                            }
+                            Ok(())
+                        })
+                        .expect("settled");
+                }
+            }
+            let mut attempts: Vec<(&str, Result<()>)> = Vec::new();
+            let mut attempt = |what, work: &dyn Fn(&mut shmstate::Tx<'_>) -> Result<()>| {
+                let mut tx = region.begin(&pass).expect("begin");
+                let result = work(&mut tx);
+                // Refused, so nothing has changed, and may be committed.
+                tx.commit().expect("commit");
+                attempts.push((what, result));
+            };
+            attempt("map remove", &|tx| map.remove(tx, &1).map(|_| ()));
+            attempt("map take", &|tx| map.take(tx, &1).map(|_| ()));
+            attempt("map clear", &|tx| map.clear(tx));
+            attempt("ordered remove", &|tx| ordered.remove(tx, &1).map(|_| ()));
+            attempt("ordered range", &|tx| ordered.remove_range(tx, 2..4).map(|_| ()));
+            attempt("ordered all", &|tx| ordered.remove_range(tx, ..).map(|_| ()));
+            attempt("ordered pop", &|tx| ordered.pop_first(tx).map(|_| ()));
+            attempt("ordered clear", &|tx| ordered.clear(tx));
+            attempt("slab remove", &|tx| slab.remove(tx, ids[1]).map(|_| ()));
+            attempt("slab drain", &|tx| slab.drain(tx, |_, _| ()).map(|_| ()));
+            attempt("slab clear", &|tx| slab.clear(tx));
+            attempt("queue pop", &|tx| queue.pop_front(tx, |_, _| ()).map(|_| ()));
+            attempt("queue before", &|tx| queue.remove_before(tx, u64::MAX).map(|_| ()));
+            attempt("queue clear", &|tx| queue.clear(tx));
+            attempt("timers cancel", &|tx| timers.cancel(tx, due[1]).map(|_| ()));
+            attempt("timers retain", &|tx| timers.retain(tx, |_, _, _| false).map(|_| ()));
+            attempt("timers due", &|tx| timers.pop_due(tx, 100, |_, _, _| ()).map(|_| ()));
+            attempt("timers clear", &|tx| timers.clear(tx));
+            for (what, refused) in attempts {
+                assert!(refused.is_err(), "{what}, swept {swept}, owner {owner}");
+            }
+            drop(pass);
+            sound(&region, &gate);
+            if owner == 0 {
+                // Another one, who opens none of the tables.
+                let descriptor = region.descriptor().expect("a memfd").try_clone_to_owned();
+                drop(region);
+                region = options
+                    .attach("safety-take", descriptor.expect("duplicate"))
+                    .expect("attach");
+                gate = region.gate().clone();
+            }
+        }
+        let reader_pass = gate.enter().expect("pass");
+        let tables = region.read(&reader_pass).expect("read").tables().expect("tables");
+        assert!(
+            tables
+                .iter()
+                .filter(|table| !table.name.starts_with('.'))
+                .all(|table| table.records == 10)
+        );
+    }
+}

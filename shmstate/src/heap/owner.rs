@@ -67,7 +67,7 @@ impl Owner {
         let heads = match self.row() {
             None => at::CLASS_HEADS,
             Some(row) => match view.load(row + HEADS, WHAT)? {
-                // A table that was dropped, in the hands of who did not notice (L3 of `table::dropped`).
+                // A table that was dropped, in the hands of who did not notice (L2 of `table::dropped`).
                 0 => return Err(Error::damaged("heads of a table", row + HEADS, 0)),
                 heads => heads,
             },

@@ -11,6 +11,7 @@
 
 use crate::error::{Error, Result};
 use crate::region::header::{HEADER, ROW, ROWS};
+use crate::region::view::View;
 use crate::table::mixed::At;
 use crate::tx::Tx;
 use rkyv::util::AlignedVec;
@@ -26,6 +27,12 @@ const MOST_CONVERTED: usize = 4096;
 
 /// A table that may hold records of several shapes.
 pub(crate) trait Bridge: Any + Send + Sync {
+    /// Its name.
+    fn table(&self) -> &str;
+
+    /// Whether the table that it was entered for is still in its row.
+    fn is_of(&self, view: &View) -> bool;
+
     /// Makes the catalog say what this process writes (B2).
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()>;
 
@@ -87,9 +94,9 @@ impl Mixed {
     }
 
     /// Whether the table whose row is given is entered, whatever its type.
-    pub(crate) fn is_entered(&self, row: u64) -> bool {
+    pub(crate) fn is_entered(&self, row: u64, view: &View) -> bool {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.iter().any(|(known, _)| *known == row)
+        tables.iter().any(|(known, bridge)| *known == row && bridge.is_of(view))
     }
 
     /// Whether the table whose row is given is the target of a move.

@@ -486,11 +486,16 @@ impl Region {
         let mut tx = Tx::begin(self, pass);
         // What others dropped and did not come to the end of.
         crate::table::dropped::finish(&mut tx)?;
-        for (_, bridge) in tx.mixed().all() {
+        let movers = tx.moves().all();
+        for (row, bridge) in tx.mixed().all() {
+            // The source of a move that is over went with it.
+            if !bridge.is_of(&tx) && movers.iter().any(|mover| mover.source() == bridge.table()) {
+                tx.mixed().leave(row);
+                continue;
+            }
             bridge.settle(&mut tx)?;
         }
         crate::table::moving::disown(&mut tx)?;
-        let movers = tx.moves().all();
         for mover in &movers {
             mover.settle(&mut tx)?;
         }

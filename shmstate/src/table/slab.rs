@@ -363,6 +363,7 @@ impl<T: Value> Slab<T> {
             let archived = if tx.mixed().has(self.row) {
                 mixed::discard(self, tx, At::slot(slot))?
             } else {
+                mixed::check_mine(self, tx, slot.record)?;
                 record::discard(tx, self.home(), slot.record, 0)?
             };
             slots.release(tx, slot, archived)
@@ -403,9 +404,7 @@ impl<T: Value> Slab<T> {
                 }
                 removed += 1;
             }
-            if tx.mixed().has(self.row) {
-                mixed::clear(self, tx)?;
-            }
+            mixed::clear(self, tx)?;
             slots.clear(tx)?;
             Ok(removed)
         })

@@ -1,7 +1,7 @@
 //! The catalog: a row for each table, with its name, its shape and its roots.
 //!
 //! ```text
-//!   0 u32 state (0 empty, 1 live) · u16 kind · u16 length of the name      8 [u8; 64] name
+//!   0 u32 state (0 empty, 1 live, 3 being dropped) · u16 kind · u16 length of the name      8 [u8; 64] name
 //!  72 u128 fingerprint of the value    88 u128 fingerprint of the key
 //! 104 u16 declared version · u16 check of the descriptions · u32 flags (1: records have checksums, 2: they have moved for good, 8 bits from 256
 //!     on: moves that lead here, the upper 16: the declared version that the table was made with)     112 u64 block with the descriptions
@@ -14,7 +14,7 @@
 //! transaction like everything else. A successor reads rows while the owner is at work, so it reads until they hold still.
 //!
 //! - **R1** A table has an *identity*: the region's tag and the number of tables that the region had made by then, which is not logged, so that it never falls. No
-//!   other table of any region has it, also if the table's making is taken back. A handle has the offset of a row and the identity of the table that it was
+//!   other table of any region has it (a region's tag is 64 bits of chance), also if the table's making is taken back. A handle has the offset of a row and the identity of the table that it was
 //!   given for, and is honoured only where both stand together. So a row may be another table's as soon as its table is gone: whoever has a
 //!   handle of that, in whatever process, is told so.
 //! - **R2** Versions of a table are less than 256 apart in all its life, so that a record's header, which has 8 bits of its version, tells a handle of any
@@ -135,7 +135,7 @@ pub(crate) fn row(view: &View, index: u64) -> Result<Option<Row>> {
     Ok(any_row(view, index)?.filter(|row| row.state == State::Live))
 }
 
-/// Reads row `index` of the catalog, also of a table that was dropped; `None` if there never was one.
+/// Reads row `index` of the catalog, also of a table that is being dropped; `None` if there is none.
 pub(crate) fn any_row(view: &View, index: u64) -> Result<Option<Row>> {
     let offset = HEADER + index * ROW;
     let head = view.load(offset, WHAT)?;
@@ -238,14 +238,9 @@ pub(crate) fn check_there(row: &Row) -> Result<()> {
     })
 }
 
-/// [`find`] without a pass: for a successor whose predecessor may be changing the catalog right now, or may have died in the middle of a
-/// transaction that nobody has taken back yet. A row that the open log does not cover was committed before. If the table is dropped
-/// afterwards, its handle finds nothing (R1).
-pub(crate) fn find_live(region: &Region, name: &str, spec: &Spec) -> Result<u64> {
-    live(region, |view| find(view, name, spec).map(|row| (row, row)))
-}
-
-/// Reads of the catalog what was committed, as [`find_live`] does: `look` gives the row that it depends on, and what it found.
+/// Reads of the catalog what was committed, without a pass: for a successor whose predecessor may be changing the catalog right now, or may have died in
+/// the middle of a transaction that nobody has taken back yet. A row that the open log does not cover was committed before. `look` gives the row that it
+/// depends on, and what it found: a handle is made there, so that its identity is that of the table that was found (R1).
 pub(crate) fn live<R>(region: &Region, look: impl Fn(&View) -> Result<(u64, R)>) -> Result<R> {
     let view = &region.view;
     let deadline = Instant::now() + PATIENCE;

@@ -343,8 +343,8 @@ impl<K: Key, V: Value> Map<K, V> {
                         moving::before(tx, self.row, &Self::encode(key.borrowed())?)?;
                     }
                 }
-                mixed::clear(self, tx)?;
             }
+            mixed::clear(self, tx)?;
             let mut blocks = Blocks::of(tx, self.home().owner)?;
             while let Some(block) = blocks.next(tx)? {
                 let header = block.offset + block.size - record::HEADER;

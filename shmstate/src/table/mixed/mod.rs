@@ -41,7 +41,7 @@ mod twins;
 pub(crate) use check::{Versions, check};
 pub(crate) use companion::{Companion, companions};
 pub(crate) use companion::{check_plain, companion_of};
-pub(crate) use records::{clear, discard, is_mixed, note, other, read, renew};
+pub(crate) use records::{check_mine, clear, discard, is_mixed, note, other, read, renew};
 pub use sweep::Swept;
 pub(crate) use sweep::{drop_records, sweep, unswept};
 pub(crate) use table::{At, Table, ends_at, in_chunk};
@@ -149,10 +149,10 @@ fn open_for<T: Table>(
         if !steps.sources.is_empty() {
             catalog::check_future(view, &row, &T::spec())?;
         }
-        Ok((row.offset, row))
+        Ok((row.offset, T::of_row(row.offset, view)?))
     };
-    let row = catalog::live(region, found)?.offset;
-    let table = T::of_row(row, &region.view)?;
+    let table = catalog::live(region, found)?;
+    let row = table.row();
     // A second handle in a process that knows the steps: it is one more of the first.
     if steps.sources.is_empty() && mixture(&table, &region.view).is_some() {
         return Ok(table);
@@ -161,6 +161,11 @@ fn open_for<T: Table>(
     let state = loop {
         let (state, doubt, is_open) = catalog::live(region, |view| {
             let row = catalog::named(view, name)?;
+            // Another one may have got its name since: what is compared is the table of the handle.
+            table.belongs(view)?;
+            if row.offset != table.row() {
+                return Err(Error::TableGone);
+            }
             let state = State::of::<T>(view, &row, &steps)?;
             let checked = state.as_ref().map(|state| state.check_twins(&table, view, &row));
             let is_open = view.header(at::LOG_LENGTH) != 0;
@@ -191,9 +196,10 @@ fn open_for<T: Table>(
     Ok(table)
 }
 
-/// What this process knows of a table that may hold records of several shapes.
+/// What this process knows of a table that may hold records of several shapes, and of none that was in its row before (R3 of `catalog`).
 fn mixture<T: Table>(table: &T, view: &View) -> Option<Arc<Mixture<T>>> {
-    view.mixed().bridge::<Mixture<T>>(table.row())
+    let found = view.mixed().bridge::<Mixture<T>>(table.row());
+    found.filter(|mixture| mixture.is_of(view))
 }
 
 impl<T: Table> Mixture<T> {
@@ -283,6 +289,14 @@ impl<T: Table> Mixture<T> {
 }
 
 impl<T: Table> Bridge for Mixture<T> {
+    fn table(&self) -> &str {
+        &self.name
+    }
+
+    fn is_of(&self, view: &View) -> bool {
+        self.table.belongs(view).is_ok()
+    }
+
     fn settle(&self, tx: &mut Tx<'_>) -> Result<()> {
         self.table.belongs(tx)?;
         let row = catalog::named(tx, &self.name)?;

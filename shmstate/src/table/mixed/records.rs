@@ -3,16 +3,17 @@
 //! None of it is on the way of a table of one shape: reading comes here only with a record that is not of the handle's version, changing
 //! only in a table that is entered (B1 of `region::mixed`).
 
-use super::companion::{count_off, set_left};
+use super::companion::{companions, count_off, set_left};
 use super::state::State;
 use super::{At, HEADER, Mixture, Table, VERSION, mixture};
 use crate::archive::{self, ArchivedOf};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 use crate::region::view::View;
-use crate::table::keyed;
+use crate::schema::Schema;
 use crate::table::map::Map;
 use crate::table::record::{self, Home};
+use crate::table::{catalog, keyed};
 use crate::tx::Tx;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ pub(crate) fn read<'v, T: Table>(table: &T, view: &'v View, at: At, why: Error) 
 /// What is known of a table that is entered; `None` if it is only the target of moves.
 fn known<T: Table>(table: &T, view: &View) -> Result<Option<Arc<Mixture<T>>>> {
     match mixture(table, view) {
-        None if view.mixed().is_entered(table.row()) => {
+        None if view.mixed().is_entered(table.row(), view) => {
             // Entered by another type: this one would not keep what that one does (M4).
             Err(Error::ForeignTable)
         }
@@ -162,9 +163,15 @@ pub(crate) fn note<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) {
 pub(crate) fn discard<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u64> {
     let head = T::carried(tx, at.header)?.parts().head();
     let mut home = table.home();
-    if tx.mixed().has(table.row())
-        && let Some(mixture) = known(table, tx)?
-    {
+    let known = if tx.mixed().has(table.row()) {
+        known(table, tx)?
+    } else {
+        None
+    };
+    if known.is_none() {
+        check_mine(table, tx, at.header)?;
+    }
+    if let Some(mixture) = known {
         tx.region.view.mixed_mut().tidy();
         let (state, name) = (mixture.state(), table.name(tx, at)?);
         let word = tx.load(at.header, HEADER)?;
@@ -183,13 +190,52 @@ pub(crate) fn discard<T: Table>(table: &T, tx: &mut Tx<'_>, at: At) -> Result<u6
     record::discard(tx, home, at.header, head)
 }
 
+/// Refuses to take all records away by a handle that is not of the version that the table has, or while some are of another: what is counted of those
+/// would be wrong for good. A program that knows the other versions has entered the table.
+fn check_all<T: Table>(table: &T, view: &View) -> Result<()> {
+    let row = catalog::row_at(view, table.row())?;
+    // The library's own tables have no versions of their own.
+    if row.name.starts_with('.') {
+        return Ok(());
+    }
+    catalog::check_version(view, row.offset, T::Value::VERSION)?;
+    match companions(view, &row.name)?.iter().find(|companion| companion.left > 0) {
+        None => Ok(()),
+        Some(companion) => Err(Error::OtherVersion {
+            at: companion.row.offset,
+            version: companion.row.version as u8,
+            expected: archive::version::<T::Value>(),
+        }),
+    }
+}
+
+/// Refuses to take a record away, in a table that is not entered, by a handle that is not of the version that the table and the record have: a count
+/// of records of another would be wrong for good. `header` is that of the record.
+#[inline]
+pub(crate) fn check_mine<T: Table>(table: &T, view: &View, header: u64) -> Result<()> {
+    catalog::check_version(view, table.row(), T::Value::VERSION)?;
+    let word = view.load(header, HEADER)?;
+    if archive::version_in(word) == archive::version::<T::Value>() {
+        return Ok(());
+    }
+    Err(Error::OtherVersion {
+        at: header,
+        version: archive::version_in(word),
+        expected: archive::version::<T::Value>(),
+    })
+}
+
 /// All records are about to go: so do their twins.
 #[cold]
 pub(crate) fn clear<T: Table>(table: &T, tx: &mut Tx<'_>) -> Result<()> {
-    let Some(mixture) = mixture(table, tx) else {
-        return Ok(());
+    let Some(mixture) = known(table, tx)? else {
+        return check_all(table, tx);
     };
     for companion in mixture.state().companions {
+        // One that nobody wanted may be gone, and its row another table's (U2 of `sweep`).
+        if !mixture.is_there(tx, companion)? {
+            continue;
+        }
         set_left(tx, companion, 0)?;
         Map::<T::Name, u8>::handle_of(companion, tx)?.clear(tx)?;
     }

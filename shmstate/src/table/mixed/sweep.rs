@@ -89,7 +89,7 @@ impl<T: Table> Mixture<T> {
     }
 
     /// Whether a row still is that of a companion of the table (U2).
-    fn is_there(&self, view: &View, companion: u64) -> Result<bool> {
+    pub(super) fn is_there(&self, view: &View, companion: u64) -> Result<bool> {
         let row = catalog::row(view, (companion - HEADER_BYTES) / ROW)?;
         Ok(row.is_some_and(|row| companion_of(&row.name).is_some_and(|(_, of)| *of == *self.name)))
     }

@@ -161,6 +161,9 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         }
         let moves = tx.header(at::MOVES).saturating_sub(1);
         tx.put(at::MOVES, moves, WHAT)?;
+        for companion in mixed::companions(tx, self.name())? {
+            dropped::drop_row(tx, &companion.row)?;
+        }
         dropped::drop_row(tx, &marks)?;
         dropped::drop_row(tx, &source)?;
         self.dropping.store(true, Ordering::Relaxed);

@@ -398,6 +398,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         if tx.mixed().has(self.row) {
             return mixed::discard(self, tx, At::keyed(record));
         }
+        mixed::check_mine(self, tx, record)?;
         let head = keyed::head_of::<K>(tx, record)?;
         record::discard(tx, self.home(), record, head)
     }

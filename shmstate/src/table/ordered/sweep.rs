@@ -154,9 +154,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
         tx.whole(|tx| {
             let most = self.len(tx)?;
             let tree = self.admit(tx)?;
-            if tx.mixed().has(self.row) {
-                mixed::clear(self, tx)?;
-            }
+            mixed::clear(self, tx)?;
             tree.clear(tx, most, record::forget)?;
             tx.put_all(self.row + COUNT, &[0, 0], WHAT)
         })

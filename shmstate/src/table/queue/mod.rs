@@ -239,6 +239,7 @@ impl<T: Value> Queue<T> {
         let archived = if tx.mixed().has(self.row) {
             mixed::discard(self, tx, At::numbered(record, roots.head))?
         } else {
+            mixed::check_mine(self, tx, record)?;
             record::discard(tx, self.home(), record, 0)?
         };
         ring.pop(tx, roots, archived)

@@ -201,8 +201,10 @@ impl Streams {
     /// # Errors
     /// [`Error::NoTable`], [`Error::SchemaMismatch`], [`Error::Undeclared`], [`Error::Busy`], [`Error::Damaged`].
     pub fn open(region: &Region, name: &str) -> Result<Self> {
-        let row = catalog::find_live(region, name, &Self::spec())?;
-        Ok(Self::handle(row, &region.view))
+        catalog::live(region, |view| {
+            let row = catalog::find(view, name, &Self::spec())?;
+            Ok((row, Self::handle(row, view)))
+        })
     }
 
     /// Finds the table, or makes it.

@@ -57,6 +57,10 @@ impl<T: Value> Timers<T> {
                     self.take(tx, &slot)?;
                     cancelled += 1;
                 }
+                if tx.mixed().has(self.row) {
+                    // Each was converted to be shown.
+                    tx.region.view.mixed_mut().tidy();
+                }
             }
             Ok(cancelled)
         })

@@ -319,6 +319,7 @@ impl<T: Value> Timers<T> {
             let archived = if tx.mixed().has(self.row) {
                 mixed::discard(self, tx, At::slot(slot))?
             } else {
+                mixed::check_mine(self, tx, slot.record)?;
                 record::discard(tx, self.home(), slot.record, 0)?
             };
             slots.release(tx, slot, archived)
@@ -418,9 +419,7 @@ impl<T: Value> Timers<T> {
             while let Some(slot) = slots.next(tx, &mut cursor)? {
                 record::forget(tx, slot.record)?;
             }
-            if tx.mixed().has(self.row) {
-                mixed::clear(self, tx)?;
-            }
+            mixed::clear(self, tx)?;
             heap.clear(tx)?;
             slots.clear(tx)
         })
