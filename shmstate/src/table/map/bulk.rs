@@ -336,12 +336,10 @@ impl<K: Key, V: Value> Map<K, V> {
         tx.whole(|tx| {
             let index = self.admit(tx)?;
             self.check_whole(tx)?;
-            if tx.mixed().has(self.row) {
-                if tx.mixed().is_target(self.row) {
-                    let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
-                    for key in keys {
-                        moving::before(tx, self.row, &Self::encode(key.borrowed())?)?;
-                    }
+            if tx.mixed().is_target(self.row) {
+                let keys = self.keys(tx)?.collect::<Result<Vec<K>>>()?;
+                for key in keys {
+                    moving::before(tx, self.row, &Self::encode(key.borrowed())?)?;
                 }
             }
             mixed::clear(self, tx)?;

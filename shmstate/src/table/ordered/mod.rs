@@ -315,7 +315,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     /// The record under `key`, to be changed in place.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get); where records migrate, those of [`insert`](Self::insert) too.
     #[inline]
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, key: &K::Borrowed) -> Result<Option<RecordMut<'t, 'a, V>>> {
         if tx.mixed().has(self.row) {

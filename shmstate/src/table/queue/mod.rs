@@ -347,7 +347,7 @@ impl<T: Value> Queue<T> {
     /// The record at `index`, counted from the oldest, which is at 0, to be changed in place, and its serial number.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; where records migrate, those of [`push_back`](Self::push_back).
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, index: u64) -> Result<Option<(u64, RecordMut<'t, 'a, T>)>> {
         let roots = self.admit(tx)?.roots(tx)?;
         if index >= roots.len() {
@@ -372,7 +372,7 @@ impl<T: Value> Queue<T> {
     /// The record with that serial number, to be changed in place; `None` if it was taken out, or is not there yet.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; where records migrate, those of [`push_back`](Self::push_back).
     pub fn get_serial_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, serial: u64) -> Result<Option<RecordMut<'t, 'a, T>>> {
         let roots = self.admit(tx)?.roots(tx)?;
         if !roots.has(serial) {

@@ -373,7 +373,7 @@ impl<T: Value> Timers<T> {
     /// The timer's record, to be changed in place; `None` if it fired for the last time or was cancelled.
     ///
     /// # Errors
-    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`].
+    /// [`Error::ForeignTable`], [`Error::TableGone`], [`Error::Damaged`]; where records migrate, those of [`insert`](Self::insert).
     pub fn get_mut<'t, 'a>(&self, tx: &'t mut Tx<'a>, id: TimerId) -> Result<Option<RecordMut<'t, 'a, T>>> {
         let Some(slot) = self.admit(tx)?.0.find(tx, id.0)? else {
             return Ok(None);
