@@ -118,10 +118,10 @@ impl Mixed {
         self.rows.store(bits, Ordering::Relaxed);
     }
 
-    /// Enters the table whose row is given; what was known of it before is forgotten.
+    /// Enters the table whose row is given; what was known of it before, in this row or another, is forgotten.
     pub(crate) fn enter(&self, row: u64, bridge: Arc<dyn Bridge>) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        tables.retain(|(known, _)| *known != row);
+        tables.retain(|(known, before)| *known != row && before.table() != bridge.table());
         tables.push((row, bridge));
         self.note(&tables);
         self.unsettled.store(true, Ordering::Relaxed);

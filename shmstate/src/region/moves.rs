@@ -32,6 +32,9 @@ pub(crate) trait Mover: Send + Sync {
     /// Whether what this process knows of it is so still: nobody who does not know the move has worked since.
     fn is_settled(&self, view: &View) -> Result<bool>;
 
+    /// Whether this process knows the way back.
+    fn can_go_back(&self) -> bool;
+
     /// Closes the way back if this process has no use for it.
     fn close_unwanted(&self, tx: &mut Tx<'_>) -> Result<()>;
 
@@ -107,6 +110,16 @@ impl Moves {
             }
         }
         Ok(true)
+    }
+
+    /// Whether there is a way back from all that becomes of a move's records, also where they move on: moves do not go in a circle.
+    pub(crate) fn all_go_back(&self, mover: &dyn Mover) -> bool {
+        let all = self.all();
+        mover.can_go_back()
+            && all
+                .iter()
+                .filter(|next| next.source() != mover.source() && mover.may_fill(next.source()))
+                .all(|next| self.all_go_back(&**next))
     }
 
     /// Those that fill the table whose row is given, with their numbers.

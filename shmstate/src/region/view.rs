@@ -123,7 +123,12 @@ impl View {
     /// ([`Steps::back`](crate::Steps::back)).
     #[must_use]
     pub fn has_ways_back(&self) -> bool {
-        let mixed = self.mixed.is_active() && self.mixed.all().iter().any(|(_, bridge)| bridge.has_way_back());
+        let mixed = self.mixed.is_active()
+            && self
+                .mixed
+                .all()
+                .iter()
+                .any(|(_, bridge)| bridge.is_of(self) && bridge.has_way_back());
         mixed || self.moves.all().iter().any(|mover| mover.has_way_back())
     }
 

@@ -466,3 +466,146 @@ fn what_is_read_follows_from_all_that_it_is_made_of() {
         assert_eq!(found.kind.to_native(), 7 + more);
     }
 }
+
+/// One of two moves into a table is disowned, by a version that knows the other: it begins anew, and so does the other, for what that had brought goes with it.
+#[test]
+fn a_move_that_begins_anew_takes_those_that_it_meets_along() {
+    let world = World::new("merge-half");
+    fill(&world);
+    // Knows dogs alone, has them all moved, and uses cats as they are.
+    let half = || {
+        let mut region = world.open();
+        let dogs = dogs().back(back(1)).open(&region).expect("dogs");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        region
+            .write(&pass, |tx| {
+                let cats: Things<u32> = Map::open_or_create(tx, "cats")?;
+                cats.insert(tx, &10, &thing(77))?;
+                dogs.sweep(tx, 10_000).map(|_| ())
+            })
+            .expect("write");
+        drop(pass);
+        check(&mut region);
+    };
+    let whole = |kind: u16| {
+        let mut region = world.open();
+        let cats = cats().back(back(0)).open(&region).expect("cats");
+        let dogs = dogs().back(back(1)).open(&region).expect("dogs");
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let animals: Things<u64> = region
+            .write(&pass, |tx| Map::open_or_create(tx, "animals"))
+            .expect("open");
+        let found = |region: &shmstate::Region, id: u64| {
+            let reader = region.read(&pass).expect("read");
+            let found = animals.get(&reader, &id).expect("get");
+            found.map(|animal| animal.kind.to_native())
+        };
+        for id in 0..500 {
+            assert_eq!(found(&region, id * 2 + 1), Some(1_000 + id as u16), "dog {id}");
+            assert_eq!(
+                found(&region, id * 2),
+                Some(if id == 10 { kind } else { id as u16 }),
+                "cat {id}"
+            );
+        }
+        for _ in 0..8 {
+            region
+                .write(&pass, |tx| {
+                    cats.sweep(tx, 200)?;
+                    dogs.sweep(tx, 200).map(|_| ())
+                })
+                .expect("sweep");
+        }
+        assert_eq!(animals.len(&region.read(&pass).expect("read")).expect("whole"), 1_000);
+        drop(pass);
+        check(&mut region);
+    };
+    half();
+    whole(77);
+    half();
+    whole(77);
+}
+
+/// Records that move on before they have come: one at a time, all at once, in one transaction and in many.
+#[test]
+fn what_moves_on_has_come_first() {
+    for ways in [true, false] {
+        let world = World::new(if ways { "on-back" } else { "on" });
+        fill(&world);
+        let mut region = world.open();
+        let with_way = cats().back(back(0));
+        let zoo = Move::<u64, Thing>::of("animals").to::<String, Thing>(
+            "zoo",
+            |name| name.parse().ok(),
+            |_, id, animal| Ok(vec![(id.to_string(), animal.clone())]),
+        );
+        let zoo = if ways {
+            zoo.back(|targets, id, _| {
+                let zoo: Map<String, Thing> = targets.map("zoo")?;
+                let found = zoo.get(targets, &id.to_string())?;
+                Ok(found.map(|found| thing(found.kind.to_native())))
+            })
+        } else {
+            zoo
+        };
+        let (cats, zoo) = (with_way.open(&region).expect("cats"), zoo.open(&region).expect("zoo"));
+        let gate = region.gate().clone();
+        let pass = gate.enter().expect("pass");
+        let animals = region
+            .write(&pass, |tx| Map::<String, Thing>::open_or_create(tx, "zoo"))
+            .expect("open");
+        // Where the second move has no way back, the first has none either.
+        assert_eq!(region.has_ways_back(), ways);
+        region
+            .write(&pass, |tx| {
+                let mut cat = animals.get_mut(tx, "20")?.expect("a cat");
+                cat.set(|cat| &cat.kind, 99.into())?;
+                zoo.sweep(tx, 100)?;
+                assert!(zoo.bring(tx, &22)?);
+                assert!(zoo.left(tx)? > 0);
+                zoo.sweep(tx, 1).map(|_| ())
+            })
+            .expect("in one transaction");
+        for _ in 0..40 {
+            region
+                .write(&pass, |tx| {
+                    zoo.sweep(tx, 50)?;
+                    cats.sweep(tx, 50).map(|_| ())
+                })
+                .expect("sweep");
+        }
+        let reader = region.read(&pass).expect("read");
+        assert_eq!(animals.len(&reader).expect("whole"), 500);
+        assert_eq!(
+            animals
+                .get(&reader, "20")
+                .expect("get")
+                .expect("a cat")
+                .kind
+                .to_native(),
+            99
+        );
+        drop(pass);
+        check(&mut region);
+    }
+}
+
+/// What would come back to where it was is refused, however many tables it goes through.
+#[test]
+fn moves_do_not_go_in_a_circle() {
+    let world = World::new("circle");
+    fill(&world);
+    let region = world.open();
+    let on = |from: &str, to: &str| {
+        Move::<u32, Thing>::of(from).to::<u32, Thing>(to, |id| Some(*id), |_, id, old| Ok(vec![(*id, old.clone())]))
+    };
+    on("cats", "b").open(&region).expect("one");
+    on("b", "c").open(&region).expect("two");
+    for target in ["cats", "b"] {
+        let refused = on("c", target).open(&region).map(|_| ());
+        assert!(matches!(refused, Err(Error::BadSteps { .. })), "{target}: {refused:?}");
+    }
+    on("c", "d").open(&region).expect("three");
+}

@@ -153,6 +153,31 @@ fn an_ended_stream_refuses_everything() {
     assert_eq!(world.sound(), [new]);
 }
 
+/// The number 0, which a program may keep for "no stream", is none, also while the first place is free: of one that was there, or of one that never was.
+#[test]
+fn no_number_is_no_stream() {
+    let (_client, server) = pair();
+    let mut world = World::new(SMALL);
+    let none = StreamId::from_token(0);
+    for _ in 0..2 {
+        let id = world.adopt(&server);
+        world
+            .write(|tx, streams| streams.produce(tx, id, b"left behind").map(|_| ()))
+            .expect("produce");
+        world.write(|tx, streams| streams.end(tx, id)).expect("end");
+        let refused = |result: Result<()>| assert!(matches!(result, Err(Error::NoStream { .. })), "{result:?}");
+        refused(world.write(|tx, streams| streams.produce(tx, none, b"x").map(|_| ())));
+        refused(world.write(|tx, streams| streams.consume(tx, none, 0)));
+        refused(world.write(|tx, streams| streams.set_user(tx, none, 1)));
+        refused(world.write(|tx, streams| streams.input(tx, none).map(|_| ())));
+        refused(world.write(|tx, streams| streams.end(tx, none)));
+        refused(world.resync(none, &server));
+        assert!(world.sound().is_empty());
+    }
+    let [one, two] = [world.adopt(&server), world.adopt(&server)];
+    assert_ne!(one.place(), two.place());
+}
+
 #[test]
 fn handles_of_another_region_and_bad_rings_are_refused() {
     let (_client, server) = pair();

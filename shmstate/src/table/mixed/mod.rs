@@ -364,8 +364,9 @@ impl<T: Table> Bridge for Mixture<T> {
 
     fn close_way_back(&self, tx: &mut Tx<'_>) -> Result<()> {
         match self.state().back {
-            Some(back) => tx.put(back + WAY, 0, COMPANION),
-            None => Ok(()),
+            // It may be gone with its table, and its row another one's (U2 of `sweep`).
+            Some(back) if self.is_there(tx, back)? => tx.put(back + WAY, 0, COMPANION),
+            _ => Ok(()),
         }
     }
 

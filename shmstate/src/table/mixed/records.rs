@@ -218,11 +218,7 @@ pub(crate) fn check_mine<T: Table>(table: &T, view: &View, header: u64) -> Resul
     if archive::version_in(word) == archive::version::<T::Value>() {
         return Ok(());
     }
-    Err(Error::OtherVersion {
-        at: header,
-        version: archive::version_in(word),
-        expected: archive::version::<T::Value>(),
-    })
+    Err(Error::damaged(VERSION, header, word))
 }
 
 /// All records are about to go: so do their twins.

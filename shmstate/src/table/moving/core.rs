@@ -196,6 +196,11 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
             let Some(open) = self.open(tx)? else {
                 return Ok(false);
             };
+            // What is still on its way to the source comes there first, so that each mark is one of a record of the source.
+            if tx.mixed().is_target(open.source.row()) {
+                let encoded = Encoded::<K>::of(key.borrowed(), Form::Hashed)?;
+                super::target::before(tx, open.source.row(), &encoded)?;
+            }
             let Some(value) = self.pending(tx, &open, key)? else {
                 return Ok(false);
             };
@@ -253,6 +258,10 @@ impl<K: Key, V: OwnedValue> Mover for Core<K, V> {
 
     fn is_settled(&self, view: &View) -> Result<bool> {
         self.is_settled(view)
+    }
+
+    fn can_go_back(&self) -> bool {
+        self.could_go_back()
     }
 
     fn close_unwanted(&self, tx: &mut Tx<'_>) -> Result<()> {

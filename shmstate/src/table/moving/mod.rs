@@ -207,6 +207,27 @@ impl<K: Key, V: OwnedValue> Move<K, V> {
                 twice[0]
             )));
         }
+        let movers = region.view.moves().all();
+        let others = || movers.iter().filter(|mover| mover.source() != &*self.source);
+        let mut led: Vec<_> = others()
+            .filter(|mover| self.targets.iter().any(|target| target.name() == mover.source()))
+            .collect();
+        let mut looked = 0;
+        while let Some(mover) = led.get(looked).copied() {
+            looked += 1;
+            if mover.may_fill(&self.source) {
+                return Err(bad(format!(
+                    "its records would come back to it, by the move of table {}: moves do not go in a circle",
+                    mover.source()
+                )));
+            }
+            let next: Vec<_> = others()
+                .filter(|next| {
+                    mover.may_fill(next.source()) && !led.iter().any(|known| known.source() == next.source())
+                })
+                .collect();
+            led.extend(next);
+        }
         declared::admit_move(&region.view, &self.source, &self.declared_move())?;
         let core = Arc::new(Core::new(self.source, self.targets, self.back, region.view.tag()));
         core.compare(region, self.steps)?;

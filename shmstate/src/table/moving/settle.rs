@@ -78,7 +78,7 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
     pub(super) fn close_unwanted(&self, tx: &mut Tx<'_>) -> Result<()> {
         if let Some(open) = self.open(tx)?
             && open.way_back
-            && !self.could_go_back()
+            && !tx.moves().all_go_back(self)
         {
             self.close(tx, open.marks.row)?;
             self.forget_way_back();
@@ -201,7 +201,33 @@ pub(crate) fn disown(tx: &mut Tx<'_>) -> Result<()> {
             tx.put(marks.offset + WAY, OUTDATED, WHAT)?;
         }
     }
-    Ok(())
+    spread(tx)
+}
+
+/// A move that begins anew sets its targets aside, with what other moves have brought there: those begin anew with it.
+fn spread(tx: &mut Tx<'_>) -> Result<()> {
+    let movers = tx.moves().all();
+    let targets: Vec<Row> = catalog::rows(tx)?.into_iter().filter(|row| row.moves > 0).collect();
+    loop {
+        let mut more = false;
+        for target in &targets {
+            let mut marks = Vec::new();
+            for mover in movers.iter().filter(|mover| mover.may_fill(&target.name)) {
+                if let Some(row) = marks_row(tx, mover.source())? {
+                    marks.push((row.offset, tx.load(row.offset + WAY, WHAT)?));
+                }
+            }
+            if marks.iter().any(|(_, way)| *way == OUTDATED) {
+                for (row, _) in marks.into_iter().filter(|(_, way)| *way == KEPT) {
+                    tx.put(row + WAY, OUTDATED, WHAT)?;
+                    more = true;
+                }
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
 }
 
 /// How far the move that empties a table has come; `None` if there is none. `records` is how many the table has.

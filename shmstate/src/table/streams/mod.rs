@@ -256,7 +256,8 @@ impl Streams {
     fn slot(&self, view: &View, id: StreamId) -> Result<Slot> {
         self.admit(view)?;
         let place = id.0 & 0xffff_ffff;
-        if place >= self.root(view, SLOTS)? {
+        // No serial number is 0, and a free slot has none.
+        if id.0 >> 32 == 0 || place >= self.root(view, SLOTS)? {
             return Err(Error::NoStream { token: id.0 });
         }
         let slot = self.place(view, place)?;
