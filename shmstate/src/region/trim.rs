@@ -3,8 +3,8 @@
 //! It is asked for, never done by itself: it needs a transaction, so only the writer can, and the writer's program knows which
 //! tick has time for it. What it costs is bounded by the bytes that it may give back.
 //!
-//! - **W1** The order is D1 of `heap::holes`: one transaction makes holes of free runs and moves the ends of the heap and of the memory
-//!   taken down; after it is committed, their memory is given back. A kill in between leaves memory that nobody counts on; `HOLES_STALE`
+//! - **W1** The order is D1 of `heap::holes`: one transaction moves the ends of the heap and of the memory taken down, another makes holes of free
+//!   runs; after both are committed, their memory is given back. A kill in between leaves memory that nobody counts on; `HOLES_STALE`
 //!   stands in the header from before the commit until all is done, and makes the next call do it again.
 //! - **W2** The heap's end never lies above the end of the memory taken, also for who looks in between: it goes down first. Both are
 //!   one entry of the log, which is restored upwards, so the other comes first there.
@@ -12,6 +12,8 @@
 //! - **W4** While a checkpoint is being copied nothing is given back: its pages may be of the image.
 //! - **W5** No reference is left: a call needs the region exclusively. A limit that a [`View`](super::View) has cached falls here, and in another
 //!   process before its first transaction.
+//! - **W6** The end of the memory taken goes down in a transaction that logs nothing after it, and only if the log has not grown since it was looked at: an extent
+//!   of the log is made where that end is.
 //!
 //! It does not know what was in the memory.
 
@@ -94,15 +96,19 @@ impl Region {
             return Ok(Trimmed::default());
         }
         let stale = self.view.header(at::HOLES_STALE) != 0;
+        let piece = self.layout().piece(self.backing.unit());
+        let most = (most / piece).max(1) * piece;
+        let mut plan = Plan::default();
         let mut tx = Tx::begin(self, pass);
-        let plan = plan(&mut tx, most)?;
-        let changed = plan.tail.is_some() || !plan.dug.is_empty();
-        if changed {
-            tx.set_header(at::HOLES_STALE, 1);
-            crash::point(Point::TrimMarked);
-        }
+        heap::release_empty(&mut tx)?;
+        let given = draw_back(&mut tx, &mut plan, piece, most)?;
+        mark(&tx, plan.tail.is_some());
         tx.commit()?;
-        if !changed && !stale {
+        let mut tx = self.begin(pass)?;
+        dig(&mut tx, &mut plan, piece, most.saturating_sub(given))?;
+        mark(&tx, !plan.dug.is_empty());
+        tx.commit()?;
+        if plan.tail.is_none() && plan.dug.is_empty() && !stale {
             return Ok(Trimmed::default());
         }
         crash::point(Point::TrimCommitted);
@@ -159,17 +165,21 @@ impl Region {
     }
 }
 
-fn plan(tx: &mut Tx<'_>, most: u64) -> Result<Plan> {
-    let mut plan = Plan::default();
-    let piece = tx.region.layout().piece(tx.region.backing.unit());
-    let most = (most / piece).max(1) * piece;
-    heap::release_empty(tx)?;
-    let given = draw_back(tx, &mut plan, piece, most)?;
-    let mut left = most.saturating_sub(given) / CHUNK;
+/// Before the commit of what is to be given back (W1).
+fn mark(tx: &Tx<'_>, changed: bool) {
+    if changed {
+        tx.set_header(at::HOLES_STALE, 1);
+        crash::point(Point::TrimMarked);
+    }
+}
+
+/// Makes holes of free runs, of at most `most` bytes.
+fn dig(tx: &mut Tx<'_>, plan: &mut Plan, piece: u64, most: u64) -> Result<()> {
+    let mut left = most / CHUNK;
     let table = Table::of(tx.region.layout());
     for _ in 0..RUNS {
         let Some((run, length)) = holes::candidate(tx, piece / CHUNK)? else {
-            return Ok(plan);
+            return Ok(());
         };
         let Some((first, chunks)) = holes::dig(tx, run, length, piece / CHUNK, left)? else {
             break;
@@ -178,7 +188,7 @@ fn plan(tx: &mut Tx<'_>, most: u64) -> Result<Plan> {
         left -= chunks;
     }
     plan.more = true;
-    Ok(plan)
+    Ok(())
 }
 
 /// Moves the end of the memory taken down, and before it the end of the heap (W2, W3). Gives the bytes that are not taken any more.
@@ -204,6 +214,10 @@ fn draw_back(tx: &mut Tx<'_>, plan: &mut Plan, piece: u64, most: u64) -> Result<
         return Ok(0);
     }
     tx.log(at::TAKEN, 16, 0)?;
+    let now = growth::size(tx, at::TAKEN)?;
+    // The log has grown meanwhile: its new extent lies there (W6).
+    let new_taken = if now == taken { new_taken } else { now };
+    let taken = now;
     tx.store(at::HEAP_END, seal(new_end), "end of the heap")?;
     tx.store(at::TAKEN, seal(new_taken), "end of the memory taken")?;
     plan.tail = Some((new_end, new_taken, taken - new_taken));
@@ -254,6 +268,53 @@ mod tests {
         });
         drop(pass);
         (region, map.expect("map"))
+    }
+
+    /// The log has room for so many entries of a word before it grows: it may do so at any of those that draw the end of the memory back, and what is
+    /// lowered then must not lie below its new extent, whether the transaction is committed or taken back.
+    #[test]
+    fn the_log_may_grow_while_the_end_is_drawn_back() {
+        let mut grown = 0;
+        for (entries, commits) in (2690..=2731).flat_map(|entries| [(entries, true), (entries, false)]) {
+            let (mut region, map) = region();
+            let gate = region.gate().clone();
+            let pass = gate.enter().expect("pass");
+            region
+                .write(&pass, |tx| {
+                    let blobs: Map<u64, Vec<u8>> = Map::create(tx, "blobs")?;
+                    (0..40).try_for_each(|key| blobs.insert(tx, &key, &vec![7; 60_000]).map(|_| ()))
+                })
+                .expect("fill");
+            // The end of the heap, and what lies behind it, is free.
+            region
+                .write(&pass, |tx| Map::<u64, Vec<u8>>::open_or_create(tx, "blobs")?.clear(tx))
+                .expect("clear");
+            let before = growth::log_extents(&region.view).count();
+            let mut tx = region.begin(&pass).expect("begin");
+            for _ in 0..entries {
+                tx.log(at::HOLES, 8, 0).expect("log");
+            }
+            let mut plan = Plan::default();
+            let drawn = draw_back(&mut tx, &mut plan, CHUNK, 16 * CHUNK).expect("drawn back");
+            if commits {
+                tx.commit().expect("commit");
+            } else {
+                drop(tx);
+            }
+            let extents: Vec<(u64, u64)> = growth::log_extents(&region.view).collect();
+            grown += u32::from(extents.len() > before && drawn == 0 && plan.tail.is_some());
+            let end = growth::size(&region.view, at::HEAP_END).expect("size");
+            let taken = growth::size(&region.view, at::TAKEN).expect("size");
+            for (offset, bytes) in &extents {
+                assert!(offset + bytes <= taken, "{entries}: {extents:?} of {taken}");
+                assert!(*offset >= end || offset + bytes <= end, "{entries}: {extents:?}, {end}");
+            }
+            let reader = region.read(&pass).expect("read");
+            let found = crate::verify(&reader).expect("verify");
+            assert!(found.is_sound(), "{entries}, {commits}: {found:?}");
+            assert_eq!(map.get(&reader, &1).expect("get").expect("there").to_native(), 2);
+        }
+        assert!(grown > 0, "it never grew at that moment");
     }
 
     /// The words that say how large a region is, each altered in its number and in its check, and made 0.
