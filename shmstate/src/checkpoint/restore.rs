@@ -342,7 +342,7 @@ fn settle(region: &mut Region) -> Result<()> {
     let pass = gate.enter()?;
     for row in catalog::rows(&region.view)? {
         if row.kind == Kind::Streams as u16 {
-            region.write(&pass, |tx| streams::end_all(tx, row.offset))?;
+            while region.write(&pass, |tx| streams::end_some(tx, row.offset))? {}
         }
     }
     region.write(&pass, |tx| {

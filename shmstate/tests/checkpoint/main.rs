@@ -7,7 +7,7 @@ mod outside;
 
 use harness::{Name, Tables, World, options, soon};
 use shmstate::{
-    Cell, Checkpoint, CheckpointOptions, Error, Received, Region, Result, Rings, Streams, monotonic_ns, verify,
+    Cell, Checkpoint, CheckpointOptions, Error, Received, Region, Result, Rings, Slab, Streams, monotonic_ns, verify,
 };
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -225,6 +225,54 @@ fn streams_are_ended_and_their_table_stays() {
         .write(&pass, |tx| again.adopt(tx, server.as_fd(), 1))
         .expect("adopt");
     assert_ne!(new, *old);
+}
+
+/// Many streams in a region that has no memory left for a log of all that they held.
+#[test]
+fn many_streams_of_a_full_region_are_ended() {
+    let (name, copy) = (Name::new("many-streams"), Name::new("many-streams-copy"));
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("world");
+    let mut region = Region::options().capacity(4 << 20).create(&name.0).expect("create");
+    let gate = region.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let rings = Rings {
+        input: 256,
+        output: 256,
+    };
+    let (streams, filling) = region
+        .write(&pass, |tx| -> Result<_> {
+            Ok((Streams::create(tx, "players", rings)?, Slab::create(tx, "filling")?))
+        })
+        .expect("tables");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let _client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    for i in 0..1_500 {
+        region
+            .write(&pass, |tx| {
+                let id = streams.adopt(tx, server.as_fd(), i)?;
+                streams.produce(tx, id, &[7; 100]).map(|_| ())
+            })
+            .expect("adopt");
+    }
+    for length in [60_000, 1_000, 100, 0] {
+        while region
+            .write(&pass, |tx| filling.insert(tx, &vec![0u8; length]).map(|_| ()))
+            .is_ok()
+        {}
+    }
+    let mut running = region
+        .checkpoint(&pass, &path, &CheckpointOptions::default())
+        .expect("mark");
+    running.wait(soon()).expect("report");
+    let restored = Region::restore(&path, &copy.0).expect("restore");
+    let gate = restored.gate().clone();
+    let pass = gate.enter().expect("pass");
+    let reader = restored.read(&pass).expect("read");
+    let again = Streams::open(&restored, "players").expect("streams");
+    assert_eq!(again.len(&reader).expect("len"), 0);
+    assert!(verify(&reader).expect("verify").is_sound());
 }
 
 #[test]

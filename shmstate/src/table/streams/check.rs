@@ -76,13 +76,19 @@ pub(crate) fn blocks(view: &View, row: u64, mut each: impl FnMut(u64)) -> Result
     Ok(())
 }
 
-/// Ends every stream of the table in row `row`: after a restore, when no socket is left.
-pub(crate) fn end_all(tx: &mut Tx<'_>, row: u64) -> Result<()> {
+/// Streams that one call of [`end_some`] ends: fewer than the first extent of the log has room for.
+const END_AT_ONCE: usize = 128;
+
+/// Ends some streams of the table in row `row`: after a restore, when no socket is left. Says whether there are more. In pieces, for the region may have no memory
+/// for a log of all of them.
+pub(crate) fn end_some(tx: &mut Tx<'_>, row: u64) -> Result<bool> {
     let streams = Streams::handle(row, tx);
-    for id in streams.ids(tx)? {
-        streams.end(tx, id)?;
+    let open = streams.ids(tx)?;
+    for id in open.iter().take(END_AT_ONCE) {
+        streams.end(tx, *id)?;
     }
-    Note::of(&streams, tx)?.end(tx)
+    Note::of(&streams, tx)?.end(tx)?;
+    Ok(open.len() > END_AT_ONCE)
 }
 
 /// Open streams of the table in row `row`.

@@ -33,7 +33,7 @@ mod scan;
 mod shown;
 mod slot;
 
-pub(crate) use check::{blocks, end_all, open};
+pub(crate) use check::{blocks, end_some, open};
 pub use input::Input;
 pub use shown::StreamInfo;
 pub(crate) use shown::shown;
