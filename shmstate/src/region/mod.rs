@@ -471,7 +471,10 @@ impl Region {
         self.rest();
         if !seen {
             self.view.mixed().unsettle();
-            if self.view.mixed().is_unsettled() || self.view.header(at::MOVES) != 0 || self.view.moves().is_active() {
+            let moves = self.view.header(at::MOVES) != 0 || self.view.moves().is_active();
+            // A row that cannot be read is for who asks for its table.
+            let dying = crate::table::dropped::any_dying(&self.view).unwrap_or(false);
+            if self.view.mixed().is_unsettled() || moves || dying {
                 self.settle_tables(pass)?;
             }
             self.seen.store(pass.gate().word(), Ordering::Relaxed);

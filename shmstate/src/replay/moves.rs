@@ -237,6 +237,28 @@ fn a_table_goes_as_a_whole() {
     assert!(world(&region).rows.is_empty());
 }
 
+/// What a drop that was cut off left is nobody's row with the first transaction of the next owner, also if that knows of nothing that migrates or moves.
+#[test]
+fn a_drop_that_was_cut_off_is_finished_by_the_next_owner() {
+    let mut region = filled();
+    change(&mut region, |tx| {
+        let row = catalog::named(tx, "old")?;
+        crate::table::dropped::drop_row(tx, &row)
+    });
+    let mut region = reopened(region);
+    assert_eq!(
+        world(&region).rows,
+        [("old".to_owned(), 0, State::Dying, false, [0, 0])]
+    );
+    let gate = region.gate().clone();
+    region
+        .begin(&gate.enter().expect("pass"))
+        .expect("begin")
+        .commit()
+        .expect("commit");
+    assert!(world(&region).rows.is_empty());
+}
+
 /// A reader under a new ownership of the same process finds what there is, unless another one has worked that does not know the move.
 #[test]
 fn what_was_settled_is_read_as_long_as_it_is_so() {

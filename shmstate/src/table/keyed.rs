@@ -19,6 +19,7 @@ use crate::region::header::Layout;
 use crate::region::view::{Bad, View, Window};
 use crate::table::key::{Key, LONG_KEY_WORD, MAX_KEY, MAX_LONG_KEY};
 use crate::table::record::{self, Carried, Parts};
+use std::fmt;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,6 +32,15 @@ pub(crate) struct Stored {
     pub(crate) size: u64,
     /// Whether keys have variable length.
     pub(crate) variable: bool,
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.variable {
+            true => f.write_str("at their own length"),
+            false => write!(f, "in {} bytes", self.size),
+        }
+    }
 }
 
 impl Stored {

@@ -203,8 +203,7 @@ pub(super) fn compare(live: Live, manifest: &Manifest, elsewhere: Option<String>
         }
         match found.map(|(_, found)| found) {
             None => tables.extend(of_region(region, &[])),
-            Some(Ok(catalog)) => {
-                let found = catalog;
+            Some(Ok(found)) => {
                 let shown = found.iter().filter(|table| !table.name.starts_with('.')).count();
                 if region.tables.is_empty() && shown > 0 {
                     unknown.push(format!(
@@ -215,7 +214,7 @@ pub(super) fn compare(live: Live, manifest: &Manifest, elsewhere: Option<String>
                     continue;
                 }
                 let planned = of_region(region, found);
-                refusals.extend(catalog_is_full(region, catalog, &planned));
+                refusals.extend(catalog_is_full(region, found, &planned));
                 tables.extend(planned);
             }
             Some(Err(why)) => unknown.push(format!("region {} cannot be read: {why}", region.name)),
@@ -475,8 +474,7 @@ fn parts(text: &str) -> (&str, &str) {
 }
 
 /// Whether there are too few rows for what the program makes.
-fn catalog_is_full(region: &Region, catalog: &Catalog, planned: &[TablePlan]) -> Option<String> {
-    let found = catalog;
+fn catalog_is_full(region: &Region, found: &[TableInfo], planned: &[TablePlan]) -> Option<String> {
     let new = planned.iter().filter(|table| table.fate == Fate::New).count() as u64;
     // A table that gets another shape gets a row for the one before, unless there was one already.
     let migrated = planned.iter().filter(|table| table.fate == Fate::Migrated);

@@ -86,7 +86,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, name: &str, shape: &Shape<'_>, options: Table
     words[16..16 + roots.len()].copy_from_slice(roots);
     let identity = next_identity(tx)?;
     words[(IDENTITY / 8) as usize] = identity;
-    words[(SUM / 8) as usize] = sum_of(words.first_chunk().unwrap_or(&[0; ROOT as usize / 8]), identity);
+    words[(SUM / 8) as usize] = sum_of(&std::array::from_fn(|i| words[i]), identity);
     if !matches!(shape.kind, Kind::Cell | Kind::Streams) {
         words[(ROW / 8) as usize - 2..].copy_from_slice(&Owner::roots(tx)?);
     }

@@ -6,6 +6,7 @@ use super::change::check_alignment;
 use super::{EARLIER, FIRST_SHIFT, Row, Shape, Spec, VERSION, VERSIONS, WHAT, row_at};
 use crate::error::{Error, Result};
 use crate::region::view::View;
+use crate::table::keyed::Stored;
 
 /// Refuses a record of a version that is not the table's now: its handle is older, or newer, than what the row says (R2).
 #[inline]
@@ -29,29 +30,27 @@ fn other_version(view: &View, row: u64, now: u16, version: u16) -> Error {
     }
 }
 
-/// Refuses keys that are kept otherwise than those of the table, though they have the same shape; other keys are for [`compare`] to refuse. How the
-/// table keeps them stands at `at`.
+/// Refuses keys that are kept otherwise than those of the table, though they have the same shape; other keys are for [`compare`](super::compare) to
+/// refuse. How the table keeps them stands at `at`.
 #[inline]
-pub(crate) fn check_keys(view: &View, row: u64, at: u64, (mine, spec): (u64, impl FnOnce() -> Spec)) -> Result<()> {
-    let kept = view.load(at, WHAT)?;
-    if kept == mine {
+pub(crate) fn check_keys(view: &View, row: u64, at: u64, mine: Stored, spec: impl FnOnce() -> Spec) -> Result<()> {
+    if view.load(at, WHAT)? == mine.word() {
         return Ok(());
     }
-    keys_kept_otherwise(view, row, (kept, mine), &spec())
+    keys_kept_otherwise(view, row, at, mine, &spec())
 }
 
 #[cold]
-fn keys_kept_otherwise(view: &View, row: u64, (kept, mine): (u64, u64), spec: &Spec) -> Result<()> {
-    let row = row_at(view, row)?;
-    if row.kind != spec.kind as u16 || row.key != spec.key_print() {
+fn keys_kept_otherwise(view: &View, row: u64, at: u64, mine: Stored, spec: &Spec) -> Result<()> {
+    let Row { kind, key, name, .. } = row_at(view, row)?;
+    if kind != spec.kind as u16 || key != spec.key_print() {
         return Ok(());
     }
-    let name = row.name;
+    let kept = Stored::read(view, at)?;
     Err(Error::SchemaMismatch {
         table: name.as_str().into(),
         report: format!(
-            "table {name} keeps its keys in {} bytes (bit 16: of any length), the program's type in {}: another type has the same shape",
-            kept, mine
+            "table {name} keeps its keys {kept}, the program's type {mine}: another type has the same shape"
         )
         .into(),
     })

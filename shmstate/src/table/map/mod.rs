@@ -119,7 +119,7 @@ impl<K: Key, V: Value> Map<K, V> {
     }
 
     pub(crate) fn handle_of(row: u64, view: &View) -> Result<Self> {
-        catalog::check_keys(view, row, row + KEYS, (Stored::of::<K>().word(), Self::spec))?;
+        catalog::check_keys(view, row, row + KEYS, Stored::of::<K>(), Self::spec)?;
         Ok(Self {
             row,
             identity: view.identity(row),

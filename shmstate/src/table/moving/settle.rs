@@ -70,7 +70,8 @@ impl<K: Key, V: OwnedValue> Core<K, V> {
         }
         Ok(match self.open(view)? {
             Some(open) => view.load(open.marks.row + WAY, WHAT)? == if open.way_back { KEPT } else { 0 },
-            None => true,
+            // A source may have come since, by somebody who does not know the move.
+            None => catalog::rows(view)?.iter().all(|row| row.name != self.name()),
         })
     }
 

@@ -150,7 +150,7 @@ impl<K: Key, V: Value> OrderedMap<K, V> {
     }
 
     pub(crate) fn handle(row: u64, view: &View) -> Result<Self> {
-        catalog::check_keys(view, row, row + KEYS, (Stored::of::<K>().word(), Self::spec))?;
+        catalog::check_keys(view, row, row + KEYS, Stored::of::<K>(), Self::spec)?;
         Ok(Self {
             row,
             identity: view.identity(row),
